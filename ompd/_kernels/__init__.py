@@ -1,0 +1,1 @@
+"""Compiled kernels. Nothing here validates; the packages above do."""

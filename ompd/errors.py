@@ -1,0 +1,161 @@
+"""Every error that `ompd` raises on purpose.
+
+All of them derive from `OmpdError` and from the builtin that fits best, so that both
+``except OmpdError`` and ``except ValueError`` do what a reader expects. A message names the
+parameter, what was expected and the *type, shape or bit length* of what came; it never carries
+a patient's value or secret material.
+"""
+
+from __future__ import annotations
+
+
+class OmpdError(Exception):
+    """Root of all errors raised by this package."""
+
+
+# --- what comes over the wire ------------------------------------------------------------------
+
+
+class FrameError(OmpdError, ValueError):
+    """A received frame cannot be accepted."""
+
+
+class FramingError(FrameError):
+    """The frame is cut, has trailing bytes or is not of the declared form."""
+
+
+class TooLargeError(FrameError):
+    """The frame, batch or table is above its cap."""
+
+
+class NonCanonicalError(FrameError):
+    """The bytes decode, but would not be encoded that way."""
+
+
+class RangeError(FrameError):
+    """An integer or coordinate is outside the range that its place allows."""
+
+
+class ReplayError(FrameError):
+    """The same frame was received before."""
+
+
+class ExpiredError(FrameError):
+    """The frame's timestamp is outside the accepted window."""
+
+
+class ReflectionError(FrameError):
+    """A party received a frame that carries its own sender id."""
+
+
+class WrongRecipientError(FrameError):
+    """The frame is addressed to another party."""
+
+
+class ContextMismatchError(FrameError):
+    """The frame does not belong to the exchange, disease or table that it names."""
+
+
+class VersionError(FrameError):
+    """The protocol or table version is stale, rolled back or not supported."""
+
+
+# --- keys and cryptography ---------------------------------------------------------------------
+
+
+class CryptoError(OmpdError, ValueError):
+    """A cryptographic check failed."""
+
+
+class SignatureError(CryptoError):
+    """The signature does not belong to this message and key."""
+
+
+class DecryptionError(CryptoError):
+    """The ciphertext was not made for this key and header, or was changed."""
+
+
+class ProofOfPossessionError(CryptoError):
+    """A public key came without a valid proof that its owner holds the secret key."""
+
+
+class PointError(CryptoError):
+    """A curve point is not acceptable."""
+
+
+class PointDecodingError(PointError):
+    """The bytes are not a canonical encoding of a point on the curve."""
+
+
+class IdentityPointError(PointError):
+    """The point is the point at infinity."""
+
+
+class SubgroupError(PointError):
+    """The point lies on the curve, but outside the prime-order subgroup."""
+
+
+class KeyMaterialError(CryptoError):
+    """Secret key material has the wrong type, length or range."""
+
+
+class UnknownKeyError(OmpdError, LookupError):
+    """No registered party has this id or key."""
+
+
+class BackendUnavailableError(OmpdError, ImportError):
+    """The signature backend that was asked for is not installed here."""
+
+
+# --- parameters --------------------------------------------------------------------------------
+
+
+class ParameterError(OmpdError, ValueError):
+    """A protocol parameter is not acceptable."""
+
+
+class OverflowParameterError(ParameterError, OverflowError):
+    """The parameters would wrap around the modulus or let noise change an order."""
+
+
+class NeighborsError(ParameterError):
+    """K is not an odd number from 1 to the number of instances."""
+
+
+# --- data --------------------------------------------------------------------------------------
+
+
+class FeatureError(OmpdError, ValueError):
+    """A feature vector has the wrong type or length, or a value that is no number."""
+
+
+class DomainError(FeatureError):
+    """A feature lies outside its declared domain."""
+
+
+class LabelError(OmpdError, ValueError):
+    """A label is not in the registered set of classes."""
+
+
+class TrainingError(OmpdError, ValueError):
+    """The instances cannot train a table."""
+
+
+class SchemaError(OmpdError, ValueError):
+    """A schema contradicts itself or cannot be read."""
+
+
+class DatasetError(OmpdError, ValueError):
+    """A data file is missing, damaged or not of the declared form."""
+
+
+class TableError(OmpdError, ValueError):
+    """A limb table has the wrong shape, type or content."""
+
+
+class UnknownDiseaseError(OmpdError, LookupError):
+    """No table is registered for this disease."""
+
+
+class TrainingWarning(UserWarning):
+    """Training went on, but something in the data deserves a look."""

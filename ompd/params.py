@@ -1,0 +1,92 @@
+"""Named parameter sets, each with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ompd.errors import ParameterError
+
+LIMB_BITS = 64
+#: Largest prefix sum that the encoder may produce; leaves room for signed differences in int64.
+PREFIX_BITS = 62
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSet:
+    """Bit lengths of one blinding profile.
+
+    Parameters
+    ----------
+    name : str
+        Short name that travels with a table.
+    modulus_bits : int
+        Length of the prime p.
+    multiplier_bits : int
+        Length of the prime α that lifts distances above the noise.
+    noise_bits : int
+        Every coordinate gets fresh noise in [0, 2**noise_bits).
+    weight_bits, feature_bits : int
+        Fractional bits a of the weights and b of the scaled features.
+    source : str
+        Where the numbers come from.
+
+    Raises
+    ------
+    ParameterError
+        If a length is too short to mean anything. Whether a concrete table fits is decided when
+        its key is generated, since that depends on the weights and the number of features.
+    """
+
+    name: str
+    modulus_bits: int = 512
+    multiplier_bits: int = 200
+    noise_bits: int = 128
+    weight_bits: int = 16
+    feature_bits: int = 16
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for field, least in (
+            ("modulus_bits", 64),
+            ("multiplier_bits", 8),
+            ("noise_bits", 1),
+            ("weight_bits", 1),
+            ("feature_bits", 1),
+        ):
+            value = getattr(self, field)
+            if type(value) is not int or value < least:
+                raise ParameterError(f"{field}: expected an integer of at least {least}")
+        if self.multiplier_bits <= self.noise_bits:
+            raise ParameterError("multiplier_bits: expected more bits than noise_bits")
+        if self.modulus_bits <= self.multiplier_bits:
+            raise ParameterError("modulus_bits: expected more bits than multiplier_bits")
+        if self.weight_bits + self.feature_bits > PREFIX_BITS:
+            raise ParameterError(
+                f"weight_bits + feature_bits: expected at most {PREFIX_BITS} together"
+            )
+
+    @property
+    def limbs(self) -> int:
+        """Number of 64-bit limbs that hold an integer below p."""
+        return -(-self.modulus_bits // LIMB_BITS)
+
+
+#: The sizes of the source paper (WCMC 2021, article 7746286): |p| = 512, |alpha| = 200, noise 128.
+PAPER = ParameterSet("paper", source="WCMC 2021, article 7746286, section 5")
+
+#: The profiles a hospital can choose for a table.
+PROFILES: dict[str, ParameterSet] = {PAPER.name: PAPER}
+
+
+def profile(name: str) -> ParameterSet:
+    """Return the parameter set called `name`.
+
+    Raises
+    ------
+    ParameterError
+        If there is none of that name.
+    """
+    try:
+        return PROFILES[name]
+    except (KeyError, TypeError):
+        raise ParameterError(f"profile: expected one of {', '.join(PROFILES)}") from None

@@ -1,0 +1,235 @@
+"""Features and classes of one disease, with the domain that each feature declares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ompd.errors import DomainError, FeatureError, LabelError, SchemaError
+
+Kind = Literal["numeric", "ordinal", "nominal"]
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+
+class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column of a table.
+
+    Parameters
+    ----------
+    name : str
+        Unique within its schema.
+    kind : {"numeric", "ordinal", "nominal"}
+        Ordinal and nominal features hold whole numbers; a nominal one has no order, so Relief
+        counts any two different values as fully different.
+    low, high : float
+        Inclusive domain. ``low == high`` marks a constant column, which gets weight 0.
+    about : str
+        One line for people.
+    """
+
+    name: str
+    kind: Kind
+    low: float
+    high: float
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise SchemaError("feature name: expected a non-empty text")
+        if self.kind not in get_args(Kind):
+            raise SchemaError(f"feature {self.name!r}: kind must be one of {get_args(Kind)}")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise SchemaError(f"feature {self.name!r}: expected finite low <= high")
+        if not math.isfinite(self.high - self.low):
+            raise SchemaError(f"feature {self.name!r}: high - low must be finite")
+        if self.kind != "numeric" and not (self.low.is_integer() and self.high.is_integer()):
+            raise SchemaError(f"feature {self.name!r}: expected whole numbers as domain")
+
+
+class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """The ordered features of a table and the names of its classes.
+
+    The order of the features matters: the Relief-Wasserstein distance sums along it.
+
+    Parameters
+    ----------
+    features : tuple of Feature
+    classes : tuple of str
+        Class names; a label's code is its place in this tuple.
+    """
+
+    features: tuple[Feature, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise SchemaError("features: expected at least one")
+        if len(set(names)) != len(names):
+            raise SchemaError("features: names must be unique")
+        if not self.classes or not all(self.classes):
+            raise SchemaError("classes: expected at least one non-empty name")
+        if len(set(self.classes)) != len(self.classes):
+            raise SchemaError("classes: names must be unique")
+
+    @cached_property
+    def low(self) -> Floats:
+        """Lower ends of the domains, shape (n,)."""
+        return np.array([feature.low for feature in self.features], dtype=np.float64)
+
+    @cached_property
+    def high(self) -> Floats:
+        """Upper ends of the domains, shape (n,)."""
+        return np.array([feature.high for feature in self.features], dtype=np.float64)
+
+    @cached_property
+    def nominal(self) -> npt.NDArray[np.bool_]:
+        """Which features have no order, shape (n,)."""
+        return np.array([feature.kind == "nominal" for feature in self.features], dtype=np.bool_)
+
+    @cached_property
+    def _whole(self) -> npt.NDArray[np.bool_]:
+        return np.array([feature.kind != "numeric" for feature in self.features], dtype=np.bool_)
+
+    def check(self, x: Any) -> Floats:
+        """Return `x` as a contiguous float64 array of shape (m, n), or refuse it.
+
+        Parameters
+        ----------
+        x : array-like of shape (n,) or (m, n)
+            Real numbers; a single vector becomes one row.
+
+        Raises
+        ------
+        FeatureError
+            For text, booleans, missing or non-finite values, or a wrong number of features.
+        DomainError
+            For a value outside the feature's domain, or a fraction where whole numbers are due.
+        """
+        values = as_feature_matrix(x)
+        if values.shape[1] != len(self.features):
+            raise FeatureError(
+                f"features: expected {len(self.features)} per row, got {values.shape[1]}"
+            )
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise FeatureError(
+                f"row {row}, feature {self.features[column].name!r}: "
+                "expected a finite number, got a missing or infinite one"
+            )
+        outside = (values < self.low) | (values > self.high)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            feature = self.features[column]
+            raise DomainError(
+                f"row {row}, feature {feature.name!r}: "
+                f"expected a value from {feature.low:g} to {feature.high:g}"
+            )
+        fraction = self._whole & (values != np.floor(values))
+        if fraction.any():
+            row, column = np.argwhere(fraction)[0]
+            raise DomainError(
+                f"row {row}, feature {self.features[column].name!r}: expected a whole number"
+            )
+        return values
+
+    def codes(self, labels: Sequence[str]) -> Codes:
+        """Translate class names into codes.
+
+        Raises
+        ------
+        LabelError
+            If a label is not one of the classes.
+        """
+        known = {name: code for code, name in enumerate(self.classes)}
+        try:
+            return np.array([known[label] for label in labels], dtype=np.int64)
+        except (KeyError, TypeError):
+            raise LabelError(f"labels: expected only {', '.join(self.classes)}") from None
+
+    def check_codes(self, codes: Any, rows: int) -> Codes:
+        """Return class codes as int64 of shape (rows,), or refuse them.
+
+        Raises
+        ------
+        LabelError
+            If the type or length is wrong or a code names no class.
+        """
+        array = np.asarray(codes)
+        if array.dtype.kind not in "iu" or array.shape != (rows,):
+            raise LabelError(
+                f"labels: expected {rows} integer codes, got {array.dtype} of shape {array.shape}"
+            )
+        if rows and (array.min() < 0 or array.max() >= len(self.classes)):
+            raise LabelError(f"labels: expected codes from 0 to {len(self.classes) - 1}")
+        return array.astype(np.int64)
+
+    def to_json(self) -> bytes:
+        """Encode as JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Schema:
+        """Decode from JSON.
+
+        Raises
+        ------
+        SchemaError
+            If the text is not a schema.
+        """
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, SchemaError):
+                raise error.__cause__ from None
+            raise SchemaError(f"schema: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise SchemaError("schema: expected JSON") from None
+
+
+def as_feature_matrix(x: Any) -> Floats:
+    """Return `x` as a contiguous float64 matrix of shape (m, n); a vector becomes one row.
+
+    Only the type and the number of dimensions are checked; NaN passes.
+
+    Raises
+    ------
+    FeatureError
+        For text, booleans, objects that are no numbers, or another number of dimensions.
+    """
+    if not isinstance(x, np.ndarray):
+        _refuse_non_numbers(x)
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, OverflowError):
+        raise FeatureError("features: expected rows of equal length") from None
+    if array.dtype.kind == "O":
+        _refuse_non_numbers(array.tolist())
+        try:
+            array = array.astype(np.float64)
+        except (ValueError, TypeError, OverflowError):
+            raise FeatureError("features: expected real numbers") from None
+    if array.dtype.kind not in "iuf":
+        raise FeatureError(f"features: expected real numbers, got {array.dtype}")
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2:
+        raise FeatureError(f"features: expected one or two dimensions, got {array.ndim}")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _refuse_non_numbers(x: Any) -> None:
+    """Refuse what NumPy would silently turn into numbers: True, "5", None."""
+    if isinstance(x, (bool, np.bool_, str, bytes)) or x is None:
+        raise FeatureError(f"features: expected real numbers, got {type(x).__name__}")
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            _refuse_non_numbers(item)
