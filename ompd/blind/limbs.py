@@ -1,0 +1,26 @@
+"""Conversions between Python integers, fixed-width bytes and 64-bit limbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+Limbs = npt.NDArray[np.uint64]
+
+
+def to_limbs(values: Iterable[int], limbs: int) -> Limbs:
+    """Return non-negative integers below 2**(64*limbs) as uint64 array (count, limbs)."""
+    data = b"".join(int(value).to_bytes(8 * limbs, "little") for value in values)
+    return np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(-1, limbs)
+
+
+def from_limbs(limbs: Limbs) -> list[int]:
+    """Return the integers behind a uint64 array of shape (count, limbs)."""
+    data = np.ascontiguousarray(limbs, dtype="<u8").tobytes()
+    width = 8 * limbs.shape[-1]
+    return [
+        int.from_bytes(data[start : start + width], "little")
+        for start in range(0, len(data), width)
+    ]

@@ -1,0 +1,171 @@
+"""Commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ompd.errors import OmpdError
+
+if TYPE_CHECKING:
+    from ompd.demo import DemoResult
+
+app = typer.Typer(
+    help="Online multiparty medical pre-diagnosis over blinded records.",
+    epilog="Start with: ompd demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+#: Exit status for input that cannot be used, as for wrong options.
+_USAGE = 2
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn this package's errors into one line on standard error."""
+    try:
+        yield
+    except OmpdError as error:
+        Console(stderr=True, highlight=False).print(f"ompd: {error}", style="red", markup=False)
+        raise typer.Exit(_USAGE) from None
+
+
+@app.command()
+def demo(
+    dataset: Annotated[str, typer.Option(help="Data set: wbc or mm.")] = "wbc",
+    queries: Annotated[int, typer.Option(help="Held-out records, half of each class.")] = 200,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", help="Neighbours that vote, odd.", show_default="9 wbc, 11 mm"),
+    ] = None,
+    signatures: Annotated[
+        str | None,
+        typer.Option(
+            help="Signature backend: pyblst or py_ecc (portable, some 300 times slower).",
+            show_default="fastest installed",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Diagnose held-out records through user, hospital and cloud, and measure every stage.
+
+    Uses the paper's blinding, which gives no confidentiality against the cloud.
+    """
+    with _plain_errors():
+        from ompd.demo import run_demo
+
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            task = bar.add_task("setting up", total=queries)
+
+            def advance(done: int) -> None:
+                bar.update(task, completed=done, description="diagnosing")
+
+            result = run_demo(
+                dataset, queries=queries, k=k, signatures=signatures, progress=advance
+            )
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+    else:
+        _show(result)
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets that come with the package."""
+    with _plain_errors():
+        from ompd.datasets import available
+
+        console = Console(highlight=False)
+        table = Table()
+        for heading in ("name", "title", "classes"):
+            table.add_column(heading)
+        for heading in ("rows", "features"):
+            table.add_column(heading, justify="right")
+        for info in available():
+            classes = zip(info.schema.classes, info.class_rows, strict=True)
+            table.add_row(
+                info.name,
+                info.title,
+                ", ".join(f"{count} {name}" for name, count in classes),
+                str(info.rows),
+                str(len(info.schema.features)),
+            )
+        console.print(table)
+        for info in available():
+            console.print(f"\n{info.name}: {info.source}. {info.licence}.", markup=False)
+            console.print(info.citation, markup=False)
+            for change in info.changes:
+                console.print(f"Changed: {change.reason}", markup=False)
+
+
+def _show(result: DemoResult) -> None:
+    console = Console(highlight=False)
+    head = Table(show_header=False, box=None, pad_edge=False)
+    head.add_column(style="bold")
+    head.add_column()
+    for name, value in (
+        ("data set", f"{result.dataset}, {result.instances} instances, K = {result.k}"),
+        ("queries", f"{result.queries} held-out records"),
+        ("accuracy, plain", f"{result.accuracy_plain:.1%}"),
+        ("accuracy, blinded", f"{result.accuracy_blinded:.1%}"),
+        (
+            "labels agree",
+            f"{result.label_agreement:.1%} ({result.tied_queries} queries tie at the K-th place)",
+        ),
+        (
+            "K distances",
+            "all equal the plain oracle's" if result.distances_agree else "DIFFER from the oracle",
+        ),
+        (
+            "signatures",
+            f"{result.signatures_made} made, {result.signatures_verified} verified "
+            f"({result.signature_backend})",
+        ),
+        ("confidentiality", "none against the cloud: profile 'paper'"),
+    ):
+        head.add_row(name, value)
+    console.print(head)
+
+    what = {
+        "setup": ("keys, weights, blinded table", "table_upload"),
+        "query": ("user signs and seals the features", "user_to_hospital"),
+        "job": ("hospital encodes and blinds", "hospital_to_cloud"),
+        "verdict": ("cloud finds neighbours, votes", "cloud_to_hospital"),
+        "report": ("hospital adds advice", "hospital_to_user"),
+        "read": ("user opens the report", None),
+    }
+    stages = Table(title="Stages (setup once, the others median per query)", title_justify="left")
+    stages.add_column("stage")
+    stages.add_column("what happens")
+    stages.add_column("ms", justify="right")
+    stages.add_column("bytes sent", justify="right")
+    for stage, milliseconds in result.stage_ms.items():
+        doing, link = what[stage]
+        size = f"{result.link_bytes[link]:,}" if link else ""
+        stages.add_row(stage, doing, f"{milliseconds:.2f}", size)
+    per_query = [ms for stage, ms in result.stage_ms.items() if stage != "setup"]
+    sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")
+    stages.add_section()
+    stages.add_row("", "one query, all stages", f"{sum(per_query):.2f}", f"{sent:,}")
+    console.print(stages)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,30 @@
+"""Signatures, sealed envelopes and the identities that own the keys.
+
+Most callers need `Identity`, `Directory` and `seal`. The signature backends are loaded when the
+first key is made or checked, not when this package is imported.
+"""
+
+from __future__ import annotations
+
+from ompd.crypto.directory import Directory
+from ompd.crypto.envelope import COMPACT, POST_QUANTUM, check_envelope_key, overhead, seal, suite_of
+from ompd.crypto.identity import Identity, PublicIdentity, check_id
+from ompd.crypto.keys import EnvelopeKey, SigningKey
+from ompd.crypto.signatures import SignatureBackend, backend
+
+__all__ = [
+    "COMPACT",
+    "POST_QUANTUM",
+    "Directory",
+    "EnvelopeKey",
+    "Identity",
+    "PublicIdentity",
+    "SignatureBackend",
+    "SigningKey",
+    "backend",
+    "check_envelope_key",
+    "check_id",
+    "overhead",
+    "seal",
+    "suite_of",
+]

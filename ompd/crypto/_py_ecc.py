@@ -1,0 +1,71 @@
+"""Curve arithmetic of the signature scheme through py_ecc, in pure Python.
+
+The portable fallback and the oracle of the tests. It is slow, and its time depends on the
+secret: on a machine whose users can time each other's signatures, install pyblst.
+
+Importing py_ecc raises the interpreter's recursion limit to 100 000. That is left alone, since its
+hash to the curve recurses 636 levels deep and would otherwise fail under a deep call stack.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from py_ecc.bls import g2_primitives
+from py_ecc.bls.hash_to_curve import hash_to_G2
+from py_ecc.optimized_bls12_381.optimized_curve import G1, multiply, neg
+from py_ecc.optimized_bls12_381.optimized_pairing import final_exponentiate, pairing
+
+from ompd.crypto.signatures import SignatureBackend
+
+# py_ecc annotates its own functions more narrowly than they are used by its own callers.
+_encode_g1: Any = g2_primitives.G1_to_pubkey
+_encode_g2: Any = g2_primitives.G2_to_signature
+_decode_g1: Any = g2_primitives.pubkey_to_G1
+_decode_g2: Any = g2_primitives.signature_to_G2
+_in_subgroup: Any = g2_primitives.subgroup_check
+_hash_to_g2: Any = hash_to_G2
+
+
+class PyEccBackend(SignatureBackend):
+    """The portable backend."""
+
+    name = "py_ecc"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._negated_generator = neg(G1)
+
+    def _multiply_generator(self, secret: int) -> bytes:
+        return bytes(_encode_g1(multiply(G1, secret)))
+
+    def _sign(self, secret: int, message: bytes, dst: bytes) -> bytes:
+        return bytes(_encode_g2(multiply(_hash_to_g2(message, dst, sha256), secret)))
+
+    # A decoder's ValueError means off the curve or, in G1, x = 0: py_ecc takes the latter for a
+    # malformed infinity, but it belongs to two points of order three. Both are to be refused, and
+    # the caller finds the reason by itself.
+
+    def _load_key(self, encoded: bytes) -> Any:
+        try:
+            point = _decode_g1(encoded)
+        except ValueError:
+            return None
+        return point if _in_subgroup(point) else None
+
+    def _load_signature(self, encoded: bytes) -> Any:
+        try:
+            point = _decode_g2(encoded)
+        except ValueError:
+            return None
+        return point if _in_subgroup(point) else None
+
+    def _matches(self, key: Any, message: bytes, dst: bytes, signature: Any) -> bool:
+        # One final exponentiation for the quotient of the two pairings.
+        hashed = _hash_to_g2(message, dst, sha256)
+        quotient = pairing(hashed, key, final_exponentiate=False) * pairing(
+            signature, self._negated_generator, final_exponentiate=False
+        )
+        result = final_exponentiate(quotient)
+        return bool(result == type(result).one())

@@ -1,0 +1,87 @@
+"""The registry of admitted parties."""
+
+from __future__ import annotations
+
+import threading
+
+from ompd.crypto.identity import PublicIdentity
+from ompd.crypto.signatures import SignatureBackend
+from ompd.crypto.signatures import backend as choose_backend
+from ompd.errors import KeyMaterialError, UnknownKeyError
+
+
+class Directory:
+    """The registry of admitted parties, in memory. Safe to share between threads.
+
+    Parameters
+    ----------
+    backend : str or SignatureBackend, optional
+        What verifies; see `ompd.crypto.backend`.
+    """
+
+    def __init__(self, backend: str | SignatureBackend | None = None) -> None:
+        self._backend = choose_backend(backend)
+        self._lock = threading.Lock()
+        self._by_id: dict[str, PublicIdentity] = {}
+        self._id_by_signing_key: dict[bytes, str] = {}
+
+    def register(self, public_identity: PublicIdentity) -> None:
+        """Admit a party. Registering the same identity again changes nothing.
+
+        Whether the id may be used by whoever presents it is for the caller to find out.
+
+        Parameters
+        ----------
+        public_identity : PublicIdentity
+            What the party presents.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the form is wrong, the id is taken by other keys, or the signing key by another id.
+        PointError, SubgroupError, ProofOfPossessionError, SignatureError
+            As `PublicIdentity.verify`.
+        """
+        if type(public_identity) is not PublicIdentity:
+            raise KeyMaterialError(
+                f"public_identity: expected PublicIdentity, got {type(public_identity).__name__}"
+            )
+        # Outside the lock: in pure Python it takes most of a second.
+        public_identity.verify(self._backend)
+        with self._lock:
+            known = self._by_id.get(public_identity.id)
+            if known is not None and known != public_identity:
+                raise KeyMaterialError("public_identity: its id is registered with other keys")
+            owner = self._id_by_signing_key.setdefault(
+                public_identity.signing_key, public_identity.id
+            )
+            if owner != public_identity.id:
+                raise KeyMaterialError(
+                    "public_identity: its signing key is registered under another id"
+                )
+            self._by_id[public_identity.id] = public_identity
+
+    def get(self, id: str) -> PublicIdentity:
+        """Return the party registered under `id`.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is none.
+        """
+        with self._lock:
+            found = self._by_id.get(id) if type(id) is str else None
+        if found is None:
+            raise UnknownKeyError("id: no party of this id is registered")
+        return found
+
+    def __contains__(self, id: object) -> bool:
+        with self._lock:
+            return type(id) is str and id in self._by_id
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._by_id)
+
+    def __repr__(self) -> str:
+        return f"<Directory of {len(self)} parties>"

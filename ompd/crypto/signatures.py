@@ -1,0 +1,351 @@
+"""BLS signatures on BLS12-381: one interface, two interchangeable backends.
+
+The ciphersuite is BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_ of draft-irtf-cfrg-bls-signature-05:
+public keys are G1 points (48 bytes), signatures and proofs of possession G2 points (96 bytes), both
+compressed. `backend` picks pyblst where it is installed and py_ecc elsewhere. The two produce the
+same bytes and refuse the same inputs with the same errors, because everything except the curve
+arithmetic happens in `SignatureBackend`.
+
+A valid signature says nothing about who owns the key. Keys must have passed
+`SignatureBackend.verify_possession` before signatures of several parties are ever aggregated; the
+`Directory` of this package sees to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from typing import Any
+
+from ompd.crypto.points import GROUP_ORDER, check_g1, check_g2, refuse_g1, refuse_g2
+from ompd.errors import (
+    BackendUnavailableError,
+    IdentityPointError,
+    KeyMaterialError,
+    ParameterError,
+    PointDecodingError,
+    PointError,
+    ProofOfPossessionError,
+    SignatureError,
+    SubgroupError,
+)
+
+#: Domain separation tag of signatures, which is also the name of the ciphersuite.
+SIGNATURE_DST = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
+#: Domain separation tag of proofs of possession.
+POSSESSION_DST = b"BLS_POP_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
+
+#: Decoded public keys that a backend remembers; the subgroup check is worth saving and a
+#: deployment has far fewer parties than this.
+CACHED_KEYS = 1024
+
+
+# A signature that is not even a point is refused as such, and also as a bad signature: whoever
+# catches `SignatureError` around `verify` must not miss it.
+
+
+class SignatureDecodingError(SignatureError, PointDecodingError):
+    """The signature is not a canonical encoding of a point on the curve."""
+
+
+class SignatureIdentityError(SignatureError, IdentityPointError):
+    """The signature is the point at infinity."""
+
+
+class SignatureSubgroupError(SignatureError, SubgroupError):
+    """The signature is a curve point outside the prime-order subgroup."""
+
+
+_AS_SIGNATURE_ERROR: dict[type[PointError], type[SignatureError]] = {
+    PointDecodingError: SignatureDecodingError,
+    IdentityPointError: SignatureIdentityError,
+    SubgroupError: SignatureSubgroupError,
+}
+
+
+def check_secret(secret: object) -> int:
+    """Return `secret` if it is a usable secret scalar.
+
+    Raises
+    ------
+    KeyMaterialError
+        If it is not an int with 1 <= secret < r (255 bits). Both libraries would take some of
+        these: pyblst reduces modulo r in silence, which turns r into the zero key.
+    """
+    if type(secret) is not int:
+        raise KeyMaterialError(f"secret: expected an int, got {type(secret).__name__}")
+    if not 1 <= secret < GROUP_ORDER:
+        raise KeyMaterialError(
+            f"secret: expected 1 <= secret < r, got an int of the wrong sign or size "
+            f"({secret.bit_length()} bits)"
+        )
+    return secret
+
+
+class SignatureBackend(ABC):
+    """The signature scheme on top of one library's curve arithmetic.
+
+    Subclasses supply the five private methods; they are called with checked arguments only.
+    Instances keep no state but a bounded cache of decoded public keys and may be shared between
+    threads. Get one from `backend`.
+
+    Attributes
+    ----------
+    name : str
+        "pyblst" or "py_ecc".
+    """
+
+    name: str
+
+    def __init__(self) -> None:
+        self._key_point = lru_cache(maxsize=CACHED_KEYS)(self._checked_key)
+
+    def public_key(self, secret: int) -> bytes:
+        """Return the public key of `secret`.
+
+        Parameters
+        ----------
+        secret : int
+            Scalar with 1 <= secret < r.
+
+        Returns
+        -------
+        bytes
+            48 bytes, a compressed G1 point.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the secret has the wrong type or range.
+        """
+        return self._multiply_generator(check_secret(secret))
+
+    def sign(self, secret: int, message: bytes) -> bytes:
+        """Sign `message`.
+
+        Parameters
+        ----------
+        secret : int
+            Scalar with 1 <= secret < r.
+        message : bytes
+            Any length, also empty.
+
+        Returns
+        -------
+        bytes
+            96 bytes, a compressed G2 point; the same for the same arguments.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the secret has the wrong type or range.
+        ParameterError
+            If the message is not bytes.
+        """
+        return self._sign(check_secret(secret), _check_message(message), SIGNATURE_DST)
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> None:
+        """Return if `signature` belongs to `message` and `public_key`; raise otherwise.
+
+        Parameters
+        ----------
+        public_key : bytes
+            48 bytes.
+        message : bytes
+            Any length.
+        signature : bytes
+            96 bytes.
+
+        Raises
+        ------
+        PointError
+            If the public key is refused, as `check_public_key` would.
+        SignatureError
+            If the signature is wrong. When its bytes are no acceptable point, the error is also
+            an `IdentityPointError`, `PointDecodingError` or `SubgroupError`.
+        ParameterError
+            If the message is not bytes.
+
+        Notes
+        -----
+        CoreVerify of the draft, section 2.7, with KeyValidate. pyblst holds the interpreter lock
+        throughout; threads do not speed it up.
+        """
+        _check_message(message)
+        key = self._key_point(check_g1(public_key, "public_key"))
+        try:
+            point = self._signature_point(signature, "signature")
+        except PointError as error:
+            raise _AS_SIGNATURE_ERROR[type(error)](str(error)) from None
+        if not self._matches(key, message, SIGNATURE_DST, point):
+            raise SignatureError("signature: does not belong to this message and public key")
+
+    def prove_possession(self, secret: int) -> bytes:
+        """Return the proof that the owner of the public key holds `secret`.
+
+        Parameters
+        ----------
+        secret : int
+            Scalar with 1 <= secret < r.
+
+        Returns
+        -------
+        bytes
+            96 bytes, a compressed G2 point.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the secret has the wrong type or range.
+        """
+        return self._sign(secret, self.public_key(secret), POSSESSION_DST)
+
+    def verify_possession(self, public_key: bytes, proof: bytes) -> None:
+        """Return if `proof` shows possession of the secret behind `public_key`; raise otherwise.
+
+        Parameters
+        ----------
+        public_key : bytes
+            48 bytes.
+        proof : bytes
+            96 bytes.
+
+        Raises
+        ------
+        PointError
+            If the public key is refused, as `check_public_key` would.
+        ProofOfPossessionError
+            Whatever is wrong with the proof.
+
+        Notes
+        -----
+        PopVerify of the draft, section 3.3.3.
+        """
+        key = self._key_point(check_g1(public_key, "public_key"))
+        try:
+            point = self._signature_point(proof, "proof")
+        except PointError as error:
+            raise ProofOfPossessionError(str(error)) from None
+        if not self._matches(key, public_key, POSSESSION_DST, point):
+            raise ProofOfPossessionError("proof: does not belong to this public key")
+
+    def check_public_key(self, public_key: bytes) -> None:
+        """Return if `public_key` is a point that may serve as a key; raise otherwise.
+
+        Parameters
+        ----------
+        public_key : bytes
+            48 bytes.
+
+        Raises
+        ------
+        IdentityPointError
+            The point at infinity, under which signatures can be forged.
+        PointDecodingError
+            Not the canonical encoding of a point on the curve.
+        SubgroupError
+            On the curve, but outside the prime-order subgroup.
+
+        Notes
+        -----
+        KeyValidate of the draft, section 2.5.
+        """
+        self._key_point(check_g1(public_key, "public_key"))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def _checked_key(self, encoded: bytes) -> Any:
+        point = self._load_key(encoded)
+        if point is None:
+            refuse_g1(encoded, "public_key")
+        return point
+
+    def _signature_point(self, encoded: bytes, name: str) -> Any:
+        point = self._load_signature(check_g2(encoded, name))
+        if point is None:
+            refuse_g2(encoded, name)
+        return point
+
+    @abstractmethod
+    def _multiply_generator(self, secret: int) -> bytes:
+        """Return the compressed G1 generator times `secret`."""
+
+    @abstractmethod
+    def _sign(self, secret: int, message: bytes, dst: bytes) -> bytes:
+        """Return the compressed hash of `message` in G2 times `secret`."""
+
+    @abstractmethod
+    def _load_key(self, encoded: bytes) -> Any:
+        """Decode what passed `check_g1`; None if off the curve or the subgroup."""
+
+    @abstractmethod
+    def _load_signature(self, encoded: bytes) -> Any:
+        """Decode what passed `check_g2`; None if off the curve or the subgroup."""
+
+    @abstractmethod
+    def _matches(self, key: Any, message: bytes, dst: bytes, signature: Any) -> bool:
+        """Tell whether e(key, hash of message) equals e(generator, signature)."""
+
+
+#: Backend name to module and class, in order of preference.
+_BACKENDS = {
+    "pyblst": ("ompd.crypto._pyblst", "PyblstBackend"),
+    "py_ecc": ("ompd.crypto._py_ecc", "PyEccBackend"),
+}
+_loaded: dict[str, SignatureBackend] = {}
+_loading = threading.Lock()
+
+
+def backend(name: str | SignatureBackend | None = None) -> SignatureBackend:
+    """Return a signature backend.
+
+    Parameters
+    ----------
+    name : {"pyblst", "py_ecc"} or SignatureBackend, optional
+        Which library must be used. Without it, pyblst if it can be imported, else py_ecc. A
+        backend is returned as it is.
+
+    Returns
+    -------
+    SignatureBackend
+        The same object for every call with the same name.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the library is not installed here.
+    ParameterError
+        If there is no backend of that name.
+    """
+    if isinstance(name, SignatureBackend):
+        return name
+    if name is None:
+        for candidate in _BACKENDS:
+            try:
+                return _load(candidate)
+            except BackendUnavailableError:
+                continue
+        raise BackendUnavailableError(f"backend: none of {', '.join(_BACKENDS)} is installed")
+    if not isinstance(name, str) or name not in _BACKENDS:
+        raise ParameterError(f"backend: expected one of {', '.join(_BACKENDS)}")
+    return _load(name)
+
+
+def _load(name: str) -> SignatureBackend:
+    with _loading:
+        if name not in _loaded:
+            module, cls = _BACKENDS[name]
+            try:
+                _loaded[name] = getattr(importlib.import_module(module), cls)()
+            except ImportError:
+                raise BackendUnavailableError(f"backend: {name} cannot be imported") from None
+        return _loaded[name]
+
+
+def _check_message(message: object) -> bytes:
+    if type(message) is not bytes:
+        raise ParameterError(f"message: expected bytes, got {type(message).__name__}")
+    return message

@@ -1,0 +1,227 @@
+"""A table of instances and what is known about its origin."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ompd.errors import DatasetError, ParameterError
+from ompd.schema import Codes, Floats, Schema
+
+#: A class with a single training row has no near hit, so Relief cannot learn from it.
+LEAST_TRAIN_PER_CLASS = 2
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One difference between a table and its published source.
+
+    Parameters
+    ----------
+    reason : str
+        What differs and why, in a sentence.
+    row : int, optional
+        Index into `Dataset.features`, from 0. Present only if one cell was corrected, as are the
+        next three.
+    feature : str, optional
+        Column of the corrected cell.
+    was, now : float, optional
+        The published value, and the one that replaces it at load.
+    """
+
+    reason: str
+    row: int | None = None
+    feature: str | None = None
+    was: float | None = None
+    now: float | None = None
+
+
+class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Origin, terms and size of a data set.
+
+    Parameters
+    ----------
+    name : str
+        What `load` takes; for a file its name without suffix.
+    title : str
+        Name for people.
+    schema : Schema
+        Features with their domains, and classes.
+    rows : int
+        Number of instances.
+    class_rows : tuple of int
+        Number of instances of each class, in the order of ``schema.classes``.
+    sha256 : str
+        Checksum of the CSV file in hexadecimal.
+    disease : str
+        Name under which a hospital can register the table.
+    source, url, doi, citation, licence : str
+        Where the data come from, how to cite them, and on what terms they may be used. Empty for
+        a hospital's own file.
+    changes : tuple of Change
+        Every difference from the published source.
+    """
+
+    name: str
+    title: str
+    schema: Schema
+    rows: int
+    class_rows: tuple[int, ...]
+    sha256: str
+    disease: str = ""
+    source: str = ""
+    url: str = ""
+    doi: str = ""
+    citation: str = ""
+    licence: str = ""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Checked instances with their classes.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Origin of the data. A part made by `take` or `split` keeps the info of the whole.
+    features : ndarray of shape (N, n), float64
+        Read-only. Every value lies in its declared domain.
+    labels : ndarray of shape (N,), int64
+        Read-only. Class codes: places in ``schema.classes``.
+
+    Raises
+    ------
+    FeatureError, DomainError, LabelError
+        If the arrays do not fit the schema.
+    """
+
+    info: DatasetInfo
+    features: Floats
+    labels: Codes
+
+    def __post_init__(self) -> None:
+        # Own copies: freezing the caller's array, or sharing one that he may write to, would
+        # both be surprises.
+        features = np.array(self.schema.check(self.features))
+        labels = np.array(self.schema.check_codes(self.labels, len(features)))
+        features.flags.writeable = False
+        labels.flags.writeable = False
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "labels", labels)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.info.name
+
+    @property
+    def schema(self) -> Schema:
+        """Features and classes."""
+        return self.info.schema
+
+    @property
+    def class_rows(self) -> tuple[int, ...]:
+        """Number of instances of each class that are in this table."""
+        counts = np.bincount(self.labels, minlength=len(self.schema.classes))
+        return tuple(counts.tolist())
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __repr__(self) -> str:
+        # Sizes only: a repr ends up in logs and bug reports, where patients' values must not.
+        counts = ", ".join(
+            f"{rows} {name}"
+            for name, rows in zip(self.schema.classes, self.class_rows, strict=True)
+        )
+        return f"<Dataset {self.name!r}: {len(self)} × {len(self.schema.features)}, {counts}>"
+
+    def __reduce__(self) -> tuple[type[Dataset], tuple[DatasetInfo, Floats, Codes]]:
+        # NumPy's pickles and deep copies forget that an array was read-only.
+        return Dataset, (self.info, self.features, self.labels)
+
+    def take(self, rows: npt.ArrayLike) -> Dataset:
+        """Return the given rows, in the given order.
+
+        Parameters
+        ----------
+        rows : array-like of int, shape (m,)
+            Indices from 0 to N - 1; an index may repeat.
+
+        Raises
+        ------
+        DatasetError
+            If an index is no integer or outside the table.
+        """
+        index = _index(rows, len(self))
+        return Dataset(self.info, self.features[index], self.labels[index])
+
+    def split(self, test_per_class: int = 100, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Hold out random instances of each class, as many of one as of another.
+
+        The same seed gives the same split. One generator, ``numpy.random.default_rng(seed)``,
+        draws from the classes in the order of ``schema.classes``; rows of no draw are for
+        training. Both parts keep the order of the table.
+
+        Parameters
+        ----------
+        test_per_class : int, default=100
+            Rows held out of each class. The paper holds out 100.
+        seed : int, default=0
+            Not negative.
+
+        Returns
+        -------
+        train, test : Dataset
+
+        Raises
+        ------
+        DatasetError
+            If a class would keep fewer than two rows for training.
+        ParameterError
+            If `test_per_class` is no positive integer, or `seed` no integer from 0.
+        """
+        held = _integer("test_per_class", test_per_class, least=1)
+        generator = np.random.default_rng(_integer("seed", seed, least=0))
+        needed = held + LEAST_TRAIN_PER_CLASS
+        in_test = np.zeros(len(self), dtype=np.bool_)
+        for name, rows in zip(self.schema.classes, self.class_rows, strict=True):
+            if rows < needed:
+                raise DatasetError(
+                    f"test_per_class: holding out {held} takes at least {needed} rows of each "
+                    f"class, got {rows} of {name!r}"
+                )
+        for code in range(len(self.schema.classes)):
+            members = np.flatnonzero(self.labels == code)
+            in_test[generator.choice(members, size=held, replace=False)] = True
+        return self.take(np.flatnonzero(~in_test)), self.take(np.flatnonzero(in_test))
+
+
+def _index(rows: npt.ArrayLike, count: int) -> Codes:
+    if isinstance(rows, Sequence) and not rows:
+        return np.empty(0, dtype=np.int64)  # NumPy would make it float64
+    index = np.asarray(rows)
+    if index.dtype.kind not in "iu" or index.ndim != 1:
+        raise DatasetError(
+            f"rows: expected integers of shape (m,), got {index.dtype} of shape {index.shape}"
+        )
+    # A negative index is more likely a slip than a wish for rows from the end.
+    if index.size and (index.min() < 0 or index.max() >= count):
+        raise DatasetError(f"rows: expected indices from 0 to {count - 1}")
+    return index.astype(np.int64)
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ParameterError(f"{name}: expected an integer of at least {least}")
+    return number

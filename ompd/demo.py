@@ -1,0 +1,210 @@
+"""The whole protocol on held-out records of a built-in data set, measured stage by stage."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ompd import datasets
+from ompd.encode import Encoder
+from ompd.errors import DatasetError, NeighborsError
+from ompd.params import PAPER
+from ompd.roles import Cloud, Hospital, User, introduce
+from ompd.schema import Codes
+from ompd.search import LimbTable, compute, vote
+from ompd.search.table import Labels, Limbs, limbs_of
+
+#: K that the source paper found best (table 2).
+PAPER_K = {"wbc": 9, "mm": 11}
+#: Fixes which records are held out.
+SPLIT_SEED = 1
+#: The stations of one query, after a setup that happens once.
+STAGES = ("setup", "query", "job", "verdict", "report", "read")
+LINKS = ("user_to_hospital", "hospital_to_cloud", "cloud_to_hospital", "hospital_to_user")
+
+ADVICE = {
+    "benign": "No sign of malignancy among comparable cases. Keep to the regular screening dates.",
+    "malignant": "Comparable cases were malignant. Please arrange a biopsy; this is no diagnosis.",
+}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo measured.
+
+    Attributes
+    ----------
+    dataset : str
+    instances, queries, k : int
+    accuracy_plain, accuracy_blinded : float
+        Share of held-out records that get their true label.
+    label_agreement : float
+        Share of queries whose blinded label is the plain one. Where several instances tie for
+        the K-th place, both choices are right and the labels may differ.
+    tied_queries : int
+        Queries with such a tie.
+    distances_agree : bool
+        Whether for every query the K rows that the cloud found have the K smallest plain
+        distances.
+    stage_ms : dict
+        Milliseconds per stage: `setup` once, the others the median over all queries.
+    link_bytes : dict
+        Median frame length per link, and the upload of the table.
+    signature_backend : str
+    signatures_made, signatures_verified : int
+    """
+
+    dataset: str
+    instances: int
+    queries: int
+    k: int
+    accuracy_plain: float
+    accuracy_blinded: float
+    label_agreement: float
+    tied_queries: int
+    distances_agree: bool
+    stage_ms: dict[str, float]
+    link_bytes: dict[str, int]
+    signature_backend: str
+    signatures_made: int
+    signatures_verified: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+
+class _RecordingSearch:
+    """The cloud's engine, which also keeps the rows that it found last."""
+
+    rows: Labels
+
+    def __call__(
+        self, table: LimbTable, queries: Limbs, k: int, exclude: Labels | None = None
+    ) -> tuple[Limbs, Labels]:
+        distances, self.rows = compute(table, queries, k, exclude)
+        return distances, self.rows
+
+
+def run_demo(
+    dataset: str = "wbc",
+    *,
+    queries: int = 200,
+    k: int | None = None,
+    signatures: str | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> DemoResult:
+    """Send held-out records one by one through all stages.
+
+    Parameters
+    ----------
+    dataset : {"wbc", "mm"}
+    queries : int
+        Records held out, half of them of each class.
+    k : int, optional
+        The paper's choice for the data set by default.
+    signatures : {"pyblst", "py_ecc"}, optional
+    progress : callable
+        Called with the number of answered queries.
+
+    Raises
+    ------
+    DatasetError
+        If the data set is unknown or too small for so many queries.
+    NeighborsError
+        If k is even or out of range.
+    """
+    if queries < 1:
+        raise DatasetError(f"queries: expected at least 1, got {queries}")
+    data = datasets.load(dataset)
+    train, test = data.split(test_per_class=-(-queries // 2), seed=SPLIT_SEED)
+    order = _alternating(test.labels)[:queries]
+    features, truth = test.features[order], test.labels[order]
+    k = PAPER_K.get(dataset, 9) if k is None else k
+    if k < 1 or k % 2 == 0 or k > len(train):
+        raise NeighborsError(f"k: expected an odd integer from 1 to {len(train)}, got {k}")
+
+    encoder = Encoder.fit(
+        train.schema,
+        train.features,
+        train.labels,
+        weight_bits=PAPER.weight_bits,
+        feature_bits=PAPER.feature_bits,
+    )
+    instances = encoder.prefix_sums(train.features)
+    points = encoder.prefix_sums(features)
+    classes = len(train.schema.classes)
+    plain = LimbTable.from_prefix_sums(instances, train.labels, classes)
+    # Also compiles the kernels, or loads them, so that no stage below pays for it.
+    plain_codes = vote(*compute(plain, limbs_of(points), k), train.labels, classes, k)
+
+    search = _RecordingSearch()
+    start = time.perf_counter()
+    hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
+    cloud = Cloud.create("cloud", search=search, signatures=signatures)
+    user = User.create("user", signatures=signatures)
+    introduce(hospital, cloud, user)
+    upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)
+    cloud.store(upload)
+    setup_ms = (time.perf_counter() - start) * 1e3
+
+    codes = np.empty(queries, dtype=np.int64)
+    sizes = np.empty((queries, len(LINKS)), dtype=np.int64)
+    milliseconds = np.empty((queries, len(STAGES) - 1))
+    tied = 0
+    distances_agree = True
+    for i in range(queries):
+        clock = [time.perf_counter()]
+        query = user.ask("hospital", data.info.disease, features[i])
+        clock.append(time.perf_counter())
+        job = hospital.forward(query)
+        clock.append(time.perf_counter())
+        verdict = cloud.answer(job)
+        clock.append(time.perf_counter())
+        report = hospital.report(verdict)
+        clock.append(time.perf_counter())
+        (diagnosis,) = user.read(report)
+        clock.append(time.perf_counter())
+        milliseconds[i] = np.diff(clock) * 1e3
+        sizes[i] = [len(frame) for frame in (query, job, verdict, report)]
+        codes[i] = train.schema.codes([diagnosis.label])[0]
+        # The oracle sorts all plain distances and shares no code with the engine.
+        every = np.abs(instances - points[i]).sum(axis=1)
+        smallest = np.sort(every)
+        distances_agree &= np.array_equal(np.sort(every[search.rows[0]]), smallest[:k])
+        tied += bool(k < len(smallest) and smallest[k - 1] == smallest[k])
+        progress(i + 1)
+
+    parties = (hospital, cloud, user)
+    median = [statistics.median(column) for column in milliseconds.T]
+    return DemoResult(
+        dataset=dataset,
+        instances=len(train),
+        queries=queries,
+        k=k,
+        accuracy_plain=float((plain_codes == truth).mean()),
+        accuracy_blinded=float((codes == truth).mean()),
+        label_agreement=float((codes == plain_codes).mean()),
+        tied_queries=tied,
+        distances_agree=bool(distances_agree),
+        stage_ms=dict(zip(STAGES, (setup_ms, *median), strict=True)),
+        link_bytes=dict(zip(LINKS, np.median(sizes, axis=0).astype(int).tolist(), strict=True))
+        | {"table_upload": len(upload)},
+        signature_backend=hospital.signature_backend,
+        signatures_made=sum(party.signatures_made for party in parties),
+        signatures_verified=sum(party.signatures_verified for party in parties),
+    )
+
+
+def _alternating(labels: Codes) -> Codes:
+    """Order of rows that takes the classes in turn, so that any first part is balanced."""
+    rank = np.empty(len(labels), dtype=np.int64)
+    for code in np.unique(labels):
+        members = np.flatnonzero(labels == code)
+        rank[members] = np.arange(len(members))
+    return np.lexsort((labels, rank))

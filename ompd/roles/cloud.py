@@ -1,0 +1,164 @@
+"""The cloud: keeps blinded tables and answers jobs on them.
+
+It imports neither the encoder nor the secret side of blinding.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ompd.blind.convert import convert
+from ompd.blind.limbs import from_limbs
+from ompd.crypto import Identity
+from ompd.errors import (
+    ContextMismatchError,
+    FramingError,
+    NonCanonicalError,
+    ParameterError,
+    RangeError,
+    VersionError,
+)
+from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.search import LimbTable, check_k, choose_k, compute, vote
+from ompd.search.choice import Compute
+from ompd.wire import Job, Kind, TableUpload, Verdict, unpack_integers
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Stored:
+    owner: str
+    version: int
+    modulus: int
+    table: LimbTable
+    k: int
+
+
+class Cloud(Party):
+    """Finds neighbours among blinded instances.
+
+    Parameters
+    ----------
+    identity : Identity
+    search : callable
+        The engine; same contract as `ompd.search.compute`.
+    clock, window
+        See `Party`.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        search: Compute = compute,
+        clock: Callable[[], float] = time.time,
+        window: float = FRESHNESS_WINDOW,
+    ) -> None:
+        super().__init__(identity, clock=clock, window=window)
+        self._search = search
+        self._stored: dict[bytes, _Stored] = {}
+        self._lock = threading.Lock()
+
+    def store(self, upload: bytes) -> None:
+        """Accept a table, or a newer version of one.
+
+        Chooses K on the blinded table where the hospital left it open.
+
+        Raises
+        ------
+        ContextMismatchError
+            If another hospital owns the table.
+        VersionError
+            If the version is not newer than the stored one.
+        ParameterError, RangeError, NeighborsError, LabelError, TableError
+            If modulus, values, K or labels are not possible.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        frame = self._authenticate(upload, Kind.TABLE)
+        body = self._open(frame, TableUpload)
+        owner = frame.header.sender
+        self._check_succession(body, owner)
+        modulus = _modulus(body)
+        table = _table(body, modulus)
+        k = check_k(body.k, len(table)) if body.k else choose_k(table, search=self._search)
+        with self._lock:
+            self._check_succession(body, owner)
+            self._claim(frame)
+            self._stored[body.table_id] = _Stored(owner, body.version, modulus, table, k)
+
+    def answer(self, job: bytes) -> bytes:
+        """Answer a job frame with a verdict frame.
+
+        Raises
+        ------
+        ContextMismatchError
+            If the sender has no such table here.
+        VersionError
+            If the job is for another version of the table.
+        FramingError, RangeError
+            If the blinded queries have the wrong number or are not below the modulus.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        frame = self._authenticate(job, Kind.JOB)
+        body = self._open(frame, Job)
+        header = frame.header
+        stored = self._stored.get(body.table_id)
+        if stored is None or stored.owner != header.sender:
+            raise ContextMismatchError("job: the sender has no table under this id")
+        if body.version != stored.version:
+            raise VersionError(f"job: expected version {stored.version} of the table")
+        table = stored.table
+        _, coordinates, limbs = table.limbs.shape
+        flat = unpack_integers(body.points, stored.modulus, body.rows * coordinates)
+        tokens = unpack_integers(body.tokens, stored.modulus, body.rows, least=1)
+        points = [flat[i : i + coordinates] for i in range(0, len(flat), coordinates)]
+        queries = convert(points, tokens, stored.modulus, limbs)
+        distances, rows = self._search(table, queries, stored.k)
+        codes = vote(distances, rows, table.labels, table.classes, stored.k)
+        self._claim(frame)
+        return self._send(
+            header.sender,
+            Verdict(body.table_id, body.version, stored.k, codes.astype("<u2").tobytes()),
+            nonce=header.nonce,
+            sequence=header.sequence,
+        )
+
+    def _check_succession(self, body: TableUpload, owner: str) -> None:
+        stored = self._stored.get(body.table_id)
+        if stored is None:
+            return
+        if stored.owner != owner:
+            raise ContextMismatchError("table: belongs to another hospital")
+        if body.version <= stored.version:
+            raise VersionError(f"table: expected a version above {stored.version}")
+
+
+def _modulus(body: TableUpload) -> int:
+    modulus = int.from_bytes(body.modulus, "little")
+    if not body.modulus or body.modulus[-1] == 0:
+        raise NonCanonicalError("modulus: expected no leading zero bytes")
+    if modulus % 2 == 0 or -(-modulus.bit_length() // 64) != body.limbs:
+        raise ParameterError(f"modulus: expected an odd number of {body.limbs} limbs")
+    return modulus
+
+
+def _table(body: TableUpload, modulus: int) -> LimbTable:
+    width = 8 * body.coordinates * body.limbs
+    if len(body.values) % width:
+        raise FramingError(f"values: expected a multiple of {width} bytes")
+    limbs = np.frombuffer(body.values, dtype="<u8").astype(np.uint64, copy=False)
+    limbs = limbs.reshape(-1, body.coordinates, body.limbs)
+    if len(body.labels) != 2 * len(limbs):
+        raise FramingError(f"labels: expected {len(limbs)} codes")
+    # Only values whose top limb reaches the modulus' own need a full comparison.
+    reaching = limbs[limbs[:, :, -1] >= np.uint64(modulus >> 64 * (body.limbs - 1))]
+    if any(value >= modulus for value in from_limbs(reaching)):
+        raise RangeError("values: expected integers below the modulus")
+    labels = np.frombuffer(body.labels, dtype="<u2").astype(np.int64)
+    return LimbTable(limbs, labels, body.classes)

@@ -1,0 +1,333 @@
+"""The hospital: owns the records, blinds them, and answers users."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.crypto import Identity, check_envelope_key
+from ompd.encode import Encoder
+from ompd.errors import (
+    ContextMismatchError,
+    FeatureError,
+    FramingError,
+    LabelError,
+    NeighborsError,
+    TooLargeError,
+    UnknownDiseaseError,
+    VersionError,
+)
+from ompd.params import profile as find_profile
+from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.schema import Codes, Floats, Schema
+from ompd.search import check_k
+from ompd.stores import Pending
+from ompd.wire import (
+    CAPS,
+    MAX_ADVICE,
+    Job,
+    Kind,
+    Query,
+    Report,
+    TableUpload,
+    Verdict,
+    check_text,
+    encode_body,
+    pack_integers,
+)
+
+
+class Instances(Protocol):
+    """Labelled records, for example a `Dataset`."""
+
+    @property
+    def schema(self) -> Schema:
+        """Features and classes."""
+
+    @property
+    def features(self) -> Floats:
+        """Shape (N, n)."""
+
+    @property
+    def labels(self) -> Codes:
+        """Shape (N,)."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Table:
+    """The hospital's side of one published table."""
+
+    encoder: Encoder
+    key: BlindingKey
+    table_id: bytes
+    version: int
+    cloud: str
+    rows: int
+    k: int
+    findings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Forwarded:
+    """What a job's verdict is needed for."""
+
+    user: str
+    nonce: bytes
+    sequence: int
+    reply_key: bytes
+    rows: int
+    table: _Table
+
+
+class Hospital(Party):
+    """Publishes blinded tables and turns verdicts into reports.
+
+    Parameters
+    ----------
+    identity : Identity
+    profile : str
+        Name of the parameter set for its tables. There is no default: "paper" gives no
+        confidentiality against the cloud, which nobody should choose without noticing.
+    clock, window
+        See `Party`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such profile.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        profile: str,
+        clock: Callable[[], float] = time.time,
+        window: float = FRESHNESS_WINDOW,
+    ) -> None:
+        super().__init__(identity, clock=clock, window=window)
+        self._parameters = find_profile(profile)
+        self._tables: dict[str, _Table] = {}
+        self._lock = threading.Lock()
+        self._forwarded: Pending[_Forwarded] = Pending(window)
+
+    @property
+    def diseases(self) -> dict[str, Schema]:
+        """Diseases with a published table, and what each expects of a feature vector."""
+        return {disease: table.encoder.schema for disease, table in self._tables.items()}
+
+    def publish(
+        self,
+        disease: str,
+        instances: Instances,
+        *,
+        cloud: str,
+        k: int | None = None,
+        advice: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Learn weights, blind the instances under a fresh key and make the upload frame.
+
+        Publishing a disease again replaces its table by a new version.
+
+        Parameters
+        ----------
+        disease : str
+        instances : Instances
+            Records of this disease; none of the query's person should be among them.
+        cloud : str
+            Id of a cloud this hospital has met.
+        k : int, optional
+            Neighbours that vote; the cloud chooses on the blinded table by default.
+        advice : mapping of class name to text, optional
+            What a user gets besides the label.
+
+        Returns
+        -------
+        bytes
+            A frame for `Cloud.store`.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError, TrainingError
+            If the instances cannot train a table.
+        NeighborsError
+            If k is even or out of range.
+        ParameterError
+            If the disease is no text of 1 to 255 characters, or an advice is too long.
+        OverflowParameterError
+            If the blinded values would not fit the profile.
+        UnknownKeyError
+            If the cloud is unknown.
+        TooLargeError
+            If the table is above the cap of one frame.
+        """
+        check_text("disease", disease)
+        self.directory.get(cloud)
+        schema = instances.schema
+        rows = len(instances.features)
+        if k is not None:
+            k = check_k(k, rows)
+        findings = _findings(schema, advice or {})
+        parameters = self._parameters
+        encoder = Encoder.fit(
+            schema,
+            instances.features,
+            instances.labels,
+            weight_bits=parameters.weight_bits,
+            feature_bits=parameters.feature_bits,
+        )
+        coordinates = len(schema.features) + PADDING
+        size = rows * coordinates * parameters.limbs * 8
+        if size > CAPS[Kind.TABLE] - 2**20:
+            raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
+        key = BlindingKey.generate(parameters, coordinates, encoder.prefix_max)
+        values = blind_table(key, encoder.prefix_sums(instances.features))
+        with self._lock:
+            old = self._tables.get(disease)
+            table = _Table(
+                encoder=encoder,
+                key=key,
+                table_id=old.table_id if old else secrets.token_bytes(16),
+                version=old.version + 1 if old else 1,
+                cloud=cloud,
+                rows=rows,
+                k=k or 0,
+                findings=findings,
+            )
+            frame = self._send(
+                cloud,
+                TableUpload(
+                    table_id=table.table_id,
+                    version=table.version,
+                    modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
+                    coordinates=coordinates,
+                    limbs=parameters.limbs,
+                    classes=len(schema.classes),
+                    k=table.k,
+                    labels=np.asarray(instances.labels).astype("<u2").tobytes(),
+                    values=values.astype("<u8", copy=False).tobytes(),
+                ),
+                nonce=secrets.token_bytes(16),
+                sequence=table.version,
+            )
+            self._tables[disease] = table
+        return frame
+
+    def forward(self, query: bytes) -> bytes:
+        """Turn a user's query frame into a blinded job frame for the cloud.
+
+        Raises
+        ------
+        UnknownDiseaseError
+            If no table is published for the disease.
+        FeatureError, DomainError
+            If the features do not fit the disease's schema.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        frame = self._authenticate(query, Kind.QUERY)
+        body = self._open(frame, Query)
+        table = self._tables.get(body.disease)
+        if table is None:
+            raise UnknownDiseaseError("disease: no table is published under this name")
+        check_envelope_key(body.reply_key)
+        features = _features(body, table.encoder.schema)
+        blinded = blind_queries(table.key, table.encoder.prefix_sums(features))
+        modulus = table.key.modulus
+        nonce = secrets.token_bytes(16)
+        job = self._send(
+            table.cloud,
+            Job(
+                table_id=table.table_id,
+                version=table.version,
+                rows=body.rows,
+                points=pack_integers((v for point in blinded.points for v in point), modulus),
+                tokens=pack_integers(blinded.tokens, modulus),
+            ),
+            nonce=nonce,
+            sequence=0,
+        )
+        self._claim(frame)
+        header = frame.header
+        forwarded = _Forwarded(
+            header.sender, header.nonce, header.sequence, body.reply_key, body.rows, table
+        )
+        self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
+        return job
+
+    def report(self, verdict: bytes) -> bytes:
+        """Turn the cloud's verdict frame into a report frame for the user.
+
+        Raises
+        ------
+        ContextMismatchError, VersionError
+            If the verdict is not about the table of the job it answers.
+        NeighborsError, LabelError
+            If K or a class code is not possible for that table.
+        OmpdError
+            If the frame is not an authentic, fresh answer to an open job.
+        """
+        frame = self._authenticate(verdict, Kind.VERDICT)
+        asked = self._forwarded.find(frame.header)
+        body = self._open(frame, Verdict)
+        table = asked.table
+        if body.table_id != table.table_id:
+            raise ContextMismatchError("verdict: is about another table")
+        if body.version != table.version:
+            raise VersionError("verdict: is about another version of the table")
+        k = check_k(body.k, table.rows)
+        if table.k and k != table.k:
+            raise NeighborsError(f"k: expected {table.k} as published, got {k}")
+        if len(body.codes) != 2 * asked.rows:
+            raise FramingError(f"verdict: expected {asked.rows} class codes")
+        codes = np.frombuffer(body.codes, dtype="<u2")
+        if codes.max() >= len(table.findings):
+            raise LabelError("verdict: a class code is not one of the table's")
+        distinct, choice = np.unique(codes, return_inverse=True)
+        report = self._send(
+            asked.user,
+            Report(
+                k=k,
+                findings=tuple(table.findings[code] for code in distinct),
+                choice=choice.astype("<u2").tobytes(),
+            ),
+            nonce=asked.nonce,
+            sequence=asked.sequence,
+            seal_to=asked.reply_key,
+            pad_to=_longest_report(table, asked.rows, k),
+        )
+        self._claim(frame)
+        self._forwarded.close(frame.header)
+        return report
+
+
+def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    schema.codes(list(advice))  # refuses advice for classes that do not exist
+    for text in advice.values():
+        check_text("advice", text, least=0, most=MAX_ADVICE)
+    return tuple((label, advice.get(label, "")) for label in schema.classes)
+
+
+def _features(body: Query, schema: Schema) -> Floats:
+    expected = len(schema.features)
+    if len(body.values) != 8 * body.rows * expected:
+        raise FeatureError(f"features: expected {expected} per row")
+    values = np.frombuffer(body.values, dtype="<f8").astype(np.float64)
+    return schema.check(values.reshape(body.rows, expected))
+
+
+def _longest_report(table: _Table, rows: int, k: int) -> int:
+    """Length of the longest report on this many rows.
+
+    All reports of a disease are padded to it, or else their length would tell the diagnosis.
+    """
+    most = min(rows, len(table.findings))
+    longest = sorted(table.findings, key=lambda finding: -len("".join(finding).encode()))[:most]
+    return len(encode_body(Report(k, tuple(longest), bytes(2 * rows))))

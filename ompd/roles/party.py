@@ -1,0 +1,166 @@
+"""What user, hospital and cloud have in common: identity, acquaintances, signed frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, seal
+from ompd.errors import ReflectionError, WrongRecipientError
+from ompd.stores import ReplayGuard
+from ompd.wire import (
+    KIND_OF,
+    PROTOCOL_VERSION,
+    Body,
+    Frame,
+    Header,
+    Kind,
+    decode_body,
+    encode_body,
+    encode_signed_part,
+)
+
+B = TypeVar("B", bound=Body)
+
+#: Seconds that a frame stays acceptable.
+FRESHNESS_WINDOW = 120.0
+
+
+class Party:
+    """A participant with keys of its own and a directory of others.
+
+    Parameters
+    ----------
+    identity : Identity
+    clock : callable
+        Seconds since the epoch.
+    window : float
+        Seconds that timestamps may differ from the clock, and that a request stays open.
+
+    Attributes
+    ----------
+    signatures_made, signatures_verified : int
+        How many frames this party signed and verified.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        clock: Callable[[], float] = time.time,
+        window: float = FRESHNESS_WINDOW,
+    ) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._window = window
+        self._replays = ReplayGuard(window)
+        self.directory = Directory(backend=identity.signing_key.backend.name)
+        self.signatures_made = 0
+        self.signatures_verified = 0
+
+    @classmethod
+    def create(
+        cls, id: str, *, signatures: str | None = None, suite: str = "x25519", **options: Any
+    ) -> Self:
+        """Create a party with fresh keys.
+
+        Parameters
+        ----------
+        id : str
+            Name under which others know it.
+        signatures : {"pyblst", "py_ecc"}, optional
+            Signature backend; the fastest that is installed by default.
+        suite : {"x25519", "mlkem768x25519"}
+            Envelope suite of the party's own key.
+        **options
+            Passed on to the class.
+        """
+        return cls(Identity.generate(id, backend=signatures, suite=suite), **options)
+
+    @property
+    def id(self) -> str:
+        """Name under which others know this party."""
+        return self._identity.id
+
+    @property
+    def public(self) -> PublicIdentity:
+        """What others need to know of this party."""
+        return self._identity.public
+
+    @property
+    def signature_backend(self) -> str:
+        """Name of the signature backend in use."""
+        return self._identity.signing_key.backend.name
+
+    def meet(self, other: PublicIdentity) -> None:
+        """Register another party after checking that it holds its signing key.
+
+        Raises
+        ------
+        ProofOfPossessionError, PointError, KeyMaterialError
+        """
+        self.directory.register(other)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def _send(
+        self,
+        recipient: str,
+        body: Body,
+        *,
+        nonce: bytes,
+        sequence: int,
+        seal_to: bytes | None = None,
+        pad_to: int = 0,
+    ) -> bytes:
+        """Seal, frame and sign a body; to the recipient's registered key by default."""
+        header = Header(
+            version=PROTOCOL_VERSION,
+            kind=KIND_OF[type(body)],
+            sender=self.id,
+            recipient=recipient,
+            nonce=nonce,
+            timestamp=int(self._clock() * 1000),
+            sequence=sequence,
+        )
+        key = self.directory.get(recipient).envelope_key if seal_to is None else seal_to
+        ciphertext = seal(key, encode_body(body, pad_to), header.sealing_info())
+        signed, message = encode_signed_part(header, ciphertext)
+        self.signatures_made += 1
+        return signed + self._identity.signing_key.sign(message)
+
+    def _authenticate(self, data: bytes, kind: Kind) -> Frame:
+        """Check everything about a frame that needs no decryption; changes nothing."""
+        frame = Frame.decode(data, kind)
+        header = frame.header
+        if header.sender == self.id:
+            raise ReflectionError("frame: carries the id of its own recipient as sender")
+        if header.recipient != self.id:
+            raise WrongRecipientError("frame: is addressed to another party")
+        sender = self.directory.get(header.sender)
+        self._replays.check_time(header, self._clock())
+        self._identity.signing_key.backend.verify(
+            sender.signing_key, frame.signed_message, frame.signature
+        )
+        self.signatures_verified += 1
+        self._replays.check_new(header)
+        return frame
+
+    def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
+        """Decrypt and decode an authentic frame, with the registered key by default."""
+        key = self._identity.envelope_key if key is None else key
+        return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
+
+    def _claim(self, frame: Frame) -> None:
+        """Mark a frame as used, as the last step before any effect."""
+        self._replays.claim(frame.header, self._clock())
+
+
+def introduce(*parties: Party) -> None:
+    """Let parties in one process register one another."""
+    for party in parties:
+        for other in parties:
+            if other is not party:
+                party.meet(other.public)

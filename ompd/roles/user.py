@@ -1,0 +1,132 @@
+"""The user: asks, and reads the answer."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ompd.crypto import EnvelopeKey, Identity
+from ompd.errors import FeatureError, FramingError, TooLargeError
+from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.schema import as_feature_matrix
+from ompd.stores import Pending
+from ompd.wire import MAX_BATCH, Kind, Query, Report, check_text
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Diagnosis:
+    """What a user gets for one feature vector.
+
+    Attributes
+    ----------
+    label : str
+        Class name.
+    advice : str
+        The hospital's text for this class.
+    k : int
+        Number of neighbours that voted.
+    """
+
+    label: str
+    advice: str
+    k: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Asked:
+    reply_key: EnvelopeKey
+    rows: int
+
+
+class User(Party):
+    """Asks hospitals for diagnoses. See `Party` for the parameters."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        clock: Callable[[], float] = time.time,
+        window: float = FRESHNESS_WINDOW,
+    ) -> None:
+        super().__init__(identity, clock=clock, window=window)
+        self._session = secrets.token_bytes(16)
+        self._sequence = itertools.count()
+        self._asked: Pending[_Asked] = Pending(window)
+
+    def ask(self, hospital: str, disease: str, features: Any) -> bytes:
+        """Make a query frame.
+
+        Parameters
+        ----------
+        hospital : str
+            Id of a hospital this user has met.
+        disease : str
+            As the hospital names it.
+        features : array-like of shape (n,) or (m, n)
+            One vector or a batch. The hospital checks the domains, which it alone knows.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the hospital is unknown.
+        ParameterError
+            If the disease is no text of 1 to 255 characters.
+        FeatureError
+            If a value is no finite number, or there are no rows.
+        TooLargeError
+            If there are more than `MAX_BATCH` rows.
+        """
+        check_text("disease", disease)
+        values = as_feature_matrix(features)
+        if not values.size:
+            raise FeatureError("features: expected at least one row and one feature")
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise FeatureError(f"row {row}, feature {column}: expected a finite number")
+        if len(values) > MAX_BATCH:
+            raise TooLargeError(f"features: expected at most {MAX_BATCH} rows, got {len(values)}")
+        # The report comes back under a key of its own, in the suite of this user's key: who
+        # steals the long-term key later cannot read old reports.
+        reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
+        sequence = next(self._sequence)
+        frame = self._send(
+            hospital,
+            Query(disease, len(values), values.astype("<f8").tobytes(), reply_key.public_bytes),
+            nonce=self._session,
+            sequence=sequence,
+        )
+        asked = _Asked(reply_key, len(values))
+        self._asked.add(hospital, self._session, sequence, asked, self._clock())
+        return frame
+
+    def read(self, report: bytes) -> list[Diagnosis]:
+        """Open a report frame.
+
+        Returns
+        -------
+        list of Diagnosis
+            One per row of the query, in its order.
+
+        Raises
+        ------
+        OmpdError
+            If the frame is not an authentic, fresh answer to an open query of this user.
+        """
+        frame = self._authenticate(report, Kind.REPORT)
+        asked = self._asked.find(frame.header)
+        body = self._open(frame, Report, asked.reply_key)
+        choice = np.frombuffer(body.choice, dtype="<u2") if len(body.choice) % 2 == 0 else None
+        if choice is None or len(choice) != asked.rows:
+            raise FramingError(f"report: expected {asked.rows} findings")
+        if choice.max() >= len(body.findings):
+            raise FramingError("report: a choice points beyond the findings")
+        self._claim(frame)
+        self._asked.close(frame.header)
+        diagnoses = [Diagnosis(label, advice, body.k) for label, advice in body.findings]
+        return [diagnoses[index] for index in choice]

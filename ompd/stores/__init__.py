@@ -1,0 +1,6 @@
+"""State that outlives one message: what was already received, and what still awaits an answer."""
+
+from ompd.stores.pending import Pending
+from ompd.stores.replay import ReplayGuard
+
+__all__ = ["Pending", "ReplayGuard"]

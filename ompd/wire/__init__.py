@@ -1,0 +1,57 @@
+"""Canonical bytes and typed messages.
+
+    body (Query, Job, ...) --encode_body--> plaintext --HPKE--> ciphertext
+    Header + ciphertext --encode_signed_part--> signed part --BLS--> frame
+
+A frame is the signed part followed by a 96-byte signature. Whatever decodes re-encodes to the
+same bytes.
+"""
+
+from ompd.wire.frames import (
+    CAPS,
+    PROTOCOL_VERSION,
+    SIGNATURE_BYTES,
+    Frame,
+    Header,
+    Kind,
+    encode_signed_part,
+)
+from ompd.wire.integers import pack_integers, unpack_integers
+from ompd.wire.messages import (
+    KIND_OF,
+    MAX_ADVICE,
+    MAX_BATCH,
+    Body,
+    Job,
+    Query,
+    Report,
+    TableUpload,
+    Verdict,
+    check_text,
+    decode_body,
+    encode_body,
+)
+
+__all__ = [
+    "CAPS",
+    "KIND_OF",
+    "MAX_ADVICE",
+    "MAX_BATCH",
+    "PROTOCOL_VERSION",
+    "SIGNATURE_BYTES",
+    "Body",
+    "Frame",
+    "Header",
+    "Job",
+    "Kind",
+    "Query",
+    "Report",
+    "TableUpload",
+    "Verdict",
+    "check_text",
+    "decode_body",
+    "encode_body",
+    "encode_signed_part",
+    "pack_integers",
+    "unpack_integers",
+]

@@ -1,0 +1,195 @@
+"""What the parties say to one another, before sealing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from ompd.errors import FramingError, ParameterError
+from ompd.wire.canonical import decode, encode
+from ompd.wire.frames import Kind, Unsigned63
+
+#: Most queries in one frame.
+MAX_BATCH = 100_000
+#: Longest label or disease name, and longest advice, in characters.
+MAX_TEXT = 255
+MAX_ADVICE = 65_536
+#: Ends the encoded body; only zeros may follow.
+_END = b"\x80"
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
+TableId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+Advice = Annotated[str, msgspec.Meta(max_length=MAX_ADVICE)]
+PublicKey = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    def __repr__(self) -> str:
+        # Bodies hold features, tokens and diagnoses, none of which belongs in a log.
+        return f"<{type(self).__name__}>"
+
+
+class TableUpload(_Body, frozen=True):
+    """Hospital to cloud: a blinded table.
+
+    Parameters
+    ----------
+    table_id : bytes
+        16 random bytes; says nothing of the disease.
+    version : int
+        Rises with every new table under this id.
+    modulus : bytes
+        p, little-endian without leading zero bytes.
+    coordinates, limbs : int
+        Shape of one instance.
+    classes : int
+    k : int
+        Number of neighbours; 0 leaves the choice to the cloud.
+    labels : bytes
+        One little-endian uint16 class code per instance.
+    values : bytes
+        Little-endian 64-bit limbs, C order (instance, coordinate, limb).
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    modulus: bytes
+    coordinates: Count
+    limbs: Count
+    classes: Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+    k: Unsigned63
+    labels: bytes
+    values: bytes
+
+
+class Query(_Body, frozen=True):
+    """User to hospital: feature vectors in the clear, inside the envelope.
+
+    Parameters
+    ----------
+    disease : str
+    rows : int
+        Number of vectors.
+    values : bytes
+        Little-endian float64, C order (row, feature).
+    reply_key : bytes
+        Public envelope key that the report is sealed to, fresh for this query.
+    """
+
+    disease: Text
+    rows: Batch
+    values: bytes
+    reply_key: PublicKey
+
+
+class Job(_Body, frozen=True):
+    """Hospital to cloud: blinded queries.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+        Of the table.
+    rows : int
+    points : bytes
+        rows x coordinates integers below p, at the width of p.
+    tokens : bytes
+        One integer from 1 to p - 1 per row.
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    rows: Batch
+    points: bytes
+    tokens: bytes
+
+
+class Verdict(_Body, frozen=True):
+    """Cloud to hospital: one class code per query.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    k : int
+        Number of neighbours that voted.
+    codes : bytes
+        One little-endian uint16 per query.
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    k: Count
+    codes: bytes
+
+
+class Report(_Body, frozen=True):
+    """Hospital to user: diagnoses with advice.
+
+    Parameters
+    ----------
+    k : int
+        Number of neighbours that voted.
+    findings : tuple of (label, advice)
+        Each distinct finding once.
+    choice : bytes
+        One little-endian uint16 per query: which finding.
+    """
+
+    k: Count
+    findings: tuple[tuple[Text, Advice], ...]
+    choice: bytes
+
+
+Body: TypeAlias = TableUpload | Query | Job | Verdict | Report
+B = TypeVar("B", bound=Body)
+
+KIND_OF: dict[type[Body], Kind] = {
+    TableUpload: Kind.TABLE,
+    Query: Kind.QUERY,
+    Job: Kind.JOB,
+    Verdict: Kind.VERDICT,
+    Report: Kind.REPORT,
+}
+_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
+    body: msgspec.msgpack.Decoder(body) for body in KIND_OF
+}
+
+
+def check_text(name: str, text: object, *, least: int = 1, most: int = MAX_TEXT) -> None:
+    """Refuse what cannot travel as a text of that length.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not isinstance(text, str) or not least <= len(text) <= most:
+        raise ParameterError(f"{name}: expected a text of {least} to {most} characters")
+
+
+def encode_body(body: Body, pad_to: int = 0) -> bytes:
+    """Encode a body, padded to at least `pad_to` bytes.
+
+    One byte 0x80 ends the body and zeros fill the rest, so that a frame's length need not tell
+    what it says.
+    """
+    data = encode(body) + _END
+    return data.ljust(pad_to, b"\x00")
+
+
+def decode_body(body: type[B], data: bytes) -> B:
+    """Decode a body of the given type.
+
+    Raises
+    ------
+    FramingError, NonCanonicalError
+        If it is not one complete canonical body with its padding.
+    """
+    unpadded = data.rstrip(b"\x00")
+    if not unpadded.endswith(_END):
+        raise FramingError("body: expected an end mark before the padding")
+    decoder: msgspec.msgpack.Decoder[B] = _DECODERS[body]
+    return decode(decoder, unpadded[: -len(_END)])

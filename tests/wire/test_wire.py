@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ompd.errors import (
+    FrameError,
+    FramingError,
+    NonCanonicalError,
+    ParameterError,
+    RangeError,
+    TooLargeError,
+    VersionError,
+)
+from ompd.wire import (
+    CAPS,
+    KIND_OF,
+    SIGNATURE_BYTES,
+    Frame,
+    Header,
+    Job,
+    Kind,
+    Query,
+    Report,
+    TableUpload,
+    Verdict,
+    check_text,
+    decode_body,
+    encode_body,
+    encode_signed_part,
+    pack_integers,
+    unpack_integers,
+)
+
+TABLE = b"t" * 16
+BODIES = {
+    TableUpload: TableUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
+    Query: Query("heart", 2, b"\x00" * 32, b"k" * 33),
+    Job: Job(TABLE, 1, 1, b"p" * 64, b"t" * 64),
+    Verdict: Verdict(TABLE, 1, 9, b"\x01\x00"),
+    Report: Report(9, (("benign", ""), ("malignant", "see a doctor")), b"\x01\x00"),
+}
+HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_700_000_000_000, 7)
+
+
+def frame_bytes(header=HEADER, ciphertext=b"sealed"):
+    return encode_signed_part(header, ciphertext)[0] + b"s" * SIGNATURE_BYTES
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=lambda body: type(body).__name__)
+@pytest.mark.parametrize("pad_to", [0, 10, 1000])
+def test_bodies_round_trip(body, pad_to):
+    data = encode_body(body, pad_to)
+    assert len(data) >= pad_to
+    assert decode_body(type(body), data) == body
+    assert repr(body) == f"<{type(body).__name__}>"
+
+
+def test_frames_round_trip():
+    data = frame_bytes()
+    frame = Frame.decode(data, Kind.QUERY)
+    assert frame.header == HEADER
+    assert frame.ciphertext == b"sealed"
+    assert frame.signature == b"s" * SIGNATURE_BYTES
+    signed, message = encode_signed_part(frame.header, frame.ciphertext)
+    assert signed + frame.signature == data
+    assert frame.signed_message == message != signed
+
+
+def test_padding_hides_the_length():
+    short, long = (Report(9, (("x", advice),), b"\0\0") for advice in ("", "a" * 300))
+    assert len(encode_body(short, 400)) == len(encode_body(long, 400)) == 400
+
+
+@pytest.mark.parametrize("cut", range(len(frame_bytes())))
+def test_a_cut_frame_is_refused(cut):
+    with pytest.raises(FramingError):
+        Frame.decode(frame_bytes()[:cut], Kind.QUERY)
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=lambda body: type(body).__name__)
+def test_a_cut_or_extended_body_is_refused(body):
+    data = encode_body(body)
+    for cut in range(len(data)):
+        with pytest.raises(FrameError):
+            decode_body(type(body), data[:cut])
+    for tail in (b"\x80", b"\x01", b"\x00\x80", data):
+        with pytest.raises(FrameError):
+            decode_body(type(body), data + tail)
+
+
+def test_bytes_in_front_of_the_signature_are_refused():
+    data = frame_bytes()
+    for extra in (b"\x00", b"\xc0", b"s" * SIGNATURE_BYTES):
+        with pytest.raises(FramingError):
+            Frame.decode(data[:-SIGNATURE_BYTES] + extra + data[-SIGNATURE_BYTES:], Kind.QUERY)
+
+
+def test_a_second_encoding_of_the_same_frame_is_refused():
+    signed, _ = encode_signed_part(HEADER, b"sealed")
+    # The ciphertext's length in two bytes instead of one.
+    wide = signed[: -len(b"sealed") - 2] + b"\xc5\x00\x06sealed"
+    with pytest.raises(NonCanonicalError):
+        Frame.decode(wide + b"s" * SIGNATURE_BYTES, Kind.QUERY)
+
+
+def test_frames_of_another_kind_version_or_size_are_refused(monkeypatch):
+    with pytest.raises(FramingError, match="expected a job, got a query"):
+        Frame.decode(frame_bytes(), Kind.JOB)
+    old = msgspec.structs.replace(HEADER, version=0)
+    with pytest.raises(VersionError, match="expected protocol version 1"):
+        Frame.decode(frame_bytes(old), Kind.QUERY)
+    monkeypatch.setitem(CAPS, Kind.QUERY, 100)
+    with pytest.raises(TooLargeError, match="at most 100 bytes for a query"):
+        Frame.decode(b"\x00" * 101, Kind.QUERY)
+    for other in ("text", None, 5, [1]):
+        with pytest.raises(FramingError, match="expected bytes"):
+            Frame.decode(other, Kind.QUERY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 256},
+        {"kind": 5},
+        {"sender": ""},
+        {"recipient": "x" * 64},
+        {"nonce": b"n" * 15},
+        {"timestamp": -1},
+        {"sequence": 2**63},
+        {"sequence": "7"},
+        {"sender": b"alice"},
+    ],
+)
+def test_headers_out_of_form_are_refused(change):
+    with pytest.raises(FramingError):
+        Frame.decode(frame_bytes(msgspec.structs.replace(HEADER, **change)), Kind.QUERY)
+
+
+@given(st.binary(max_size=300), st.sampled_from(list(BODIES)))
+def test_random_bytes_raise_only_frame_errors(data, body):
+    for attempt in (
+        lambda: Frame.decode(data, KIND_OF[body]),
+        lambda: decode_body(body, data),
+        lambda: Frame.decode(data + b"s" * SIGNATURE_BYTES, KIND_OF[body]),
+        lambda: decode_body(body, data + b"\x80"),
+    ):
+        try:
+            attempt()
+        except FrameError as error:
+            assert error.__context__ is None
+
+
+@given(st.sampled_from(list(BODIES)), st.data())
+def test_whatever_parses_encodes_identically(body, data):
+    original = encode_body(BODIES[body])
+    place = data.draw(st.integers(0, len(original) - 1))
+    changed = bytearray(original)
+    changed[place] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode_body(body, bytes(changed))
+    except FrameError:
+        return
+    assert encode_body(decoded, len(changed)) == bytes(changed)
+
+
+@given(st.integers(2, 2**600), st.data())
+def test_integers_round_trip_at_the_width_of_the_modulus(modulus, data):
+    values = data.draw(st.lists(st.integers(0, modulus - 1), max_size=5))
+    packed = pack_integers(values, modulus)
+    assert len(packed) == len(values) * -(-modulus.bit_length() // 8)
+    assert unpack_integers(packed, modulus, len(values)) == values
+
+
+def test_integers_out_of_range_are_refused():
+    modulus = 1000
+    for value in (1000, 65535):
+        with pytest.raises(RangeError, match="below the modulus"):
+            unpack_integers(value.to_bytes(2, "little"), modulus, 1)
+    with pytest.raises(RangeError, match="from 1"):
+        unpack_integers(b"\0\0", modulus, 1, least=1)
+    for data in (b"", b"\0", b"\0" * 3):
+        with pytest.raises(FramingError, match="expected 2 bytes"):
+            unpack_integers(data, modulus, 1)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256, 5, None, b"x"])
+def test_texts_out_of_form_are_refused(text):
+    with pytest.raises(ParameterError, match="disease: expected a text"):
+        check_text("disease", text)
+    check_text("disease", "é" * 255)
