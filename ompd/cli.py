@@ -35,7 +35,8 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except OmpdError as error:
-        Console(stderr=True, highlight=False).print(f"ompd: {error}", style="red", markup=False)
+        console = Console(stderr=True, highlight=False)
+        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(_USAGE) from None
 
 

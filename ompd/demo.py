@@ -119,9 +119,10 @@ def run_demo(
     NeighborsError
         If k is even or out of range.
     """
-    if queries < 1:
-        raise DatasetError(f"queries: expected at least 1, got {queries}")
     data = datasets.load(dataset)
+    most = 2 * (min(data.info.class_rows) - 2)
+    if not 1 <= queries <= most:
+        raise DatasetError(f"queries: expected 1 to {most} for {dataset}, got {queries}")
     train, test = data.split(test_per_class=-(-queries // 2), seed=SPLIT_SEED)
     order = _alternating(test.labels)[:queries]
     features, truth = test.features[order], test.labels[order]

@@ -6,6 +6,7 @@ alike.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Self
 
 import numpy as np
@@ -75,7 +76,7 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        check_k(self.n_neighbors, max(len(X), int(self.n_neighbors)))
+        check_k(self.n_neighbors, sys.maxsize)
         self.classes_, codes = np.unique(y, return_inverse=True)
         classes = tuple(str(label) for label in self.classes_)
         if len(set(classes)) != len(classes):

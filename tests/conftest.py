@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Kernels compile within the first example, so a deadline would measure the compiler.
+# Kernels compile within the first example, so a deadline would measure the compiler. Interpreted
+# kernels are slow and get fewer examples.
 settings.register_profile(
-    "ompd", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    "ompd",
+    deadline=None,
+    max_examples=int(os.environ.get("OMPD_TEST_EXAMPLES", "60")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ompd")
 

@@ -7,10 +7,10 @@ which of the two reasons applies.
 
 Notes
 -----
-Compressed form, big-endian, as used by draft-irtf-cfrg-bls-signature-05 (section 2.6 and the
-ZCash encoding of its appendix A): bit 7 of the first byte says "compressed", bit 6 "point at
-infinity", bit 5 "the larger of the two y"; the rest is the x-coordinate. A G2 coordinate
-c0 + c1*u is written with c1 in front.
+The ZCash serialization (draft-irtf-cfrg-pairing-friendly-curves, appendix C), which the
+ciphersuites of draft-irtf-cfrg-bls-signature-05 prescribe: big-endian, bit 7 of the first byte
+says "compressed", bit 6 "point at infinity", bit 5 "the larger of the two y"; the rest is the
+x-coordinate. A G2 coordinate c0 + c1*u is written with c1 in front.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_generated_key_meets_both_conditions():
     assert key.modulus.bit_length() == 512
     assert key.multiplier.bit_length() == 200
     assert key.scalar * (key.multiplier * prefix_max + 2**128) < key.modulus
-    assert 2 * 11 * (2**128 - 1) < key.multiplier
+    assert key.multiplier > 2 * 11 * (2**128 - 1)
 
 
 def rebuilt(key, **changes):

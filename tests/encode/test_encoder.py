@@ -66,9 +66,13 @@ def test_sampled_relief_visits_the_seeded_rows(rng):
     scaled = rng.integers(0, 1 << 16, (40, 5))
     labels = np.arange(40) % 2
     visited = np.random.default_rng(3).choice(40, size=7, replace=False)
-    arguments = dict(
-        classes=2, nominal=np.zeros(5, dtype=bool), feature_bits=16, weight_bits=16, seed=3
-    )
+    arguments = {
+        "classes": 2,
+        "nominal": np.zeros(5, dtype=bool),
+        "feature_bits": 16,
+        "weight_bits": 16,
+        "seed": 3,
+    }
     weights = relief_weights(scaled, labels, samples=7, **arguments)
     expected = naive.relief_weights(
         scaled.tolist(), labels.tolist(), 2, [False] * 5, 16, 16, visited.tolist()

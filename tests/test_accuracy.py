@@ -1,0 +1,27 @@
+"""Accuracy on the paper's two data sets over its hundred random splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ompd import datasets
+from ompd.encode import Encoder
+from ompd.search import LimbTable, compute, vote
+from ompd.search.table import limbs_of
+
+
+@pytest.mark.parametrize(("name", "k", "least"), [("wbc", 9, 0.969), ("mm", 11, 0.81)])
+def test_accuracy_over_a_hundred_splits(name, k, least):
+    data = datasets.load(name)
+    accuracies = []
+    for seed in range(100):
+        train, test = data.split(test_per_class=100, seed=seed)
+        encoder = Encoder.fit(train.schema, train.features, train.labels)
+        table = LimbTable.from_prefix_sums(
+            encoder.prefix_sums(train.features), train.labels, classes=2
+        )
+        queries = limbs_of(encoder.prefix_sums(test.features))
+        codes = vote(*compute(table, queries, k), train.labels, 2, k)
+        accuracies.append((codes == test.labels).mean())
+    assert np.mean(accuracies) >= least

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from ompd.cli import app
+
+KEYS = {
+    "dataset", "instances", "queries", "k", "accuracy_plain", "accuracy_blinded",
+    "label_agreement", "distances_agree", "stage_ms", "link_bytes", "signature_backend",
+}  # fmt: skip
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(("dataset", "k", "features"), [("wbc", 9, 9), ("mm", 11, 5)])
+def test_demo_prints_one_json_object(dataset, k, features):
+    done = run("demo", "--dataset", dataset, "--queries", "30", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert set(result) >= KEYS
+    assert result["dataset"] == dataset
+    assert result["queries"] == 30
+    assert result["k"] == k
+    assert result["distances_agree"] is True
+    assert result["label_agreement"] >= 1 - result["tied_queries"] / 30
+    assert result["accuracy_blinded"] > 0.7
+    assert len(result["stage_ms"]) == 6
+    # Four frames per query, one upload; the job carries n + 2 numbers and a token of 64 bytes.
+    assert result["signatures_made"] == result["signatures_verified"] == 4 * 30 + 1
+    assert result["link_bytes"]["hospital_to_cloud"] > 64 * (features + 3)
+
+
+def test_demo_prints_a_table():
+    done = run("demo", "--queries", "4", "--k", "3")
+    assert done.exit_code == 0, done.output
+    for words in ("accuracy, blinded", "K = 3", "verdict", "all equal the plain oracle's",
+                  "none against the cloud"):  # fmt: skip
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "heart"), "wbc"),
+        (("--k", "4"), "expected an odd integer"),
+        (("--k", "0"), "expected an odd integer"),
+        (("--k", "100001"), "expected an odd integer"),
+        (("--queries", "0"), "expected 1 to 474"),
+        (("--queries", "5000"), "expected 1 to 474 for wbc, got 5000"),
+        (("--signatures", "rsa"), "pyblst"),
+    ],
+)
+def test_demo_explains_wrong_input_in_one_line(arguments, message):
+    done = run("demo", *arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("ompd: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_datasets_lists_what_is_there():
+    done = run("datasets")
+    assert done.exit_code == 0
+    for words in ("wbc", "683", "mm", "830", "CC BY 4.0", "BI-RADS"):
+        assert words in done.stdout
+
+
+def test_help_names_every_command():
+    done = run("--help")
+    assert done.exit_code == 0
+    for command in ("demo", "datasets"):
+        assert command in done.stdout
+        assert run(command, "--help").exit_code == 0
+    assert run().exit_code == 2

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import ompd
+from ompd import datasets
+from ompd.errors import DomainError, NeighborsError, TrainingError
+from ompd.estimator import ReliefMWClassifier
+
+
+@parametrize_with_checks([ReliefMWClassifier()])
+def test_scikit_learns_own_checks(estimator, check):
+    with warnings.catch_warnings():
+        # Its data sets have random labels and constant columns, about which ompd warns.
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@pytest.mark.parametrize("name", ["wbc", "mm"])
+def test_plain_and_blinded_predict_alike(name):
+    train, test = datasets.load(name).split(test_per_class=30, seed=4)
+    plain = ReliefMWClassifier(11, schema=train.schema).fit(train.features, train.labels)
+    predicted = plain.predict(test.features)
+
+    hospital = ompd.Hospital.create("hospital", profile="paper")
+    cloud, user = ompd.Cloud.create("cloud"), ompd.User.create("user")
+    ompd.introduce(hospital, cloud, user)
+    cloud.store(hospital.publish("disease", train, cloud="cloud", k=11))
+    job = hospital.forward(user.ask("hospital", "disease", test.features))
+    diagnoses = user.read(hospital.report(cloud.answer(job)))
+    blinded = train.schema.codes([diagnosis.label for diagnosis in diagnoses])
+
+    encoder = plain.encoder_
+    instances = encoder.prefix_sums(train.features)
+    for x, a, b in zip(encoder.prefix_sums(test.features), predicted, blinded, strict=True):
+        distances = np.sort(np.abs(instances - x).sum(axis=1))
+        tied = distances[10] == distances[11]
+        assert a == b or tied
+
+
+def test_cross_validates_on_real_data():
+    data = datasets.load("wbc")
+    model = ReliefMWClassifier(9, schema=data.schema)
+    assert cross_val_score(model, data.features, data.labels, cv=5).mean() > 0.95
+
+
+def test_labels_may_be_any_classes():
+    X = np.arange(12.0)[:, None]
+    y = np.array(["low"] * 6 + ["high"] * 6)
+    model = ReliefMWClassifier(3).fit(X, y)
+    assert model.predict([[-100.0], [100.0]]).tolist() == ["low", "high"]
+    assert clone(model).get_params() == model.get_params()
+
+
+def test_schema_decides_what_is_refused():
+    data = datasets.load("wbc")
+    model = ReliefMWClassifier(9, schema=data.schema).fit(data.features, data.labels)
+    with pytest.raises(DomainError, match="clump_thickness"):
+        model.predict(data.features[:1] + 10)
+
+
+def test_wrong_parameters_are_refused():
+    X, y = np.arange(8.0)[:, None], np.arange(8) % 2
+    for k in (0, 2, -1, "9", None, 1.5):
+        with pytest.raises(NeighborsError, match="odd"):
+            ReliefMWClassifier(k).fit(X, y)
+    with pytest.raises(TrainingError, match="at least two instances"):
+        ReliefMWClassifier(1).fit(X, [0] * 7 + [1])
+
+
+def test_more_neighbours_than_instances_all_vote():
+    X, y = np.arange(8.0)[:, None], np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    # Seven of eight vote, so the majority class always wins.
+    assert ReliefMWClassifier(99).fit(X, y).predict(X).tolist() == [0] * 8

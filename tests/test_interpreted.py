@@ -1,0 +1,44 @@
+"""The kernels give the same answers interpreted: compiling hides no typing fault."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+#: Tests that touch every kernel on small data.
+SUBSET = [
+    "tests/encode/test_encoder.py::test_relief_weights_equal_the_oracle",
+    "tests/blind/test_blinding.py::test_instances_and_queries_carry_prefix_sum_and_noise",
+    "tests/search/test_search.py::test_neighbours_equal_the_oracle",
+    "tests/search/test_search.py::test_excluded_rows_are_left_out",
+    "tests/search/test_search.py::test_vote_equals_the_oracle",
+]
+
+
+def test_kernels_agree_with_the_oracle_when_interpreted():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "addopts=",
+            "-q",
+            "--import-mode=importlib",
+            "-W",
+            "ignore::RuntimeWarning",
+            *SUBSET,
+        ],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "OMPD_TEST_EXAMPLES": "12"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{len(SUBSET)} passed" in done.stdout

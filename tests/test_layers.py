@@ -1,0 +1,105 @@
+"""Who may import whom, read from the syntax trees. Arrows point downwards only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "ompd"
+BASE = {"errors", "params", "schema"}
+
+#: What each package may import from ompd, besides itself.
+ALLOWED = {
+    "errors": BASE,
+    "params": BASE,
+    "schema": BASE,
+    "_kernels": set(),
+    "encode": BASE | {"_kernels"},
+    "search": BASE | {"_kernels"},
+    "blind": BASE | {"_kernels"},
+    "crypto": BASE,
+    "wire": BASE,
+    "datasets": BASE,
+    "stores": BASE | {"wire"},
+    "roles": BASE | {"encode", "search", "blind", "crypto", "wire", "stores"},
+    "estimator": BASE | {"encode", "search"},
+    "demo": BASE | {"encode", "search", "roles", "datasets"},
+    "cli": BASE | {"datasets", "demo"},
+    "__main__": {"cli"},
+    "__init__": BASE | {"roles"},
+}
+
+#: Third-party packages and the only places that may import them.
+HOMES = {
+    "numba": {"_kernels"},
+    "llvmlite": {"_kernels"},
+    "gmpy2": {"blind"},
+    "py_ecc": {"crypto"},
+    "pyblst": {"crypto"},
+    "cryptography": {"crypto"},
+    "sklearn": {"estimator"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "msgspec": {"wire", "schema", "crypto", "datasets"},
+    "numpy": set(ALLOWED) - {"cli", "errors", "params", "crypto", "wire", "stores"},
+}
+
+
+def imports(path):
+    """Absolute names of all modules that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "ompd":
+                yield from (f"ompd.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def package_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def test_every_package_is_in_the_table():
+    assert {package_of(path) for path in FILES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    own = package_of(path)
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "ompd":
+            assert rest[0] == own or rest[0] in ALLOWED[own], f"{own} imports {name}"
+        elif top in HOMES:
+            assert own in HOMES[top], f"{own} imports {name}"
+
+
+def test_cloud_cannot_unblind():
+    names = set(imports(ROOT / "roles" / "cloud.py"))
+    assert not any(name.startswith("ompd.encode") for name in names)
+    blind = {name for name in names if name.startswith("ompd.blind")}
+    assert blind <= {"ompd.blind.convert", "ompd.blind.limbs"}
+    # What it does import from there knows no key either.
+    for module in ("convert", "limbs"):
+        below = set(imports(ROOT / "blind" / f"{module}.py"))
+        assert not {"ompd.blind", "ompd.blind.keys", "ompd.blind.table"} & below
+
+
+def test_roles_do_not_import_one_another():
+    for role in ("user", "hospital", "cloud"):
+        others = {"ompd.roles"} | {
+            f"ompd.roles.{other}" for other in ("user", "hospital", "cloud") if other != role
+        }
+        assert not others & set(imports(ROOT / "roles" / f"{role}.py"))
+
+
+def test_oracle_knows_nothing_of_the_package():
+    assert not any(name.startswith("ompd") for name in imports(Path(__file__).parent / "naive.py"))
