@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class BuiltIn(StrEnum):
+    """Data sets that come with the package."""
+
+    WBC = "wbc"
+    MM = "mm"
+
+
+class Signatures(StrEnum):
+    """Signature backends."""
+
+    PYBLST = "pyblst"
+    PY_ECC = "py_ecc"
+
+
 #: Exit status for input that cannot be used, as for wrong options.
 _USAGE = 2
 
@@ -42,17 +59,17 @@ def _plain_errors() -> Iterator[None]:
 
 @app.command()
 def demo(
-    dataset: Annotated[str, typer.Option(help="Data set: wbc or mm.")] = "wbc",
+    dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
     queries: Annotated[int, typer.Option(help="Held-out records, half of each class.")] = 200,
     k: Annotated[
         int | None,
-        typer.Option("--k", help="Neighbours that vote, odd.", show_default="9 wbc, 11 mm"),
+        typer.Option("--k", help="Neighbours that vote, odd.", show_default="wbc 9, mm 11"),
     ] = None,
     signatures: Annotated[
-        str | None,
+        Signatures | None,
         typer.Option(
-            help="Signature backend: pyblst or py_ecc (portable, some 300 times slower).",
-            show_default="fastest installed",
+            help="Signature backend; py_ecc is portable and some 300 times slower.",
+            show_default="the fastest installed",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -79,7 +96,11 @@ def demo(
                 bar.update(task, completed=done, description="diagnosing")
 
             result = run_demo(
-                dataset, queries=queries, k=k, signatures=signatures, progress=advance
+                dataset.value,
+                queries=queries,
+                k=k,
+                signatures=signatures and signatures.value,
+                progress=advance,
             )
     if as_json:
         typer.echo(json.dumps(result.as_dict()))

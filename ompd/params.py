@@ -18,7 +18,7 @@ class ParameterSet:
     Parameters
     ----------
     name : str
-        Short name that travels with a table.
+        Short name, for people and for `profile`.
     modulus_bits : int
         Length of the prime p.
     multiplier_bits : int

@@ -16,6 +16,8 @@ from ompd.errors import DomainError, FeatureError, LabelError, SchemaError
 Kind = Literal["numeric", "ordinal", "nominal"]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+#: Longest class name, in characters; reports carry it.
+MAX_CLASS_NAME = 255
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,8 +43,10 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     about: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not isinstance(self.name, str) or not self.name:
             raise SchemaError("feature name: expected a non-empty text")
+        if not all(type(end) in {int, float} for end in (self.low, self.high)):
+            raise SchemaError(f"feature {self.name!r}: expected numbers as domain")
         if self.kind not in get_args(Kind):
             raise SchemaError(f"feature {self.name!r}: kind must be one of {get_args(Kind)}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -70,13 +74,24 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for name in ("features", "classes"):
+            if isinstance(getattr(self, name), list):
+                msgspec.structs.force_setattr(self, name, tuple(getattr(self, name)))
+            if not isinstance(getattr(self, name), tuple):
+                raise SchemaError(f"{name}: expected a tuple")
+        if not all(isinstance(feature, Feature) for feature in self.features):
+            raise SchemaError("features: expected only Feature")
         names = [feature.name for feature in self.features]
         if not names:
             raise SchemaError("features: expected at least one")
         if len(set(names)) != len(names):
             raise SchemaError("features: names must be unique")
-        if not self.classes or not all(self.classes):
-            raise SchemaError("classes: expected at least one non-empty name")
+        if not self.classes or not all(
+            isinstance(name, str) and 1 <= len(name) <= MAX_CLASS_NAME for name in self.classes
+        ):
+            raise SchemaError(
+                f"classes: expected at least one name, each of 1 to {MAX_CLASS_NAME} characters"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise SchemaError("classes: names must be unique")
 
@@ -105,15 +120,24 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         Parameters
         ----------
         x : array-like of shape (n,) or (m, n)
-            Real numbers; a single vector becomes one row.
+            Real numbers; a single vector becomes one row. The columns of a data frame must
+            carry the features' names in the schema's order.
 
         Raises
         ------
         FeatureError
-            For text, booleans, missing or non-finite values, or a wrong number of features.
+            For text, booleans, missing or non-finite values, a wrong number of features, or
+            columns of other names.
         DomainError
             For a value outside the feature's domain, or a fraction where whole numbers are due.
         """
+        columns = getattr(x, "columns", None)
+        if columns is not None:
+            # The order changes the distance, and similar domains would not give it away.
+            for feature, column in zip(self.features, columns, strict=False):
+                if column != feature.name:
+                    raise FeatureError(f"columns: expected {feature.name!r} in its place")
+            x = x.to_numpy()
         values = as_feature_matrix(x)
         if values.shape[1] != len(self.features):
             raise FeatureError(
@@ -151,10 +175,9 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             If a label is not one of the classes.
         """
         known = {name: code for code, name in enumerate(self.classes)}
-        try:
-            return np.array([known[label] for label in labels], dtype=np.int64)
-        except (KeyError, TypeError):
-            raise LabelError(f"labels: expected only {', '.join(self.classes)}") from None
+        if not all(isinstance(label, str) and label in known for label in labels):
+            raise LabelError(f"labels: expected only {', '.join(self.classes)}")
+        return np.array([known[label] for label in labels], dtype=np.int64)
 
     def check_codes(self, codes: Any, rows: int) -> Codes:
         """Return class codes as int64 of shape (rows,), or refuse them.
@@ -167,7 +190,8 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         array = np.asarray(codes)
         if array.dtype.kind not in "iu" or array.shape != (rows,):
             raise LabelError(
-                f"labels: expected {rows} integer codes, got {array.dtype} of shape {array.shape}"
+                f"labels: expected {rows} integer codes, got {array.dtype} of shape "
+                f"{array.shape}; Schema.codes translates class names"
             )
         if rows and (array.min() < 0 or array.max() >= len(self.classes)):
             raise LabelError(f"labels: expected codes from 0 to {len(self.classes) - 1}")
@@ -206,8 +230,9 @@ def as_feature_matrix(x: Any) -> Floats:
     FeatureError
         For text, booleans, objects that are no numbers, or another number of dimensions.
     """
-    if not isinstance(x, np.ndarray):
-        _refuse_non_numbers(x)
+    if hasattr(x, "columns"):
+        raise FeatureError("features: expected plain rows in the schema's order, got a data frame")
+    _refuse_non_numbers(x)
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, OverflowError):
@@ -228,7 +253,11 @@ def as_feature_matrix(x: Any) -> Floats:
 
 
 def _refuse_non_numbers(x: Any) -> None:
-    """Refuse what NumPy would silently turn into numbers: True, "5", None."""
+    """Refuse what NumPy would silently turn into numbers: True, "5", None, a masked value."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise FeatureError("features: expected real numbers, got masked values")
+    if isinstance(x, np.ndarray) and x.dtype.kind == "b":
+        raise FeatureError("features: expected real numbers, got bool")
     if isinstance(x, (bool, np.bool_, str, bytes)) or x is None:
         raise FeatureError(f"features: expected real numbers, got {type(x).__name__}")
     if isinstance(x, (list, tuple)):

@@ -21,7 +21,7 @@ PADDING = 2
 _STEP = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BlindedQueries:
     """What the hospital sends to the cloud for m queries.
 
@@ -116,6 +116,8 @@ def blind_queries(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Blind
 
 
 def _check(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> None:
+    if prefix_sums.dtype != np.int64:
+        raise ParameterError(f"prefix_sums: expected int64, got {prefix_sums.dtype}")
     if prefix_sums.ndim != 2 or prefix_sums.shape[1] + PADDING != key.coordinates:
         raise ParameterError(
             f"prefix_sums: expected shape (rows, {key.coordinates - PADDING}), "

@@ -57,7 +57,7 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     class_rows : tuple of int
         Number of instances of each class, in the order of ``schema.classes``.
     sha256 : str
-        Checksum of the CSV file in hexadecimal.
+        Checksum of the CSV file in hexadecimal; empty for values from memory.
     disease : str
         Name under which a hospital can register the table.
     source, url, doi, citation, licence : str
@@ -114,6 +114,41 @@ class Dataset:
         labels.flags.writeable = False
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels)
+
+    @classmethod
+    def from_arrays(
+        cls, schema: Schema, features: Any, labels: Any, *, name: str = "own"
+    ) -> Dataset:
+        """Make a data set from values in memory.
+
+        Parameters
+        ----------
+        schema : Schema
+        features : array-like of shape (N, n), or data frame
+            The columns of a frame must be the schema's features, in its order.
+        labels : array-like of shape (N,)
+            Class names, or their codes.
+        name : str, default="own"
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError
+            If the values do not fit the schema.
+        """
+        values = schema.check(features)
+        given = np.asarray(labels)
+        codes = given if given.dtype.kind in "iu" else schema.codes(given.tolist())
+        codes = schema.check_codes(codes, len(values))
+        counts = np.bincount(codes, minlength=len(schema.classes))
+        info = DatasetInfo(
+            name=name,
+            title=name,
+            schema=schema,
+            rows=len(values),
+            class_rows=tuple(counts.tolist()),
+            sha256="",
+        )
+        return cls(info, values, codes)
 
     @property
     def name(self) -> str:

@@ -44,7 +44,7 @@ def scale_features(values: Floats, schema: Schema, bits: int) -> Integers:
     return np.rint(scaled).astype(np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Encoder:
     """Turns feature vectors of one disease into integer prefix sums.
 
@@ -73,6 +73,7 @@ class Encoder:
     feature_bits: int
 
     def __post_init__(self) -> None:
+        _check_bits(self.weight_bits, self.feature_bits)
         if len(self.weights) != len(self.schema.features):
             raise ParameterError(
                 f"weights: expected {len(self.schema.features)}, got {len(self.weights)}"
@@ -83,6 +84,9 @@ class Encoder:
                 f"weights: prefix sums would need {reach.bit_length()} bits, "
                 f"expected at most {PREFIX_BITS}"
             )
+
+    def __repr__(self) -> str:
+        return f"<Encoder of {len(self.weights)} features>"
 
     @classmethod
     def fit(
@@ -118,6 +122,8 @@ class Encoder:
         ------
         FeatureError, DomainError, LabelError
             If the instances do not fit the schema.
+        ParameterError, OverflowParameterError
+            If the bits are no integers from 1, or too many for exact sums.
         TrainingError
             If there are fewer than two classes, or a class has fewer than two instances.
 
@@ -127,6 +133,7 @@ class Encoder:
             For a feature that is constant in the instances (its weight is 0), and where no
             feature separates the classes (all then weigh the same).
         """
+        _check_bits(weight_bits, feature_bits)
         values = schema.check(features)
         codes = schema.check_codes(labels, len(values))
         _require_trainable(codes, schema)
@@ -181,15 +188,17 @@ class Encoder:
         ------
         FeatureError, DomainError
         """
-        return self.prefix_sums_of_checked(self.schema.check(features))
-
-    def prefix_sums_of_checked(self, values: Floats) -> Integers:
-        """Encode vectors that `Schema.check` has already returned."""
-        scaled = scale_features(values, self.schema, self.feature_bits)
+        scaled = scale_features(self.schema.check(features), self.schema, self.feature_bits)
         weights = np.array(self.weights, dtype=np.int64)
         lowest = np.cumsum(np.minimum(weights, 0)) << self.feature_bits
         sums: Integers = np.cumsum(scaled * weights, axis=1) - lowest
         return sums
+
+
+def _check_bits(weight_bits: int, feature_bits: int) -> None:
+    for name, bits in (("weight_bits", weight_bits), ("feature_bits", feature_bits)):
+        if type(bits) is not int or not 1 <= bits <= PREFIX_BITS:
+            raise ParameterError(f"{name}: expected an integer from 1 to {PREFIX_BITS}")
 
 
 def _require_trainable(codes: Codes, schema: Schema) -> None:

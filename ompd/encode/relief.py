@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.relief import nearest_per_class, sum_differences
-from ompd.errors import ParameterError
+from ompd.errors import OverflowParameterError, ParameterError
+from ompd.params import PREFIX_BITS
 
 Integers = npt.NDArray[np.int64]
 
@@ -56,6 +57,8 @@ def relief_weights(
     ------
     ParameterError
         If `samples` is not from 1 to N.
+    OverflowParameterError
+        If sums of so many scaled values could pass 62 bits.
 
     Notes
     -----
@@ -64,6 +67,10 @@ def relief_weights(
     not depend on the order of summation or the number of threads.
     """
     rows = len(scaled)
+    if (max(scaled.shape) << feature_bits).bit_length() > PREFIX_BITS:
+        raise OverflowParameterError(
+            f"feature_bits: sums over {max(scaled.shape)} values would pass {PREFIX_BITS} bits"
+        )
     if samples is None:
         visited = np.arange(rows, dtype=np.int64)
     elif type(samples) is int and 1 <= samples <= rows:

@@ -1,6 +1,6 @@
 """The cloud: keeps blinded tables and answers jobs on them.
 
-It imports neither the encoder nor the secret side of blinding.
+This module names neither the encoder nor the secret side of blinding, and needs neither.
 """
 
 from __future__ import annotations
@@ -85,10 +85,12 @@ class Cloud(Party):
         self._check_succession(body, owner)
         modulus = _modulus(body)
         table = _table(body, modulus)
-        k = check_k(body.k, len(table)) if body.k else choose_k(table, search=self._search)
+        if body.k:
+            check_k(body.k, len(table))
+        self._claim(frame)
+        k = body.k or choose_k(table, search=self._search)
         with self._lock:
             self._check_succession(body, owner)
-            self._claim(frame)
             self._stored[body.table_id] = _Stored(owner, body.version, modulus, table, k)
 
     def answer(self, job: bytes) -> bytes:
@@ -118,10 +120,10 @@ class Cloud(Party):
         flat = unpack_integers(body.points, stored.modulus, body.rows * coordinates)
         tokens = unpack_integers(body.tokens, stored.modulus, body.rows, least=1)
         points = [flat[i : i + coordinates] for i in range(0, len(flat), coordinates)]
+        self._claim(frame)
         queries = convert(points, tokens, stored.modulus, limbs)
         distances, rows = self._search(table, queries, stored.k)
         codes = vote(distances, rows, table.labels, table.classes, stored.k)
-        self._claim(frame)
         return self._send(
             header.sender,
             Verdict(body.table_id, body.version, stored.k, codes.astype("<u2").tobytes()),

@@ -20,6 +20,8 @@ from ompd.errors import (
     FramingError,
     LabelError,
     NeighborsError,
+    OmpdError,
+    ParameterError,
     TooLargeError,
     UnknownDiseaseError,
     VersionError,
@@ -121,7 +123,8 @@ class Hospital(Party):
     @property
     def diseases(self) -> dict[str, Schema]:
         """Diseases with a published table, and what each expects of a feature vector."""
-        return {disease: table.encoder.schema for disease, table in self._tables.items()}
+        tables = dict(self._tables)
+        return {disease: table.encoder.schema for disease, table in tables.items()}
 
     def publish(
         self,
@@ -134,7 +137,8 @@ class Hospital(Party):
     ) -> bytes:
         """Learn weights, blind the instances under a fresh key and make the upload frame.
 
-        Publishing a disease again replaces its table by a new version.
+        Publishing a disease again replaces its table by a new version at once: jobs are for
+        the new version from then on, which the cloud refuses until it has stored this upload.
 
         Parameters
         ----------
@@ -170,12 +174,21 @@ class Hospital(Party):
         """
         check_text("disease", disease)
         self.directory.get(cloud)
+        if not all(hasattr(instances, name) for name in ("schema", "features", "labels")):
+            raise ParameterError(
+                "instances: expected schema, features and labels, "
+                f"got {type(instances).__name__}; see Dataset.from_arrays"
+            )
         schema = instances.schema
         rows = len(instances.features)
+        parameters = self._parameters
+        coordinates = len(schema.features) + PADDING
+        size = rows * (coordinates * parameters.limbs * 8 + 2)
+        if size > CAPS[Kind.TABLE] - 2**20:
+            raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
         if k is not None:
             k = check_k(k, rows)
         findings = _findings(schema, advice or {})
-        parameters = self._parameters
         encoder = Encoder.fit(
             schema,
             instances.features,
@@ -183,10 +196,6 @@ class Hospital(Party):
             weight_bits=parameters.weight_bits,
             feature_bits=parameters.feature_bits,
         )
-        coordinates = len(schema.features) + PADDING
-        size = rows * coordinates * parameters.limbs * 8
-        if size > CAPS[Kind.TABLE] - 2**20:
-            raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
         key = BlindingKey.generate(parameters, coordinates, encoder.prefix_max)
         values = blind_table(key, encoder.prefix_sums(instances.features))
         with self._lock:
@@ -239,10 +248,20 @@ class Hospital(Party):
             raise UnknownDiseaseError("disease: no table is published under this name")
         check_envelope_key(body.reply_key)
         features = _features(body, table.encoder.schema)
+        nonce = secrets.token_bytes(16)
+        header = frame.header
+        forwarded = _Forwarded(
+            header.sender, header.nonce, header.sequence, body.reply_key, body.rows, table
+        )
+        self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
+        try:
+            self._claim(frame)
+        except OmpdError:
+            self._forwarded.close(table.cloud, nonce, 0)
+            raise
         blinded = blind_queries(table.key, table.encoder.prefix_sums(features))
         modulus = table.key.modulus
-        nonce = secrets.token_bytes(16)
-        job = self._send(
+        return self._send(
             table.cloud,
             Job(
                 table_id=table.table_id,
@@ -254,13 +273,6 @@ class Hospital(Party):
             nonce=nonce,
             sequence=0,
         )
-        self._claim(frame)
-        header = frame.header
-        forwarded = _Forwarded(
-            header.sender, header.nonce, header.sequence, body.reply_key, body.rows, table
-        )
-        self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
-        return job
 
     def report(self, verdict: bytes) -> bytes:
         """Turn the cloud's verdict frame into a report frame for the user.
@@ -275,7 +287,8 @@ class Hospital(Party):
             If the frame is not an authentic, fresh answer to an open job.
         """
         frame = self._authenticate(verdict, Kind.VERDICT)
-        asked = self._forwarded.find(frame.header)
+        header = frame.header
+        asked = self._forwarded.find(header, self._clock())
         body = self._open(frame, Verdict)
         table = asked.table
         if body.table_id != table.table_id:
@@ -304,11 +317,13 @@ class Hospital(Party):
             pad_to=_longest_report(table, asked.rows, k),
         )
         self._claim(frame)
-        self._forwarded.close(frame.header)
+        self._forwarded.close(header.sender, header.nonce, header.sequence)
         return report
 
 
 def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(advice, Mapping):
+        raise ParameterError(f"advice: expected a mapping, got {type(advice).__name__}")
     schema.codes(list(advice))  # refuses advice for classes that do not exist
     for text in advice.values():
         check_text("advice", text, least=0, most=MAX_ADVICE)
@@ -329,5 +344,6 @@ def _longest_report(table: _Table, rows: int, k: int) -> int:
     All reports of a disease are padded to it, or else their length would tell the diagnosis.
     """
     most = min(rows, len(table.findings))
-    longest = sorted(table.findings, key=lambda finding: -len("".join(finding).encode()))[:most]
+    alone = {finding: len(encode_body(Report(k, (finding,), b""))) for finding in table.findings}
+    longest = sorted(table.findings, key=lambda finding: -alone[finding])[:most]
     return len(encode_body(Report(k, tuple(longest), bytes(2 * rows))))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, seal
-from ompd.errors import ReflectionError, WrongRecipientError
+from ompd.errors import ParameterError, ReflectionError, TooLargeError, WrongRecipientError
 from ompd.stores import ReplayGuard
 from ompd.wire import (
+    CAPS,
     KIND_OF,
     PROTOCOL_VERSION,
+    SIGNATURE_BYTES,
     Body,
     Frame,
     Header,
@@ -51,6 +54,8 @@ class Party:
         clock: Callable[[], float] = time.time,
         window: float = FRESHNESS_WINDOW,
     ) -> None:
+        if not 0 < window < math.inf:
+            raise ParameterError("window: expected a positive number of seconds")
         self._identity = identity
         self._clock = clock
         self._window = window
@@ -128,6 +133,12 @@ class Party:
         key = self.directory.get(recipient).envelope_key if seal_to is None else seal_to
         ciphertext = seal(key, encode_body(body, pad_to), header.sealing_info())
         signed, message = encode_signed_part(header, ciphertext)
+        size = len(signed) + SIGNATURE_BYTES
+        if size > CAPS[header.kind]:
+            raise TooLargeError(
+                f"frame: a {header.kind.name.lower()} of {size} bytes is above the cap of "
+                f"{CAPS[header.kind]}"
+            )
         self.signatures_made += 1
         return signed + self._identity.signing_key.sign(message)
 
@@ -141,11 +152,12 @@ class Party:
             raise WrongRecipientError("frame: is addressed to another party")
         sender = self.directory.get(header.sender)
         self._replays.check_time(header, self._clock())
+        # Before the signature, which costs a thousand times more.
+        self._replays.check_new(header)
         self._identity.signing_key.backend.verify(
             sender.signing_key, frame.signed_message, frame.signature
         )
         self.signatures_verified += 1
-        self._replays.check_new(header)
         return frame
 
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
@@ -154,12 +166,20 @@ class Party:
         return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
 
     def _claim(self, frame: Frame) -> None:
-        """Mark a frame as used, as the last step before any effect."""
+        """Mark a frame as used: after the last check, before costly work and any effect."""
         self._replays.claim(frame.header, self._clock())
 
 
 def introduce(*parties: Party) -> None:
-    """Let parties in one process register one another."""
+    """Let parties in one process register one another.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is no party.
+    """
+    if not all(isinstance(party, Party) for party in parties):
+        raise ParameterError("parties: expected each as an argument of its own")
     for party in parties:
         for other in parties:
             if other is not party:

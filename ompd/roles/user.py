@@ -16,7 +16,10 @@ from ompd.errors import FeatureError, FramingError, TooLargeError
 from ompd.roles.party import FRESHNESS_WINDOW, Party
 from ompd.schema import as_feature_matrix
 from ompd.stores import Pending
-from ompd.wire import MAX_BATCH, Kind, Query, Report, check_text
+from ompd.wire import MAX_BATCH, Kind, Query, Report, check_text, encode_body
+
+#: Query bodies are padded to multiples of this many bytes.
+_LENGTH_STEP = 128
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,7 +72,8 @@ class User(Party):
         disease : str
             As the hospital names it.
         features : array-like of shape (n,) or (m, n)
-            One vector or a batch. The hospital checks the domains, which it alone knows.
+            One vector or a batch, features in the order of the hospital's schema. The hospital
+            checks the domains, which it alone knows.
 
         Raises
         ------
@@ -95,11 +99,16 @@ class User(Party):
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
         sequence = next(self._sequence)
+        data = values.astype("<f8").tobytes()
+        query = Query(disease, len(values), data, reply_key.public_bytes)
+        # Lengths in steps, so that they do not tell diseases apart by their names.
+        pad_to = -(-len(encode_body(query)) // _LENGTH_STEP) * _LENGTH_STEP
         frame = self._send(
             hospital,
-            Query(disease, len(values), values.astype("<f8").tobytes(), reply_key.public_bytes),
+            query,
             nonce=self._session,
             sequence=sequence,
+            pad_to=pad_to,
         )
         asked = _Asked(reply_key, len(values))
         self._asked.add(hospital, self._session, sequence, asked, self._clock())
@@ -119,7 +128,8 @@ class User(Party):
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
         frame = self._authenticate(report, Kind.REPORT)
-        asked = self._asked.find(frame.header)
+        header = frame.header
+        asked = self._asked.find(header, self._clock())
         body = self._open(frame, Report, asked.reply_key)
         choice = np.frombuffer(body.choice, dtype="<u2") if len(body.choice) % 2 == 0 else None
         if choice is None or len(choice) != asked.rows:
@@ -127,6 +137,6 @@ class User(Party):
         if choice.max() >= len(body.findings):
             raise FramingError("report: a choice points beyond the findings")
         self._claim(frame)
-        self._asked.close(frame.header)
+        self._asked.close(header.sender, header.nonce, header.sequence)
         diagnoses = [Diagnosis(label, advice, body.k) for label, advice in body.findings]
         return [diagnoses[index] for index in choice]

@@ -1,4 +1,4 @@
-"""State that outlives one message: what was already received, and what still awaits an answer."""
+"""State between messages, in memory: what was received, and what still awaits an answer."""
 
 from ompd.stores.pending import Pending
 from ompd.stores.replay import ReplayGuard

@@ -42,16 +42,12 @@ class Pending(Generic[T]):
             If too many are open.
         """
         with self._lock:
-            while self._open:
-                oldest = next(iter(self._open))
-                if self._open[oldest][0] >= now:
-                    break
-                del self._open[oldest]
+            self._forget_old(now)
             if len(self._open) >= self._capacity:
                 raise TooLargeError(f"requests: expected at most {self._capacity} open at once")
             self._open[peer, nonce, sequence] = (now + self._lifetime, context)
 
-    def find(self, answer: Header) -> T:
+    def find(self, answer: Header, now: float) -> T:
         """Return the context that an answer belongs to; it stays open.
 
         Raises
@@ -60,13 +56,14 @@ class Pending(Generic[T]):
             If no request to that peer is open under this nonce and sequence.
         """
         with self._lock:
+            self._forget_old(now)
             found = self._open.get((answer.sender, answer.nonce, answer.sequence))
         if found is None:
             raise ContextMismatchError("frame: expected the answer to an open request")
         return found[1]
 
-    def close(self, answer: Header) -> None:
-        """Forget an answered request.
+    def close(self, peer: str, nonce: bytes, sequence: int) -> None:
+        """Forget a request.
 
         Raises
         ------
@@ -74,6 +71,13 @@ class Pending(Generic[T]):
             If another thread closed it first.
         """
         with self._lock:
-            found = self._open.pop((answer.sender, answer.nonce, answer.sequence), None)
+            found = self._open.pop((peer, nonce, sequence), None)
         if found is None:
             raise ContextMismatchError("frame: expected the answer to an open request")
+
+    def _forget_old(self, now: float) -> None:
+        while self._open:
+            oldest = next(iter(self._open))
+            if self._open[oldest][0] >= now:
+                break
+            del self._open[oldest]

@@ -25,7 +25,8 @@ class ReplayGuard:
     Notes
     -----
     A frame older than the window is refused by its timestamp, so nothing older need be
-    remembered.
+    remembered. The memory is the process's own: after a restart, frames of the last window could
+    be played again.
     """
 
     def __init__(self, window: float, capacity: int = CAPACITY) -> None:
@@ -33,6 +34,7 @@ class ReplayGuard:
         self._capacity = capacity
         self._seen: set[tuple[str, int, bytes, int]] = set()
         self._expiry: list[tuple[float, tuple[str, int, bytes, int]]] = []
+        self._now = float("-inf")
         self._lock = threading.Lock()
 
     def check_time(self, header: Header, now: float) -> None:
@@ -62,12 +64,18 @@ class ReplayGuard:
         ------
         ReplayError
             If it was claimed before.
+        ExpiredError
+            If it has become too old since `check_time`; its memory may be gone by then.
         TooLargeError
             If too many frames are fresh at the same time.
         """
         key = _key(header)
         with self._lock:
-            while self._expiry and self._expiry[0][0] < now:
+            # Never backwards, whatever the clock does: what was forgotten stays refused.
+            self._now = max(self._now, now)
+            if header.timestamp / 1000 + self.window < self._now:
+                raise ExpiredError(f"frame: expected a timestamp within {self.window:g} s of now")
+            while self._expiry and self._expiry[0][0] < self._now:
                 self._seen.discard(heapq.heappop(self._expiry)[1])
             self._refuse_seen(key)
             if len(self._seen) >= self._capacity:

@@ -12,6 +12,9 @@ from ompd.wire.frames import Kind, Unsigned63
 
 #: Most queries in one frame.
 MAX_BATCH = 100_000
+#: Widest values, in 64-bit limbs, and longest vectors.
+MAX_LIMBS = 64
+MAX_COORDINATES = 4096
 #: Longest label or disease name, and longest advice, in characters.
 MAX_TEXT = 255
 MAX_ADVICE = 65_536
@@ -56,9 +59,9 @@ class TableUpload(_Body, frozen=True):
 
     table_id: TableId
     version: Unsigned63
-    modulus: bytes
-    coordinates: Count
-    limbs: Count
+    modulus: Annotated[bytes, msgspec.Meta(max_length=8 * MAX_LIMBS)]
+    coordinates: Annotated[int, msgspec.Meta(ge=1, le=MAX_COORDINATES)]
+    limbs: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMBS)]
     classes: Annotated[int, msgspec.Meta(ge=1, le=65_536)]
     k: Unsigned63
     labels: bytes
@@ -166,7 +169,11 @@ def check_text(name: str, text: object, *, least: int = 1, most: int = MAX_TEXT)
     ------
     ParameterError
     """
-    if not isinstance(text, str) or not least <= len(text) <= most:
+    if (
+        not isinstance(text, str)
+        or not least <= len(text) <= most
+        or any("\ud800" <= character <= "\udfff" for character in text)
+    ):
         raise ParameterError(f"{name}: expected a text of {least} to {most} characters")
 
 
