@@ -35,7 +35,7 @@ def build(name: str, points: np.ndarray, threads: int) -> Search:
 
         # Has no threads of its own.
         kd_tree = KDTree(points, metric="manhattan")
-        return lambda queries, k: kd_tree.query(queries, k)
+        return kd_tree.query
     if name == "sklearn_brute":
         from sklearn.neighbors import NearestNeighbors
         from threadpoolctl import threadpool_limits

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ompd import datasets
 from ompd.encode import Encoder
@@ -16,8 +17,7 @@ from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
-from ompd.search import LimbTable, compute, vote
-from ompd.search.table import Labels, Limbs, limbs_of
+from ompd.search import LimbTable, compute, limbs_of, vote
 
 #: K that the source paper found best (table 2).
 PAPER_K = {"wbc": 9, "mm": 11}
@@ -82,12 +82,10 @@ class DemoResult:
 class _RecordingSearch:
     """The cloud's engine, which also keeps the rows that it found last."""
 
-    rows: Labels
+    rows: npt.NDArray[np.int64]
 
-    def __call__(
-        self, table: LimbTable, queries: Limbs, k: int, exclude: Labels | None = None
-    ) -> tuple[Limbs, Labels]:
-        distances, self.rows = compute(table, queries, k, exclude)
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        distances, self.rows = compute(*arguments, **options)
         return distances, self.rows
 
 
@@ -142,7 +140,7 @@ def run_demo(
     classes = len(train.schema.classes)
     plain = LimbTable.from_prefix_sums(instances, train.labels, classes)
     # Also compiles the kernels, or loads them, so that no stage below pays for it.
-    plain_codes = vote(*compute(plain, limbs_of(points), k), train.labels, classes, k)
+    plain_codes = vote(plain, *compute(plain, limbs_of(points), k))
 
     search = _RecordingSearch()
     start = time.perf_counter()

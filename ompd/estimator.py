@@ -18,8 +18,7 @@ from ompd.encode import Encoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
-from ompd.search import LimbTable, check_k, compute, vote
-from ompd.search.table import limbs_of
+from ompd.search import LimbTable, check_k, compute, limbs_of, vote
 
 
 class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -114,10 +113,8 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
         queries = limbs_of(self.encoder_.prefix_sums(X))
-        k = self._usable_k()
-        distances, rows = compute(self.table_, queries, k)
-        codes = vote(distances, rows, self.table_.labels, self.table_.classes, k)
-        return self.classes_[codes]
+        found = compute(self.table_, queries, self._usable_k())
+        return self.classes_[vote(self.table_, *found)]
 
     def _features(self, X: Any) -> tuple[Feature, ...]:
         if self.schema is not None:

@@ -14,6 +14,10 @@ SUBSET = [
     "tests/search/test_search.py::test_neighbours_equal_the_oracle",
     "tests/search/test_search.py::test_excluded_rows_are_left_out",
     "tests/search/test_search.py::test_vote_equals_the_oracle",
+    "tests/search/test_engine.py::test_exact",
+    "tests/search/test_engine.py::test_append_remove_exclude",
+    "tests/search/test_engine.py::test_hits_and_misses",
+    "tests/blind/test_convert.py::test_convert",
 ]
 
 

@@ -1,12 +1,12 @@
 """Blinding of whole tables: s * (alpha * P + c) for millions of values."""
 
 import numpy as np
-from numba import njit
 
+from ompd._kernels.jit import kernel
 from ompd._kernels.wide import mul_add
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def blind_values(prefix, noise, multiplier, scalar, out):
     """Write scalar * (multiplier * prefix + noise) as little-endian limbs.
 

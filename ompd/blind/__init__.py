@@ -4,8 +4,16 @@
 of the key, so it lives in a module of its own.
 """
 
-from ompd.blind.convert import convert
+from ompd.blind.convert import Modulus, convert
 from ompd.blind.keys import BlindingKey
 from ompd.blind.table import PADDING, BlindedQueries, blind_queries, blind_table
 
-__all__ = ["PADDING", "BlindedQueries", "BlindingKey", "blind_queries", "blind_table", "convert"]
+__all__ = [
+    "PADDING",
+    "BlindedQueries",
+    "BlindingKey",
+    "Modulus",
+    "blind_queries",
+    "blind_table",
+    "convert",
+]

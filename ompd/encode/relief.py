@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from ompd._kernels.relief import nearest_per_class, sum_differences
+from ompd._kernels.relief import sum_differences
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PREFIX_BITS
+from ompd.search import limbs_of, nearest_hit_miss
 
 Integers = npt.NDArray[np.int64]
 
@@ -24,6 +26,7 @@ def relief_weights(
     weight_bits: int,
     samples: int | None = None,
     seed: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[int, ...]:
     """Return integer Relief weights, rounded half to even.
 
@@ -47,6 +50,8 @@ def relief_weights(
     samples : int, optional
         Visit this many instances, drawn without replacement; all by default.
     seed : int
+    progress : callable, optional
+        Called with the finished share from 0 to 1.
 
     Returns
     -------
@@ -78,13 +83,27 @@ def relief_weights(
     else:
         raise ParameterError(f"samples: expected an integer from 1 to {rows}")
     unit = np.int64(1 << feature_bits)
-    nearest = nearest_per_class(scaled, labels, nominal, unit, visited, classes)
+    vectors = limbs_of(_as_l1(scaled, nominal, int(unit)))
+    nearest = nearest_hit_miss(vectors, labels, classes, progress=progress)[visited]
     sums = sum_differences(scaled, labels, nominal, unit, visited, nearest)
     counts = np.bincount(labels, minlength=classes)
     return tuple(
         round(_weight(sums[:, :, j], counts, len(visited) << feature_bits) * (1 << weight_bits))
         for j in range(scaled.shape[1])
     )
+
+
+def _as_l1(scaled: Integers, nominal: npt.NDArray[np.bool_], unit: int) -> Integers:
+    """Return vectors whose L1 distance is the sum of Relief's differences.
+
+    A nominal feature becomes one indicator of half a unit per value: two different values then
+    lie one unit apart.
+    """
+    columns = [scaled[:, ~nominal]]
+    for j in np.flatnonzero(nominal):
+        values = np.unique(scaled[:, j])
+        columns.append((scaled[:, j, np.newaxis] == values) * np.int64(unit // 2))
+    return np.concatenate(columns, axis=1)
 
 
 def _weight(sums: Integers, counts: Integers, unit: int) -> Fraction:

@@ -12,28 +12,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.blind.convert import convert
-from ompd.blind.limbs import from_limbs
+from ompd.blind.convert import Modulus, convert
 from ompd.crypto import Identity
 from ompd.errors import (
     ContextMismatchError,
     FramingError,
     NonCanonicalError,
     ParameterError,
-    RangeError,
     VersionError,
 )
 from ompd.roles.party import FRESHNESS_WINDOW, Party
 from ompd.search import LimbTable, check_k, choose_k, compute, vote
 from ompd.search.choice import Compute
-from ompd.wire import Job, Kind, TableUpload, Verdict, unpack_integers
+from ompd.wire import Job, Kind, TableUpload, Verdict, check_below, unpack_limbs
+
+#: Neighbours held at once while a batch is answered.
+_MOST_NEIGHBOURS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Stored:
     owner: str
     version: int
-    modulus: int
+    modulus: Modulus
     table: LimbTable
     k: int
 
@@ -91,7 +92,9 @@ class Cloud(Party):
         k = body.k or choose_k(table, search=self._search)
         with self._lock:
             self._check_succession(body, owner)
-            self._stored[body.table_id] = _Stored(owner, body.version, modulus, table, k)
+            self._stored[body.table_id] = _Stored(
+                owner, body.version, Modulus.of(modulus, body.limbs), table, k
+            )
 
     def answer(self, job: bytes) -> bytes:
         """Answer a job frame with a verdict frame.
@@ -116,14 +119,18 @@ class Cloud(Party):
         if body.version != stored.version:
             raise VersionError(f"job: expected version {stored.version} of the table")
         table = stored.table
+        modulus = stored.modulus
         _, coordinates, limbs = table.limbs.shape
-        flat = unpack_integers(body.points, stored.modulus, body.rows * coordinates)
-        tokens = unpack_integers(body.tokens, stored.modulus, body.rows, least=1)
-        points = [flat[i : i + coordinates] for i in range(0, len(flat), coordinates)]
+        points = unpack_limbs(body.points, modulus.value, body.rows * coordinates)
+        tokens = unpack_limbs(body.tokens, modulus.value, body.rows, least=1)
         self._claim(frame)
-        queries = convert(points, tokens, stored.modulus, limbs)
-        distances, rows = self._search(table, queries, stored.k)
-        codes = vote(distances, rows, table.labels, table.classes, stored.k)
+        queries = convert(points.reshape(-1, coordinates, limbs), tokens, modulus)
+        codes = np.empty(body.rows, dtype=np.uint16)
+        # In parts, so that a large batch with a large K does not take memory without bound.
+        part = max(1, _MOST_NEIGHBOURS // stored.k)
+        for first in range(0, body.rows, part):
+            found = self._search(table, queries[first : first + part], stored.k)
+            codes[first : first + part] = vote(table, *found)
         return self._send(
             header.sender,
             Verdict(body.table_id, body.version, stored.k, codes.astype("<u2").tobytes()),
@@ -158,9 +165,6 @@ def _table(body: TableUpload, modulus: int) -> LimbTable:
     limbs = limbs.reshape(-1, body.coordinates, body.limbs)
     if len(body.labels) != 2 * len(limbs):
         raise FramingError(f"labels: expected {len(limbs)} codes")
-    # Only values whose top limb reaches the modulus' own need a full comparison.
-    reaching = limbs[limbs[:, :, -1] >= np.uint64(modulus >> 64 * (body.limbs - 1))]
-    if any(value >= modulus for value in from_limbs(reaching)):
-        raise RangeError("values: expected integers below the modulus")
+    check_below(limbs, modulus)
     labels = np.frombuffer(body.labels, dtype="<u2").astype(np.int64)
     return LimbTable(limbs, labels, body.classes)

@@ -1,8 +1,24 @@
-"""Exact nearest neighbours over limb vectors: table, search, vote, choice of K."""
+"""Exact nearest neighbours over limb vectors: index, search, vote, choice of K.
+
+`LimbTable` holds instances and their index, `compute` searches, `vote` decides. Everything here
+checks its arguments; the kernels below do not.
+"""
 
 from ompd.search.choice import choose_k
 from ompd.search.engine import check_k, compute
-from ompd.search.table import LimbTable
+from ompd.search.index import Index, build_index
+from ompd.search.relief import nearest_hit_miss
+from ompd.search.table import LimbTable, limbs_of
 from ompd.search.vote import vote
 
-__all__ = ["LimbTable", "check_k", "choose_k", "compute", "vote"]
+__all__ = [
+    "Index",
+    "LimbTable",
+    "build_index",
+    "check_k",
+    "choose_k",
+    "compute",
+    "limbs_of",
+    "nearest_hit_miss",
+    "vote",
+]

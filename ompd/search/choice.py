@@ -8,7 +8,8 @@ import numpy as np
 
 from ompd.errors import NeighborsError
 from ompd.search.engine import compute
-from ompd.search.table import Labels, Limbs, LimbTable
+from ompd.search.index import I64, U64
+from ompd.search.table import LimbTable
 from ompd.search.vote import vote
 
 #: Odd values that the source paper tries (section 4.1 and table 2).
@@ -17,7 +18,7 @@ CANDIDATES = tuple(range(1, 32, 2))
 #: Instances that are classified to compare the candidates; more would not change the choice.
 HELD_OUT = 1000
 
-Compute = Callable[..., tuple[Limbs, Labels]]
+Compute = Callable[..., tuple[U64, I64]]
 
 
 def choose_k(
@@ -60,7 +61,5 @@ def choose_k(
     own = np.unique(spread.astype(np.int64))
     distances, rows = search(table, table.limbs[own], usable[-1], exclude=own)
     truth = table.labels[own]
-    right = [
-        int((vote(distances, rows, table.labels, table.classes, k) == truth).sum()) for k in usable
-    ]
+    right = [int((vote(table, distances, rows, k) == truth).sum()) for k in usable]
     return usable[int(np.argmax(right))]

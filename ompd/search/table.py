@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import LabelError, TableError
+from ompd.search.index import I64, U64, Index, append_rows, build_index, remove_rows
 
-Limbs = npt.NDArray[np.uint64]
-Labels = npt.NDArray[np.int64]
+#: Class codes travel and rest as 16-bit numbers.
+MAX_CLASSES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LimbTable:
-    """Instances as limb vectors, with an opaque class code each.
+    """Instances as limb vectors, with an opaque class code each, and their index.
+
+    Immutable: `extended` and `without` return new tables that share the big arrays.
 
     Parameters
     ----------
     limbs : uint64 array of shape (N, m, L)
-        Little-endian 64-bit limbs of m non-negative coordinates per instance.
+        Little-endian 64-bit limbs of m non-negative coordinates per instance; may be a
+        read-only memory map.
     labels : int64 array of shape (N,)
         Codes from 0 to classes - 1.
     classes : int
+        At most 65536.
+    index : Index, optional
+        Index of exactly these rows, if there is one already.
 
     Raises
     ------
@@ -33,46 +42,117 @@ class LimbTable:
         If a code is outside its range.
     """
 
-    limbs: Limbs
-    labels: Labels
+    limbs: U64
+    labels: I64
     classes: int
+    index: Index = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         check_vectors("limbs", self.limbs)
-        rows = self.limbs.shape[0]
-        if rows < 1:
+        if len(self.limbs) < 1:
             raise TableError("limbs: expected at least one instance")
-        if type(self.classes) is not int or self.classes < 1:
-            raise LabelError("classes: expected a positive integer")
-        if self.labels.dtype != np.int64 or self.labels.shape != (rows,):
-            raise LabelError(
-                f"labels: expected {rows} int64 codes, "
-                f"got {self.labels.dtype} of shape {self.labels.shape}"
-            )
-        if self.labels.min() < 0 or self.labels.max() >= self.classes:
-            raise LabelError(f"labels: expected codes from 0 to {self.classes - 1}")
+        if type(self.classes) is not int or not 1 <= self.classes <= MAX_CLASSES:
+            raise LabelError(f"classes: expected an integer from 1 to {MAX_CLASSES}")
+        _check_labels(self.labels, len(self.limbs), self.classes)
+        # Read-only views: maps are read-only too, so that the kernels meet one type and compile
+        # once.
+        for name in ("limbs", "labels"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+        if self.index is None:
+            object.__setattr__(self, "index", build_index(self.limbs))
 
     def __len__(self) -> int:
+        """Return the number of rows, removed ones included."""
         return int(self.limbs.shape[0])
 
     def __repr__(self) -> str:
         rows, coordinates, limbs = self.limbs.shape
         return f"<LimbTable {rows} x {coordinates} x {limbs} limbs, {self.classes} classes>"
 
+    @property
+    def live(self) -> int:
+        """Number of rows that a search can find."""
+        return len(self) - self.index.removed
+
     @classmethod
     def from_prefix_sums(
-        cls, prefix_sums: npt.NDArray[np.int64], labels: Labels, classes: int
-    ) -> LimbTable:
+        cls, prefix_sums: npt.NDArray[np.int64], labels: I64, classes: int
+    ) -> Self:
         """Make an unblinded table: every non-negative prefix sum is one limb."""
         return cls(limbs_of(prefix_sums), labels, classes)
 
+    def check_rows(self, limbs: U64, labels: I64) -> None:
+        """Refuse rows that cannot be appended.
 
-def limbs_of(prefix_sums: npt.NDArray[np.int64]) -> Limbs:
+        Raises
+        ------
+        TableError, LabelError
+        """
+        check_vectors("limbs", limbs)
+        if limbs.shape[1:] != self.limbs.shape[1:]:
+            raise TableError(
+                f"limbs: expected vectors of shape {self.limbs.shape[1:]}, got {limbs.shape[1:]}"
+            )
+        if len(limbs) < 1:
+            raise TableError("limbs: expected at least one instance")
+        _check_labels(labels, len(limbs), self.classes)
+
+    def extended(self, limbs: U64, labels: I64, *, whole: U64 | None = None) -> Self:
+        """Return a table with rows appended, which are scanned and not indexed.
+
+        Parameters
+        ----------
+        limbs : uint64 array of shape (count, m, L)
+        labels : int64 array of shape (count,)
+        whole : uint64 array of shape (N + count, m, L), optional
+            Old and new rows in one array, if it exists already.
+
+        Raises
+        ------
+        TableError, LabelError
+            If the rows do not fit the table.
+        """
+        self.check_rows(limbs, labels)
+        grown = np.concatenate([self.limbs, limbs]) if whole is None else whole
+        index = append_rows(self.index, grown, len(self))
+        return replace(self, limbs=grown, labels=np.concatenate([self.labels, labels]), index=index)
+
+    def without(self, rows: I64) -> Self:
+        """Return a table that hides rows; the others keep their numbers.
+
+        Raises
+        ------
+        TableError
+            If a row does not exist, was removed before, is named twice or is the last one left.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise TableError(f"rows: expected integers, got {rows.dtype} of shape {rows.shape}")
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise TableError(f"rows: expected numbers from 0 to {len(self) - 1}")
+        if len(np.unique(rows)) != len(rows) or self.index.is_removed(rows).any():
+            raise TableError("rows: expected each row once, and only rows that are still there")
+        if len(rows) >= self.live:
+            raise TableError("rows: expected at least one row to be left")
+        return replace(self, index=remove_rows(self.index, rows.astype(np.int64), len(self)))
+
+    def reindexed(self, *, progress: Callable[[float], None] | None = None) -> Self:
+        """Return a table whose appended rows are indexed like all others."""
+        index = build_index(self.limbs, progress=progress)
+        gone = np.flatnonzero(self.index.is_removed(np.arange(len(self))))
+        if len(gone):
+            index = remove_rows(index, gone, len(self))
+        return replace(self, index=index)
+
+
+def limbs_of(prefix_sums: npt.NDArray[np.int64]) -> U64:
     """Return non-negative integers of shape (m, n) as limb vectors of shape (m, n, 1)."""
     return np.ascontiguousarray(prefix_sums).view(np.uint64)[:, :, np.newaxis]
 
 
-def check_vectors(name: str, vectors: Limbs) -> None:
+def check_vectors(name: str, vectors: U64) -> None:
     """Refuse an array that is not C-contiguous uint64 of shape (count, m >= 1, L >= 1).
 
     Raises
@@ -86,3 +166,15 @@ def check_vectors(name: str, vectors: Limbs) -> None:
             f"{name}: expected a C-contiguous array of shape (rows, coordinates, limbs), "
             f"got {vectors.shape}"
         )
+
+
+def _check_labels(labels: I64, rows: int, classes: int) -> None:
+    if (
+        not isinstance(labels, np.ndarray)
+        or labels.dtype != np.int64
+        or labels.shape != (rows,)
+        or not labels.flags.c_contiguous
+    ):
+        raise LabelError(f"labels: expected {rows} int64 codes")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise LabelError(f"labels: expected codes from 0 to {classes - 1}")

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd._kernels.scan import majority
-from ompd.search.table import Labels, Limbs
+from ompd._kernels.tally import most_frequent
+from ompd.errors import NeighborsError, TableError
+from ompd.search.index import I64, U64
+from ompd.search.table import LimbTable
 
 
-def vote(distances: Limbs, rows: Labels, labels: Labels, classes: int, k: int) -> Labels:
+def vote(table: LimbTable, distances: U64, rows: I64, k: int | None = None) -> I64:
     """Return the most frequent class code among the first k neighbours of every query.
 
     Parameters
     ----------
+    table : LimbTable
     distances : uint64 array of shape (q, K, L + 1)
     rows : int64 array of shape (q, K)
-        As returned by `compute`, K >= k.
-    labels : int64 array of shape (N,)
-    classes : int
-    k : int
+        As returned by `compute`.
+    k : int, optional
+        At most K; all by default.
 
     Returns
     -------
     int64 array of shape (q,)
         Ties go to the class with the smaller summed distance, then to the smaller code.
+
+    Raises
+    ------
+    TableError
+        If the arrays are not what `compute` returns for this table.
+    NeighborsError
+        If k is not from 1 to K.
     """
-    winners = np.empty(len(rows), dtype=np.int64)
-    counts = np.empty(classes, dtype=np.int64)
-    sums = np.empty((classes, distances.shape[2] + 1), dtype=np.uint64)
-    majority(distances, rows, labels, k, counts, sums, winners)
-    return winners
+    if (
+        rows.ndim != 2
+        or rows.dtype != np.int64
+        or distances.dtype != np.uint64
+        or distances.shape != (*rows.shape, table.limbs.shape[2] + 1)
+    ):
+        raise TableError("distances, rows: expected the result of a search in this table")
+    k = rows.shape[1] if k is None else k
+    if not 1 <= k <= rows.shape[1]:
+        raise NeighborsError(f"k: expected an integer from 1 to {rows.shape[1]}, got {k}")
+    if rows.size and (rows.min() < 0 or rows.max() >= len(table)):
+        raise TableError("rows: expected rows of this table")
+    codes = np.empty(len(rows), dtype=np.int64)
+    most_frequent(distances, rows, k, table.labels, table.classes, codes)
+    return codes

@@ -16,7 +16,7 @@ from ompd.wire.frames import (
     Kind,
     encode_signed_part,
 )
-from ompd.wire.integers import pack_integers, unpack_integers
+from ompd.wire.integers import check_below, pack_integers, unpack_limbs
 from ompd.wire.messages import (
     KIND_OF,
     MAX_ADVICE,
@@ -48,10 +48,11 @@ __all__ = [
     "Report",
     "TableUpload",
     "Verdict",
+    "check_below",
     "check_text",
     "decode_body",
     "encode_body",
     "encode_signed_part",
     "pack_integers",
-    "unpack_integers",
+    "unpack_limbs",
 ]

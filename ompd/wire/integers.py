@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 from ompd.errors import FramingError, RangeError
 
 
@@ -18,8 +21,15 @@ def pack_integers(values: Iterable[int], modulus: int) -> bytes:
     return b"".join(value.to_bytes(width, "little") for value in values)
 
 
-def unpack_integers(data: bytes, modulus: int, count: int, *, least: int = 0) -> list[int]:
-    """Decode `count` integers, each at least `least` and below `modulus`.
+def unpack_limbs(
+    data: bytes, modulus: int, count: int, *, least: int = 0
+) -> npt.NDArray[np.uint64]:
+    """Decode `count` integers, each at least `least` (0 or 1) and below `modulus`, as limbs.
+
+    Returns
+    -------
+    uint64 array of shape (count, L)
+        Little-endian limbs, as many as hold the modulus.
 
     Raises
     ------
@@ -31,10 +41,25 @@ def unpack_integers(data: bytes, modulus: int, count: int, *, least: int = 0) ->
     width = width_of(modulus)
     if len(data) != width * count:
         raise FramingError(f"integers: expected {width * count} bytes, got {len(data)}")
-    values = [
-        int.from_bytes(data[start : start + width], "little")
-        for start in range(0, len(data), width)
-    ]
-    if values and not (min(values) >= least and max(values) < modulus):
+    length = -(-width // 8)
+    padded = np.zeros((count, 8 * length), dtype=np.uint8)
+    padded[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
+    limbs = padded.view("<u8").astype(np.uint64, copy=False)
+    check_below(limbs, modulus)
+    if least and not limbs.any(axis=1).all():
         raise RangeError(f"integers: expected values from {least} up to below the modulus")
-    return values
+    return limbs
+
+
+def check_below(limbs: npt.NDArray[np.uint64], modulus: int) -> None:
+    """Refuse little-endian limbs, shape (..., L), of an integer that reaches the modulus.
+
+    Raises
+    ------
+    RangeError
+    """
+    # Only values whose top limb reaches the modulus' own need a full comparison.
+    top = np.uint64(modulus >> 64 * (limbs.shape[-1] - 1))
+    for value in limbs[limbs[..., -1] >= top]:
+        if int.from_bytes(value.astype("<u8").tobytes(), "little") >= modulus:
+            raise RangeError("integers: expected values below the modulus")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table, convert
+from ompd.blind import PADDING, BlindingKey, Modulus, blind_queries, blind_table, convert
 from ompd.blind.limbs import from_limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PAPER, ParameterSet, profile
@@ -37,6 +37,12 @@ def key_for(parameters, n, prefix_bits):
     return BlindingKey.generate(parameters, n + PADDING, (1 << prefix_bits) - 1)
 
 
+def at_table_scale(queries, key):
+    limbs = key.parameters.limbs
+    points = np.array([to_limbs(point, limbs) for point in queries.points])
+    return convert(points, to_limbs(queries.tokens, limbs), Modulus.of(key.modulus, limbs))
+
+
 def unblind(value, key):
     lifted, rest = divmod(value, key.scalar)
     assert rest == 0
@@ -53,7 +59,7 @@ def test_instances_and_queries_carry_prefix_sum_and_noise(drawn):
     table = blind_table(key, np.array(sums, dtype=np.int64))
     assert table.shape == (len(sums), n + PADDING, parameters.limbs)
     queries = blind_queries(key, np.array(sums, dtype=np.int64))
-    converted = convert(queries.points, queries.tokens, key.modulus, parameters.limbs)
+    converted = at_table_scale(queries, key)
     for vectors in (table, converted):
         for row, expected in zip(vectors, sums, strict=True):
             values = from_limbs(row)
@@ -68,7 +74,7 @@ def test_strict_order_of_distances_survives(drawn):
     key = key_for(parameters, n, prefix_bits)
     table = [from_limbs(row) for row in blind_table(key, np.array(sums, dtype=np.int64))]
     queries = blind_queries(key, np.array(sums[:1], dtype=np.int64))
-    (query,) = convert(queries.points, queries.tokens, key.modulus, parameters.limbs)
+    (query,) = at_table_scale(queries, key)
     point = from_limbs(query)
     pairs = [
         (naive.l1(plain, sums[0]), naive.l1(row, point))

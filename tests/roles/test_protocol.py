@@ -366,7 +366,7 @@ def send(sender, recipient, body, like=None):
 def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
     world.publish()
     (table_id,) = world.cloud._stored
-    modulus = world.cloud._stored[table_id].modulus
+    modulus = world.cloud._stored[table_id].modulus.value
     good = {
         "table_id": table_id,
         "version": 1,

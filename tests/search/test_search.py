@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from ompd.blind.limbs import from_limbs, to_limbs
 from ompd.errors import LabelError, NeighborsError, TableError
-from ompd.search import LimbTable, check_k, choose_k, compute, vote
-from ompd.search.table import limbs_of
+from ompd.search import LimbTable, check_k, choose_k, compute, limbs_of, vote
 from tests import naive
 
 
@@ -77,18 +76,38 @@ def test_vote_equals_the_oracle(drawn, classes, data):
     labels = [data.draw(st.integers(0, classes - 1)) for _ in rows]
     table = as_table(rows, limbs, labels, classes)
     distances, found = compute(table, as_vectors(queries, limbs), k)
-    codes = vote(distances, found, table.labels, classes, k)
+    codes = vote(table, distances, found, k)
     assert codes.tolist() == [naive.vote(naive.nearest(rows, q, k), labels) for q in queries]
 
 
 def test_vote_ties_go_to_the_smaller_sum_then_the_smaller_code():
-    labels = np.array([2, 1, 2, 1])
+    table = as_table([[0]] * 4, 1, [2, 1, 2, 1], 3)
     rows = np.array([[0, 1, 2, 3]])
     top = 2**64 - 1
     near = np.array([[[0, 1], [1, 0], [top, 1], [top, 1]]], dtype=np.uint64)
-    assert vote(near, rows, labels, 3, 4).tolist() == [1]
-    assert vote(near[:, [1, 0, 2, 3]], rows, labels, 3, 4).tolist() == [2]
-    assert vote(np.zeros_like(near), rows, labels, 3, 4).tolist() == [1]
+    assert vote(table, near, rows).tolist() == [1]
+    swapped = np.ascontiguousarray(near[:, [1, 0, 2, 3]])
+    assert vote(table, swapped, rows).tolist() == [2]
+    assert vote(table, np.zeros_like(near), rows).tolist() == [1]
+
+
+def test_vote_refuses_what_is_no_result_of_its_table():
+    table = as_table([[1], [2], [3]], 1, [0, 1, 0], 2)
+    distances, rows = compute(table, as_vectors([[1]], 1), 2)
+    for k in (0, 3, 50):
+        with pytest.raises(NeighborsError, match="from 1 to 2"):
+            vote(table, distances, rows, k)
+    for bad in (
+        (distances[:, :1], rows),
+        (distances, rows[:, :1]),
+        (distances, rows + 2),
+        (distances, rows - 2),
+        (distances, rows.astype(np.int32)),
+        (distances.astype(np.int64), rows),
+        (distances, rows[0]),
+    ):
+        with pytest.raises(TableError):
+            vote(table, *bad)
 
 
 @given(st.integers(2, 14), st.integers(1, 3), st.randoms(use_true_random=False))
@@ -106,28 +125,12 @@ def test_choice_of_k_holds_out_a_part(rng):
 
     def search(table, queries, k, exclude):
         calls.append(len(queries))
-        return compute(table, queries, k, exclude)
+        return compute(table, queries, k, exclude=exclude)
 
     choose_k(as_table(rows, 1, [i % 2 for i in range(300)], 2), held_out=50, search=search)
     assert calls == [50]
     with pytest.raises(NeighborsError, match="candidates"):
         choose_k(as_table(rows[:1], 1))
-
-
-def test_threads_do_not_change_the_answer(rng):
-    import numba
-
-    rows = rng.integers(0, 3, (400, 3)).tolist()
-    table, queries = as_table(rows, 2), as_vectors(rows[:64], 2)
-    before = numba.get_num_threads()
-    try:
-        answers = []
-        for threads in range(1, before + 1):
-            numba.set_num_threads(threads)
-            answers.append(as_pairs(*compute(table, queries, 25)))
-    finally:
-        numba.set_num_threads(before)
-    assert all(answer == answers[0] for answer in answers)
 
 
 def test_prefix_sums_become_one_limb():
@@ -159,6 +162,9 @@ def test_wrong_arrays_are_refused():
             compute(table, good, k)
     with pytest.raises(NeighborsError, match="from 1 to 1"):
         compute(table, good, 2, exclude=np.array([0]))
+    for exclude in (np.array([0, 1]), np.array([2]), np.array([-2]), np.array([0.0])):
+        with pytest.raises(TableError, match="exclude"):
+            compute(table, good, 1, exclude=exclude)
     with pytest.raises(TableError, match="at least one instance"):
         LimbTable(np.empty((0, 2, 1), dtype=np.uint64), np.empty(0, dtype=np.int64), 1)
     for labels in (np.array([0]), np.array([0, 2]), np.array([-1, 0]), np.array([0.0, 1.0])):

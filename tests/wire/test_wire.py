@@ -31,7 +31,7 @@ from ompd.wire import (
     encode_body,
     encode_signed_part,
     pack_integers,
-    unpack_integers,
+    unpack_limbs,
 )
 
 TABLE = b"t" * 16
@@ -174,19 +174,26 @@ def test_integers_round_trip_at_the_width_of_the_modulus(modulus, data):
     values = data.draw(st.lists(st.integers(0, modulus - 1), max_size=5))
     packed = pack_integers(values, modulus)
     assert len(packed) == len(values) * -(-modulus.bit_length() // 8)
-    assert unpack_integers(packed, modulus, len(values)) == values
+    limbs = unpack_limbs(packed, modulus, len(values))
+    assert limbs.shape == (len(values), -(-modulus.bit_length() // 64))
+    assert [int.from_bytes(row.tobytes(), "little") for row in limbs] == values
 
 
 def test_integers_out_of_range_are_refused():
     modulus = 1000
     for value in (1000, 65535):
         with pytest.raises(RangeError, match="below the modulus"):
-            unpack_integers(value.to_bytes(2, "little"), modulus, 1)
+            unpack_limbs(value.to_bytes(2, "little"), modulus, 1)
     with pytest.raises(RangeError, match="from 1"):
-        unpack_integers(b"\0\0", modulus, 1, least=1)
+        unpack_limbs(b"\0\0", modulus, 1, least=1)
+    wide = (1 << 127) + 12345
+    for value in (wide, wide + 1, (1 << 128) - 1):
+        with pytest.raises(RangeError):
+            unpack_limbs(value.to_bytes(16, "little"), wide, 1)
+    assert unpack_limbs((wide - 1).to_bytes(16, "little"), wide, 1).shape == (1, 2)
     for data in (b"", b"\0", b"\0" * 3):
         with pytest.raises(FramingError, match="expected 2 bytes"):
-            unpack_integers(data, modulus, 1)
+            unpack_limbs(data, modulus, 1)
 
 
 @pytest.mark.parametrize("text", ["", "x" * 256, 5, None, b"x"])

@@ -1,0 +1,128 @@
+"""Nearest hits and misses for Relief."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ompd.errors import LabelError
+from ompd.search.engine import compute
+from ompd.search.index import I64, U64
+from ompd.search.table import LimbTable, check_vectors
+
+
+def _groups(limbs: U64) -> I64:
+    """Number of the distinct vector that each row holds."""
+    flat = limbs.reshape(limbs.shape[0], -1)
+    order = np.lexsort(flat.T)
+    changes = np.zeros(len(flat), np.int64)
+    changes[1:] = np.any(flat[order[1:]] != flat[order[:-1]], axis=1)
+    numbers = np.empty(len(flat), np.int64)
+    numbers[order] = np.cumsum(changes)
+    return numbers
+
+
+def nearest_hit_miss(
+    limbs: U64,
+    labels: I64,
+    classes: int,
+    *,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> I64:
+    """Find for every row the nearest other row of each class, by (distance, row).
+
+    Equal vectors are searched once: within a class they stand behind their first row, so that
+    thousands of duplicates cost no more than one.
+
+    Parameters
+    ----------
+    limbs : ndarray of uint64, shape (N, n, L)
+        The instances, usually plain integers with L = 1.
+    labels : ndarray of int64, shape (N,)
+        Class code of every row, from 0 to classes - 1.
+    classes : int
+        Number of classes.
+    threads : int, optional
+        Default: all processors. The result does not depend on it.
+    progress : callable, optional
+        Called with the finished share in (0, 1] after each class.
+
+    Returns
+    -------
+    ndarray of int64, shape (N, classes)
+        Column labels[i] of row i is its nearest hit, the others its nearest misses; -1 where the
+        class has no other row.
+
+    Raises
+    ------
+    TableError, LabelError
+        If the arrays have another type or shape, or a code is out of range.
+    """
+    check_vectors("limbs", limbs)
+    if labels.dtype != np.int64 or labels.shape != limbs.shape[:1]:
+        raise LabelError(f"labels: expected {len(limbs)} int64 codes")
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        raise LabelError(f"labels: expected codes from 0 to {classes - 1}")
+    if not len(limbs):
+        return np.empty((0, classes), np.int64)
+    numbers = _groups(limbs)
+    count = int(numbers.max()) + 1
+    found = np.full((len(limbs), classes), -1, np.int64)
+    # Any row of a group stands for its vector as a query.
+    sample = np.empty(count, np.int64)
+    sample[numbers] = np.arange(len(limbs))
+    for code in range(classes):
+        members = np.flatnonzero(labels == code)
+        if len(members):
+            _nearest_of_class(limbs, labels, code, members, numbers, sample, found, threads)
+        if progress is not None:
+            progress((code + 1) / classes)
+    return found
+
+
+def _nearest_of_class(
+    limbs: U64,
+    labels: I64,
+    code: int,
+    members: I64,
+    numbers: I64,
+    sample: I64,
+    found: I64,
+    threads: int | None,
+) -> None:
+    """Fill column `code` of `found`."""
+    vectors, first, sizes = np.unique(numbers[members], return_index=True, return_counts=True)
+    # First and second row of each vector within the class; members ascend, and so do both.
+    leader = np.full(len(sample), -1, np.int64)
+    leader[vectors] = members[first]
+    size = np.zeros(len(sample), np.int64)
+    size[vectors] = sizes
+    follower = np.full(len(sample), -1, np.int64)
+    behind = members[members != leader[numbers[members]]][::-1]
+    follower[numbers[behind]] = behind
+    # Leaders in ascending order: the index breaks ties by their row, as demanded.
+    leaders = np.sort(leader[vectors])
+    place = np.full(len(limbs), -1, np.int64)
+    place[leaders] = np.arange(len(leaders))
+    answer = np.full(len(sample), -1, np.int64)
+    wanted = np.flatnonzero(size < 2)
+    exclude = np.where(size[wanted] == 1, place[leader[wanted]], -1)
+    if len(leaders) == 1:
+        wanted, exclude = wanted[exclude < 0], exclude[exclude < 0]
+    if len(wanted):
+        table = LimbTable(
+            np.ascontiguousarray(limbs[leaders]), np.zeros(len(leaders), dtype=np.int64), 1
+        )
+        queries = np.ascontiguousarray(limbs[sample[wanted]])
+        _, rows = compute(table, queries, 1, exclude=exclude, threads=threads)
+        answer[wanted] = leaders[rows[:, 0]]
+    own = labels == code
+    # Another class finds an equal vector first; the class itself its follower or, if it leads,
+    # the next row; only a vector that is alone in its class has to be searched for.
+    found[:, code] = np.where(size[numbers] > 0, leader[numbers], answer[numbers])
+    alone = own & (size[numbers] == 1)
+    found[alone, code] = answer[numbers[alone]]
+    leads = own & (size[numbers] > 1) & (leader[numbers] == np.arange(len(limbs)))
+    found[leads, code] = follower[numbers[leads]]

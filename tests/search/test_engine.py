@@ -1,0 +1,213 @@
+"""The engine against Python integers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ompd.blind.limbs import from_limbs
+from ompd.errors import LabelError, TableError
+from ompd.search import LimbTable, build_index, compute, nearest_hit_miss
+from tests import naive
+
+
+def integers(vectors):
+    return [from_limbs(row) for row in vectors]
+
+
+def table_of(limbs):
+    return LimbTable(limbs, np.zeros(len(limbs), dtype=np.int64), 1)
+
+
+def check(table, queries, k, *, exclude=None, removed=(), threads=1):
+    distances, rows = compute(table, queries, k, exclude=exclude, threads=threads)
+    wanted = integers(table.limbs)
+    for place, query in enumerate(integers(queries)):
+        absent = set(removed)
+        if exclude is not None:
+            absent.add(int(exclude[place]))
+        found = list(zip(from_limbs(distances[place]), rows[place].tolist(), strict=True))
+        pairs = sorted((naive.l1(r, query), i) for i, r in enumerate(wanted) if i not in absent)
+        assert found == pairs[:k]
+
+
+def make(rng, rows, coordinates, width, kind):
+    """Tables of every kind that once could have gone wrong."""
+    table = rng.integers(0, 2**64, (rows, coordinates, width), dtype=np.uint64)
+    if kind == "small":
+        table[:] = 0
+        table[:, :, 0] = rng.integers(0, 5, (rows, coordinates))
+    elif kind == "equal":
+        table[:] = table[0]
+    elif kind == "low":
+        table[:, :, 1:] = table[0, :, 1:]
+        table[:, :, 0] = rng.integers(0, 9, (rows, coordinates))
+    elif kind == "outlier":
+        table[:, :, 1:] = 0
+        table[rng.integers(rows), rng.integers(coordinates), -1] = 2**64 - 1
+    elif kind == "clusters":
+        table = table[rng.integers(0, min(3, rows), rows)]
+        table[:, :, 0] = rng.integers(0, 2**64, (rows, coordinates), dtype=np.uint64)
+    elif kind == "duplicates":
+        table = table[rng.integers(0, min(7, rows), rows)]
+    elif kind == "high":
+        table |= np.uint64(1 << 63)
+    elif kind == "padded":
+        table[:, : coordinates // 2, 1:] = 0
+    return table
+
+
+KINDS = ["random", "small", "equal", "low", "outlier", "clusters", "duplicates", "high", "padded"]
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.one_of(st.integers(1, 70), st.sampled_from([1023, 1024, 1025, 1100])),
+    coordinates=st.integers(1, 42),
+    width=st.integers(1, 17),
+    kind=st.sampled_from(KINDS),
+    far=st.sampled_from(["table", "random", "ends"]),
+    k=st.integers(1, 60),
+    threads=st.integers(1, 3),
+)
+def test_exact(seed, rows, coordinates, width, kind, far, k, threads):
+    rng = np.random.default_rng(seed)
+    table = make(rng, rows, coordinates, width, kind)
+    if far == "table":
+        queries = table[rng.integers(0, rows, 3)].copy()
+        queries[0, :, 0] ^= np.uint64(3)
+    else:
+        queries = make(rng, 3, coordinates, width, "random")
+        if far == "ends":
+            queries[0] = 0
+            queries[1] = 2**64 - 1
+    check(table_of(table), queries, min(k, rows), threads=threads)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.integers(1, 60),
+    appended=st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    width=st.integers(1, 9),
+    kind=st.sampled_from(KINDS),
+    new=st.sampled_from(["same", "random", "ends"]),
+    gone=st.integers(0, 30),
+)
+def test_append_remove_exclude(seed, rows, appended, width, kind, new, gone):
+    rng = np.random.default_rng(seed)
+    total = rows + sum(appended)
+    table = make(rng, total, 5, width, kind)
+    if new != "same":
+        table[rows:] = make(rng, total - rows, 5, width, "random")
+    if new == "ends":
+        table[-1] = 2**64 - 1
+        table[rows] = 0
+    grown = table_of(table[:rows].copy())
+    known = rows
+    removed = []
+    for count in appended:
+        gone_now = np.setdiff1d(rng.permutation(known)[: gone // 3], removed)
+        if len(gone_now) < grown.live:
+            grown = grown.without(gone_now)
+            removed += gone_now.tolist()
+        grown = grown.extended(table[known : known + count], np.zeros(count, dtype=np.int64))
+        known += count
+    live = np.setdiff1d(np.arange(known), removed)
+    assert grown.live == len(live)
+    assert np.flatnonzero(grown.index.is_removed(np.arange(known))).tolist() == sorted(removed)
+    queries = table[rng.integers(0, known, 4)].copy()
+    queries[1] = make(rng, 1, 5, width, "random")[0]
+    exclude = np.array([live[0], -1, live[-1], live[len(live) // 2]])
+    k = int(rng.integers(1, len(live)))
+    for searched in (grown, grown.reindexed()):
+        check(searched, queries, k, exclude=exclude, removed=removed)
+        check(searched, queries, len(live), removed=removed)
+
+
+def test_impossible_changes_are_refused():
+    table = table_of(np.arange(12, dtype=np.uint64).reshape(4, 3, 1))
+    for rows in ([4], [-1], [1, 1], [0.5], [[1]], [0, 1, 2, 3]):
+        with pytest.raises(TableError, match="rows"):
+            table.without(np.array(rows))
+    with pytest.raises(TableError, match="still there"):
+        table.without(np.array([1])).without(np.array([1]))
+    label = np.zeros(1, dtype=np.int64)
+    for limbs in (table.limbs[:1, :2].copy(), table.limbs[:0], np.zeros((1, 3, 2), np.uint64)):
+        with pytest.raises(TableError):
+            table.extended(limbs, label)
+    for labels in (label + 1, np.zeros(2, dtype=np.int64), label.astype(float)):
+        with pytest.raises(LabelError):
+            table.extended(table.limbs[:1], labels)
+
+
+@pytest.mark.parametrize("kind", ["equal", "duplicates", "clusters", "small", "random"])
+def test_neither_threads_nor_batches_change_the_answer(kind):
+    rng = np.random.default_rng(7)
+    limbs = make(rng, 40_000, 3, 2, kind)
+    near = limbs[rng.integers(0, len(limbs), 1090)]
+    queries = np.concatenate([near, make(rng, 10, 3, 2, "random")])
+    table = table_of(limbs)
+    one = compute(table, queries, 40, threads=1)
+    for threads in (2, 3):
+        two = compute(table, queries, 40, threads=threads)
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+    for place in (0, 50, 1099):
+        single = compute(table, queries[place : place + 1], 40)
+        np.testing.assert_array_equal(one[0][place], single[0][0])
+        np.testing.assert_array_equal(one[1][place], single[1][0])
+    check(table, queries[[0, 1099]], 40)
+
+
+def test_the_index_does_not_depend_on_threads():
+    limbs = make(np.random.default_rng(7), 40_000, 3, 2, "random")
+    one, two = (build_index(limbs, threads=threads) for threads in (1, 2))
+    for name in ("heads", "rows", "leaf_boxes", "group_boxes", "base", "kept"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_many_neighbours():
+    rng = np.random.default_rng(3)
+    table = make(rng, 3000, 4, 8, "random")
+    queries = make(rng, 2, 4, 8, "random")
+    check(table_of(table), queries, 3000)
+    check(table_of(table), queries, 333)
+
+
+def test_progress_ends_at_one():
+    seen = []
+    table = make(np.random.default_rng(0), 200, 3, 8, "random")
+    build_index(table, progress=seen.append)
+    assert seen[-1] == 1.0
+    assert seen == sorted(seen)
+
+
+def hits_and_misses(table, labels, classes):
+    """For every row the nearest other row of each class; -1 if there is none."""
+    result = []
+    for place, row in enumerate(table):
+        by_class = [
+            [
+                (naive.l1(row, other), i)
+                for i, other in enumerate(table)
+                if i != place and labels[i] == code
+            ]
+            for code in range(classes)
+        ]
+        result.append([min(pairs)[1] if pairs else -1 for pairs in by_class])
+    return result
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 60),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([2, 4, 100, 2**64]),
+)
+def test_hits_and_misses(seed, rows, columns, classes, top):
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, top, (rows, columns, 1), dtype=np.uint64)
+    labels = rng.integers(0, classes, rows)
+    found = nearest_hit_miss(table, labels, classes)
+    assert found.tolist() == hits_and_misses(integers(table), labels, classes)
