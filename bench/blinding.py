@@ -32,7 +32,7 @@ def make(rows, features):
 
 def kernel(key, sums):
     """What the library does."""
-    return blind_table(key, sums)
+    return blind_table(key, sums, threads=1)
 
 
 def packed(key, sums):

@@ -1,4 +1,4 @@
-"""How fast are exact neighbours over 512-bit blinded data beside plaintext libraries?
+"""Exact neighbours over 512-bit blinded data, beside plaintext libraries.
 
 python -m bench.topk [--rows 1000000] [--data wbc] [--features 9] [--queries 256] [--k 9] [--json]
 

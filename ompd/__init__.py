@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.compilation import warmup
     from ompd.errors import OmpdError
     from ompd.roles import Cloud, Diagnosis, Hospital, User, introduce
     from ompd.schema import Feature, Schema
@@ -26,6 +27,7 @@ _HOMES = {
     "Schema": "ompd.schema",
     "User": "ompd.roles",
     "introduce": "ompd.roles",
+    "warmup": "ompd.compilation",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Schema",
     "User",
     "introduce",
+    "warmup",
 ]
 
 

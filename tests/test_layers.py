@@ -26,11 +26,12 @@ ALLOWED = {
     "datasets": BASE,
     "stores": BASE | {"wire", "search"},
     "roles": BASE | {"encode", "search", "blind", "crypto", "wire", "stores"},
+    "compilation": BASE | {"encode", "search", "blind"},
     "estimator": BASE | {"encode", "search"},
     "demo": BASE | {"encode", "search", "roles", "datasets"},
     "cli": BASE | {"datasets", "demo"},
     "__main__": {"cli"},
-    "__init__": BASE | {"roles"},
+    "__init__": BASE | {"roles", "compilation"},
 }
 
 #: Third-party packages and the only places that may import them.

@@ -13,6 +13,7 @@ from ompd._kernels.blinding import blind_values
 from ompd.blind.keys import BlindingKey
 from ompd.blind.limbs import Limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
+from ompd.threads import default_threads, run_ranges
 
 #: Zero coordinates in front of every vector ("forward expansion", Algorithm 2 of the paper).
 PADDING = 2
@@ -37,7 +38,13 @@ class BlindedQueries:
     tokens: tuple[int, ...]
 
 
-def blind_table(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Limbs:
+def blind_table(
+    key: BlindingKey,
+    prefix_sums: npt.NDArray[np.int64],
+    *,
+    out: Limbs | None = None,
+    threads: int | None = None,
+) -> Limbs:
     """Blind every instance: s * (alpha * P + c) with fresh noise c per coordinate.
 
     Parameters
@@ -45,6 +52,10 @@ def blind_table(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Limbs:
     key : BlindingKey
     prefix_sums : int64 array of shape (N, n)
         From 0 to the key's `prefix_max`.
+    out : uint64 array of shape (N, n + 2, L), optional
+        Where to write, for example a part of a mapped file.
+    threads : int, optional
+        Default: all processors.
 
     Returns
     -------
@@ -55,7 +66,7 @@ def blind_table(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Limbs:
     Raises
     ------
     ParameterError
-        If the number of coordinates differs from the key's.
+        If the shape of an array differs from the key's.
     OverflowParameterError
         If a prefix sum is beyond what the key was made for.
 
@@ -69,19 +80,27 @@ def blind_table(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Limbs:
     limbs = key.parameters.limbs
     multiplier = _limbs_of(key.multiplier)
     scalar = _limbs_of(key.scalar)
-    table = np.empty((rows, coordinates, limbs), dtype=np.uint64)
+    if out is None:
+        out = np.empty((rows, coordinates, limbs), dtype=np.uint64)
+    elif out.dtype != np.uint64 or out.shape != (rows, coordinates, limbs):
+        raise ParameterError(f"out: expected uint64 of shape {(rows, coordinates, limbs)}")
+    table = out
     step = max(1, _STEP // coordinates)
-    for start in range(0, rows, step):
-        part = prefix_sums[start : start + step]
-        padded = np.zeros((len(part), coordinates), dtype=np.uint64)
-        padded[:, PADDING:] = part
-        blind_values(
-            padded.reshape(-1),
-            _noise(padded.size, key.parameters.noise_bits),
-            multiplier,
-            scalar,
-            table[start : start + step].reshape(-1, limbs),
-        )
+
+    def blind(first_step: int, last_step: int) -> None:
+        for start in range(first_step * step, min(last_step * step, rows), step):
+            part = prefix_sums[start : start + step]
+            padded = np.zeros((len(part), coordinates), dtype=np.uint64)
+            padded[:, PADDING:] = part
+            blind_values(
+                padded.reshape(-1),
+                _noise(padded.size, key.parameters.noise_bits),
+                multiplier,
+                scalar,
+                table[start : start + step].reshape(-1, limbs),
+            )
+
+    run_ranges(blind, -(-rows // step), threads or default_threads())
     return table
 
 

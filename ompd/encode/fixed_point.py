@@ -7,6 +7,7 @@ construction and not by rounding luck.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,7 @@ class Encoder:
         samples: int | None = None,
         seed: int = 0,
         keep_negative: bool = False,
+        progress: Callable[[float], None] | None = None,
     ) -> Encoder:
         """Learn Relief weights from labelled instances.
 
@@ -117,6 +119,8 @@ class Encoder:
         keep_negative : bool
             Keep the weight of a feature that separates the classes worse than chance. By
             default it becomes 0.
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
 
         Raises
         ------
@@ -154,6 +158,7 @@ class Encoder:
             weight_bits=weight_bits,
             samples=samples,
             seed=seed,
+            progress=progress,
         )
         if not keep_negative:
             weights = tuple(max(0, weight) for weight in weights)

@@ -109,6 +109,20 @@ def test_blinding_in_steps_leaves_no_seam(rng):
         assert values == [0, 0, *sums[row].tolist()]
 
 
+def test_blinding_writes_where_it_is_told(rng):
+    key = key_for(PAPER, 2, 36)
+    sums = rng.integers(0, 1 << 36, (5000, 2))
+    room = np.zeros((6000, 4, 8), dtype=np.uint64)
+    blind_table(key, sums, out=room[500:5500], threads=3)
+    assert not room[:500].any()
+    assert not room[5500:].any()
+    for row in range(0, 5000, 97):
+        assert [unblind(v, key)[0] for v in from_limbs(room[500 + row])][2:] == sums[row].tolist()
+    for bad in (room, room[:5000].astype(np.int64), room[:5000, :3]):
+        with pytest.raises(ParameterError, match="out: expected"):
+            blind_table(key, sums, out=bad)
+
+
 def test_paper_profile_has_the_papers_sizes():
     assert profile("paper") is PAPER
     assert (PAPER.modulus_bits, PAPER.multiplier_bits, PAPER.noise_bits) == (512, 200, 128)

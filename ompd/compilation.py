@@ -1,0 +1,40 @@
+"""Compile all kernels before the first patient waits for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ompd.blind import Modulus, convert
+from ompd.blind.keys import BlindingKey
+from ompd.blind.limbs import to_limbs
+from ompd.blind.table import blind_queries, blind_table
+from ompd.encode import relief_weights
+from ompd.params import PAPER
+from ompd.search import LimbTable, compute, vote
+
+
+def warmup() -> None:
+    """Compile every kernel, or load it from Numba's cache.
+
+    The first time on a machine this takes half a minute; afterwards a second or two. A service
+    calls it at start.
+    """
+    sums = np.arange(8, dtype=np.int64).reshape(4, 2)
+    labels = np.array([0, 1, 0, 1])
+    relief_weights(
+        sums,
+        labels,
+        classes=2,
+        nominal=np.zeros(2, dtype=np.bool_),
+        feature_bits=16,
+        weight_bits=16,
+    )
+    key = BlindingKey.generate(PAPER, 4, 16)
+    limbs = PAPER.limbs
+    table = LimbTable(blind_table(key, sums), labels, 2)
+    sent = blind_queries(key, sums)
+    points = np.array([to_limbs(point, limbs) for point in sent.points])
+    tokens = to_limbs(sent.tokens, limbs)
+    queries = convert(points, tokens, Modulus.of(key.modulus, limbs))
+    vote(table, *compute(table, queries, 3))
+    table.extended(table.limbs[:1], labels[:1])
