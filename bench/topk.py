@@ -24,7 +24,6 @@ from rich.table import Table
 from bench import peers
 from bench.data import FEATURES, KINDS, population
 from ompd.blind import PADDING, BlindingKey, Modulus, blind_queries, blind_table, convert
-from ompd.blind.limbs import to_limbs
 from ompd.params import PAPER
 from ompd.search import LimbTable, compute, vote
 
@@ -69,13 +68,12 @@ def make(kind, rows, features, queries):
     table = LimbTable(limbs, labels.astype(np.int64), 2)
     built_after = time.perf_counter()
     sent = blind_queries(key, points)
-    blinded = np.array([to_limbs(point, PAPER.limbs) for point in sent.points])
     return Case(
         instances,
         points,
         table,
-        blinded,
-        to_limbs(sent.tokens, PAPER.limbs),
+        sent.points,
+        sent.tokens,
         Modulus.of(key.modulus, PAPER.limbs),
         built_after - blinded_after,
         blinded_after - start,

@@ -6,7 +6,6 @@ import numpy as np
 
 from ompd.blind import Modulus, convert
 from ompd.blind.keys import BlindingKey
-from ompd.blind.limbs import to_limbs
 from ompd.blind.table import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
@@ -33,8 +32,6 @@ def warmup() -> None:
     limbs = PAPER.limbs
     table = LimbTable(blind_table(key, sums), labels, 2)
     sent = blind_queries(key, sums)
-    points = np.array([to_limbs(point, limbs) for point in sent.points])
-    tokens = to_limbs(sent.tokens, limbs)
-    queries = convert(points, tokens, Modulus.of(key.modulus, limbs))
+    queries = convert(sent.points, sent.tokens, Modulus.of(key.modulus, limbs))
     vote(table, *compute(table, queries, 3))
     table.extended(table.limbs[:1], labels[:1])

@@ -56,6 +56,10 @@ class ContextMismatchError(FrameError):
     """The frame does not belong to the exchange, disease or table that it names."""
 
 
+class RefusedError(FrameError):
+    """The other party did not accept the request, and does not say why."""
+
+
 class VersionError(FrameError):
     """The protocol or table version is stale, rolled back or not supported."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.blinding import blind_values
+from ompd.blind.convert import Modulus, convert
 from ompd.blind.keys import BlindingKey
 from ompd.blind.limbs import Limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
@@ -28,14 +29,14 @@ class BlindedQueries:
 
     Parameters
     ----------
-    points : tuple of tuple of int
-        m vectors of n + 2 integers below the modulus.
-    tokens : tuple of int
-        m conversion tokens below the modulus, one per query.
+    points : uint64 array of shape (m, n + 2, L)
+        Little-endian limbs of integers below the modulus.
+    tokens : uint64 array of shape (m, L)
+        Conversion tokens from 1 to below the modulus, one per query.
     """
 
-    points: tuple[tuple[int, ...], ...]
-    tokens: tuple[int, ...]
+    points: Limbs
+    tokens: Limbs
 
 
 def blind_table(
@@ -118,20 +119,24 @@ def blind_queries(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Blind
         As `blind_table`.
     """
     _check(key, prefix_sums)
+    rows = len(prefix_sums)
+    limbs = key.parameters.limbs
+    padded = np.zeros((rows, key.coordinates), dtype=np.uint64)
+    padded[:, PADDING:] = prefix_sums
+    lifted = np.empty((rows, key.coordinates, limbs), dtype=np.uint64)
+    blind_values(
+        padded.reshape(-1),
+        _noise(padded.size, key.parameters.noise_bits),
+        _limbs_of(key.multiplier),
+        _limbs_of(1),
+        lifted.reshape(-1, limbs),
+    )
+    # Uniform in Z_p*: a query's blinded form says nothing of its size without the token.
+    scalars = [1 + secrets.randbelow(key.modulus - 1) for _ in range(rows)]
     modulus = gmpy2.mpz(key.modulus)
-    multiplier = gmpy2.mpz(key.multiplier)
-    points = []
-    tokens = []
-    for vector in prefix_sums.tolist():
-        # Uniform in Z_p*: a query's blinded form says nothing of its size without the token.
-        scalar = gmpy2.mpz(1 + secrets.randbelow(key.modulus - 1))
-        lifted = [
-            multiplier * value + secrets.randbits(key.parameters.noise_bits)
-            for value in (0,) * PADDING + tuple(vector)
-        ]
-        points.append(tuple(int(scalar * value % modulus) for value in lifted))
-        tokens.append(int(gmpy2.invert(scalar, modulus) * key.scalar % modulus))
-    return BlindedQueries(tuple(points), tuple(tokens))
+    tokens = [int(gmpy2.invert(scalar, modulus) * key.scalar % modulus) for scalar in scalars]
+    points = convert(lifted, to_limbs(scalars, limbs), Modulus.of(key.modulus, limbs))
+    return BlindedQueries(points, to_limbs(tokens, limbs))
 
 
 def _check(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> None:

@@ -4,8 +4,8 @@ user.ask -> hospital.forward -> cloud.answer -> hospital.report -> user.read
 """
 
 from ompd.roles.cloud import Cloud
-from ompd.roles.hospital import Hospital
+from ompd.roles.hospital import Batch, Hospital
 from ompd.roles.party import Party, introduce
 from ompd.roles.user import Diagnosis, User
 
-__all__ = ["Cloud", "Diagnosis", "Hospital", "Party", "User", "introduce"]
+__all__ = ["Batch", "Cloud", "Diagnosis", "Hospital", "Party", "User", "introduce"]

@@ -138,6 +138,16 @@ class Cloud(Party):
             sequence=header.sequence,
         )
 
+    def refuse(self, job: bytes) -> bytes:
+        """Answer a job that `answer` did not accept with a frame that tells no reason.
+
+        Raises
+        ------
+        OmpdError
+            If the frame is not authentic and fresh, or was received before.
+        """
+        return self._refuse(job, Kind.JOB)
+
     def _check_succession(self, body: TableUpload, owner: str) -> None:
         stored = self._stored.get(body.table_id)
         if stored is None:

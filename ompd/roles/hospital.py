@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.crypto import Identity, check_envelope_key
@@ -22,6 +23,7 @@ from ompd.errors import (
     NeighborsError,
     OmpdError,
     ParameterError,
+    RefusedError,
     TooLargeError,
     UnknownDiseaseError,
     VersionError,
@@ -34,15 +36,18 @@ from ompd.stores import Pending
 from ompd.wire import (
     CAPS,
     MAX_ADVICE,
+    MAX_BATCH,
+    Frame,
     Job,
     Kind,
     Query,
+    Refusal,
     Report,
     TableUpload,
     Verdict,
     check_text,
     encode_body,
-    pack_integers,
+    pack_limbs,
 )
 
 
@@ -77,15 +82,52 @@ class _Table:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Forwarded:
-    """What a job's verdict is needed for."""
+class _Request:
+    """One user's query, accepted."""
 
     user: str
     nonce: bytes
     sequence: int
     reply_key: bytes
     rows: int
+
+
+class _Member(NamedTuple):
+    """A query of a batch: its place in the input and what it asks."""
+
+    place: int
+    frame: Frame
+    request: _Request
+    features: Floats
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Forwarded:
+    """What a job's verdict is needed for, in the order of the job's rows."""
+
     table: _Table
+    requests: list[_Request]
+
+    @property
+    def rows(self) -> int:
+        return sum(request.rows for request in self.requests)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Batch:
+    """What became of many queries.
+
+    Attributes
+    ----------
+    jobs : list of bytes
+        One job frame per disease asked for, each for that disease's cloud; several where one
+        would be above its cap.
+    refused : dict of int to OmpdError
+        Why a query was refused, by its place in the input. The others are in the jobs.
+    """
+
+    jobs: list[bytes]
+    refused: dict[int, OmpdError]
 
 
 class Hospital(Party):
@@ -241,56 +283,150 @@ class Hospital(Party):
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
-        frame = self._authenticate(query, Kind.QUERY)
+        batch = self.forward_batch([query])
+        if batch.refused:
+            raise batch.refused[0]
+        return batch.jobs[0]
+
+    def forward_batch(self, queries: Sequence[bytes]) -> Batch:
+        """Turn query frames of many users into one job frame per disease, more if it is full.
+
+        One signature covers each job, and the queries' signatures are verified together. A bad
+        query is refused by itself and does not hold up the others.
+
+        Parameters
+        ----------
+        queries : sequence of bytes
+
+        Returns
+        -------
+        Batch
+        """
+        refused: dict[int, OmpdError] = {}
+        accepted: dict[int, tuple[_Table, list[_Member]]] = {}
+        for place, frame in self._authenticate_many(queries, Kind.QUERY, refused).items():
+            try:
+                table, request, features = self._read_query(frame)
+            except OmpdError as error:
+                refused[place] = error
+                continue
+            group = accepted.setdefault(id(table), (table, []))
+            group[1].append(_Member(place, frame, request, features))
+        jobs = [
+            job
+            for table, members in accepted.values()
+            for part in _within_cap(table, members)
+            if (job := self._job(table, part, refused)) is not None
+        ]
+        return Batch(jobs, refused)
+
+    def _read_query(self, frame: Frame) -> tuple[_Table, _Request, Floats]:
+        """Decrypt and check one authentic query; changes nothing."""
         body = self._open(frame, Query)
         table = self._tables.get(body.disease)
         if table is None:
             raise UnknownDiseaseError("disease: no table is published under this name")
         check_envelope_key(body.reply_key)
         features = _features(body, table.encoder.schema)
-        nonce = secrets.token_bytes(16)
         header = frame.header
-        forwarded = _Forwarded(
-            header.sender, header.nonce, header.sequence, body.reply_key, body.rows, table
-        )
-        self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
+        request = _Request(header.sender, header.nonce, header.sequence, body.reply_key, body.rows)
+        return table, request, features
+
+    def _job(
+        self, table: _Table, members: list[_Member], refused: dict[int, OmpdError]
+    ) -> bytes | None:
+        """Claim the queries on one table and make their job, if any is left."""
+        nonce = secrets.token_bytes(16)
+        forwarded = _Forwarded(table, [])
         try:
-            self._claim(frame)
-        except OmpdError:
+            self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
+        except OmpdError as error:
+            refused |= {member.place: error for member in members}
+            return None
+        features = []
+        for member in members:
+            try:
+                self._claim(member.frame)
+            except OmpdError as error:
+                refused[member.place] = error
+                continue
+            forwarded.requests.append(member.request)
+            features.append(member.features)
+        if not features:
             self._forwarded.close(table.cloud, nonce, 0)
-            raise
-        blinded = blind_queries(table.key, table.encoder.prefix_sums(features))
+            return None
+        sums = table.encoder.prefix_sums(np.concatenate(features))
+        blinded = blind_queries(table.key, sums)
         modulus = table.key.modulus
         return self._send(
             table.cloud,
             Job(
                 table_id=table.table_id,
                 version=table.version,
-                rows=body.rows,
-                points=pack_integers((v for point in blinded.points for v in point), modulus),
-                tokens=pack_integers(blinded.tokens, modulus),
+                rows=len(sums),
+                points=pack_limbs(blinded.points, modulus),
+                tokens=pack_limbs(blinded.tokens, modulus),
             ),
             nonce=nonce,
             sequence=0,
         )
 
+    def refuse(self, query: bytes) -> bytes:
+        """Answer a query that `forward` did not accept with a frame that tells no reason.
+
+        Raises
+        ------
+        OmpdError
+            If the frame is not authentic and fresh, or was received before: strangers and
+            replays get no answer at all.
+        """
+        return self._refuse(query, Kind.QUERY)
+
     def report(self, verdict: bytes) -> bytes:
-        """Turn the cloud's verdict frame into a report frame for the user.
+        """Turn the cloud's verdict on a single query into a report frame for the user.
 
         Raises
         ------
         ContextMismatchError, VersionError
-            If the verdict is not about the table of the job it answers.
+            If the verdict is not about the table of the job it answers, or the job was a batch.
         NeighborsError, LabelError
             If K or a class code is not possible for that table.
+        RefusedError
+            If the cloud did not accept the job; that job is over.
         OmpdError
             If the frame is not an authentic, fresh answer to an open job.
         """
-        frame = self._authenticate(verdict, Kind.VERDICT)
+        frame = self._authenticate(verdict, Kind.VERDICT, Kind.REFUSAL)
+        if len(self._forwarded.find(frame.header, self._clock()).requests) != 1:
+            raise ContextMismatchError("verdict: answers a batch, which report_batch reads")
+        (report,) = self._reports(frame)
+        return report
+
+    def report_batch(self, verdict: bytes) -> list[bytes]:
+        """Turn the cloud's verdict into one report frame per query of the batch.
+
+        Returns
+        -------
+        list of bytes
+            In the order of the queries that were not refused.
+
+        Raises
+        ------
+        OmpdError
+            As `report`.
+        """
+        return self._reports(self._authenticate(verdict, Kind.VERDICT, Kind.REFUSAL))
+
+    def _reports(self, frame: Frame) -> list[bytes]:
         header = frame.header
-        asked = self._forwarded.find(header, self._clock())
+        forwarded = self._forwarded.find(header, self._clock())
+        if header.kind == Kind.REFUSAL:
+            self._open(frame, Refusal)
+            self._claim(frame)
+            self._forwarded.close(header.sender, header.nonce, header.sequence)
+            raise RefusedError("verdict: the cloud did not accept the job")
         body = self._open(frame, Verdict)
-        table = asked.table
+        table = forwarded.table
         if body.table_id != table.table_id:
             raise ContextMismatchError("verdict: is about another table")
         if body.version != table.version:
@@ -298,27 +434,52 @@ class Hospital(Party):
         k = check_k(body.k, table.rows)
         if table.k and k != table.k:
             raise NeighborsError(f"k: expected {table.k} as published, got {k}")
-        if len(body.codes) != 2 * asked.rows:
-            raise FramingError(f"verdict: expected {asked.rows} class codes")
+        if len(body.codes) != 2 * forwarded.rows:
+            raise FramingError(f"verdict: expected {forwarded.rows} class codes")
         codes = np.frombuffer(body.codes, dtype="<u2")
         if codes.max() >= len(table.findings):
             raise LabelError("verdict: a class code is not one of the table's")
+        self._claim(frame)
+        reports = []
+        first = 0
+        for request in forwarded.requests:
+            reports.append(self._report(request, table, k, codes[first : first + request.rows]))
+            first += request.rows
+        self._forwarded.close(header.sender, header.nonce, header.sequence)
+        return reports
+
+    def _report(
+        self, request: _Request, table: _Table, k: int, codes: npt.NDArray[np.uint16]
+    ) -> bytes:
         distinct, choice = np.unique(codes, return_inverse=True)
-        report = self._send(
-            asked.user,
+        return self._send(
+            request.user,
             Report(
                 k=k,
                 findings=tuple(table.findings[code] for code in distinct),
                 choice=choice.astype("<u2").tobytes(),
             ),
-            nonce=asked.nonce,
-            sequence=asked.sequence,
-            seal_to=asked.reply_key,
-            pad_to=_longest_report(table, asked.rows, k),
+            nonce=request.nonce,
+            sequence=request.sequence,
+            seal_to=request.reply_key,
+            pad_to=_longest_report(table, request.rows, k),
         )
-        self._claim(frame)
-        self._forwarded.close(header.sender, header.nonce, header.sequence)
-        return report
+
+
+def _within_cap(table: _Table, members: list[_Member]) -> Iterator[list[_Member]]:
+    """Split the queries on one table into parts that each fit into a job."""
+    limbs = table.key.parameters.limbs
+    most = min(MAX_BATCH, (CAPS[Kind.JOB] - 2**20) // (8 * limbs * (table.key.coordinates + 1)))
+    part: list[_Member] = []
+    rows = 0
+    for member in members:
+        if part and rows + member.request.rows > most:
+            yield part
+            part, rows = [], 0
+        part.append(member)
+        rows += member.request.rows
+    if part:
+        yield part
 
 
 def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

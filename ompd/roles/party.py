@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, seal
-from ompd.errors import ParameterError, ReflectionError, TooLargeError, WrongRecipientError
+from ompd.errors import (
+    OmpdError,
+    ParameterError,
+    ReflectionError,
+    TooLargeError,
+    WrongRecipientError,
+)
 from ompd.stores import ReplayGuard
 from ompd.wire import (
     CAPS,
@@ -19,6 +25,7 @@ from ompd.wire import (
     Frame,
     Header,
     Kind,
+    Refusal,
     decode_body,
     encode_body,
     encode_signed_part,
@@ -142,28 +149,63 @@ class Party:
         self.signatures_made += 1
         return signed + self._identity.signing_key.sign(message)
 
-    def _authenticate(self, data: bytes, kind: Kind) -> Frame:
+    def _authenticate(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
         """Check everything about a frame that needs no decryption; changes nothing."""
-        frame = Frame.decode(data, kind)
+        frame = self._admit(data, kind, *others)
+        self._identity.signing_key.backend.verify(*self._signature_of(frame))
+        self.signatures_verified += 1
+        return frame
+
+    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
+        """Check everything about a frame that needs no cryptography; changes nothing."""
+        frame = Frame.decode(data, kind, *others)
         header = frame.header
         if header.sender == self.id:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
         if header.recipient != self.id:
             raise WrongRecipientError("frame: is addressed to another party")
-        sender = self.directory.get(header.sender)
+        self.directory.get(header.sender)
         self._replays.check_time(header, self._clock())
         # Before the signature, which costs a thousand times more.
         self._replays.check_new(header)
-        self._identity.signing_key.backend.verify(
-            sender.signing_key, frame.signed_message, frame.signature
-        )
-        self.signatures_verified += 1
         return frame
+
+    def _authenticate_many(
+        self, frames: Sequence[bytes], kind: Kind, refused: dict[int, OmpdError]
+    ) -> dict[int, Frame]:
+        """Authenticate many frames at once; the bad ones go to `refused`, by their place."""
+        admitted: dict[int, Frame] = {}
+        for place, data in enumerate(frames):
+            try:
+                admitted[place] = self._admit(data, kind)
+            except OmpdError as error:
+                refused[place] = error
+        backend = self._identity.signing_key.backend
+        for place, frame in list(admitted.items()):
+            try:
+                backend.verify(*self._signature_of(frame))
+            except OmpdError as error:
+                refused[place] = error
+                del admitted[place]
+        self.signatures_verified += len(admitted)
+        return admitted
+
+    def _signature_of(self, frame: Frame) -> tuple[bytes, bytes, bytes]:
+        """Public key, message and signature of an admitted frame."""
+        key = self.directory.get(frame.header.sender).signing_key
+        return key, frame.signed_message, frame.signature
 
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
         """Decrypt and decode an authentic frame, with the registered key by default."""
         key = self._identity.envelope_key if key is None else key
         return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
+
+    def _refuse(self, data: bytes, kind: Kind) -> bytes:
+        """Tell the sender of an authentic request that it was not accepted, once and not why."""
+        frame = self._authenticate(data, kind)
+        header = frame.header
+        self._claim(frame)
+        return self._send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)
 
     def _claim(self, frame: Frame) -> None:
         """Mark a frame as used: after the last check, before costly work and any effect."""

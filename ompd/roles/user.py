@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ompd.crypto import EnvelopeKey, Identity
-from ompd.errors import FeatureError, FramingError, TooLargeError
+from ompd.errors import FeatureError, FramingError, RefusedError, TooLargeError
 from ompd.roles.party import FRESHNESS_WINDOW, Party
 from ompd.schema import as_feature_matrix
 from ompd.stores import Pending
-from ompd.wire import MAX_BATCH, Kind, Query, Report, check_text, encode_body
+from ompd.wire import MAX_BATCH, Kind, Query, Refusal, Report, check_text, encode_body
 
 #: Query bodies are padded to multiples of this many bytes.
 _LENGTH_STEP = 128
@@ -124,12 +124,19 @@ class User(Party):
 
         Raises
         ------
+        RefusedError
+            If the hospital did not accept the query; that query is over.
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
-        frame = self._authenticate(report, Kind.REPORT)
+        frame = self._authenticate(report, Kind.REPORT, Kind.REFUSAL)
         header = frame.header
         asked = self._asked.find(header, self._clock())
+        if header.kind == Kind.REFUSAL:
+            self._open(frame, Refusal)
+            self._claim(frame)
+            self._asked.close(header.sender, header.nonce, header.sequence)
+            raise RefusedError("report: the hospital did not accept the query")
         body = self._open(frame, Report, asked.reply_key)
         choice = np.frombuffer(body.choice, dtype="<u2") if len(body.choice) % 2 == 0 else None
         if choice is None or len(choice) != asked.rows:

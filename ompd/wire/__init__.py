@@ -16,7 +16,7 @@ from ompd.wire.frames import (
     Kind,
     encode_signed_part,
 )
-from ompd.wire.integers import check_below, pack_integers, unpack_limbs
+from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
 from ompd.wire.messages import (
     KIND_OF,
     MAX_ADVICE,
@@ -24,6 +24,7 @@ from ompd.wire.messages import (
     Body,
     Job,
     Query,
+    Refusal,
     Report,
     TableUpload,
     Verdict,
@@ -45,6 +46,7 @@ __all__ = [
     "Job",
     "Kind",
     "Query",
+    "Refusal",
     "Report",
     "TableUpload",
     "Verdict",
@@ -53,6 +55,6 @@ __all__ = [
     "decode_body",
     "encode_body",
     "encode_signed_part",
-    "pack_integers",
+    "pack_limbs",
     "unpack_limbs",
 ]

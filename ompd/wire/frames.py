@@ -28,6 +28,7 @@ class Kind(IntEnum):
     JOB = 2
     VERDICT = 3
     REPORT = 4
+    REFUSAL = 5
 
 
 #: Largest frame that a party reads, per kind, in bytes.
@@ -37,6 +38,7 @@ CAPS: dict[Kind, int] = {
     Kind.JOB: 256 * _MIB,
     Kind.VERDICT: 1 * _MIB,
     Kind.REPORT: 64 * _MIB,
+    Kind.REFUSAL: 1 * _KIB,
 }
 
 PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
@@ -101,8 +103,8 @@ class Frame(msgspec.Struct, frozen=True):
     signed_message: bytes
 
     @classmethod
-    def decode(cls, data: bytes, kind: Kind) -> Frame:
-        """Parse a frame that is expected to carry `kind`.
+    def decode(cls, data: bytes, kind: Kind, *others: Kind) -> Frame:
+        """Parse a frame that is expected to carry `kind`, or one of `others`.
 
         Raises
         ------
@@ -116,10 +118,10 @@ class Frame(msgspec.Struct, frozen=True):
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise FramingError(f"frame: expected bytes, got {type(data).__name__}")
         data = bytes(data)
-        if len(data) > CAPS[kind]:
+        cap = CAPS[kind]
+        if len(data) > cap:
             raise TooLargeError(
-                f"frame: expected at most {CAPS[kind]} bytes for a {kind.name.lower()}, "
-                f"got {len(data)}"
+                f"frame: expected at most {cap} bytes for a {kind.name.lower()}, got {len(data)}"
             )
         if len(data) <= SIGNATURE_BYTES:
             raise FramingError(f"frame: expected more than {SIGNATURE_BYTES} bytes")
@@ -127,7 +129,7 @@ class Frame(msgspec.Struct, frozen=True):
         part = decode(_SIGNED_PART, signed)
         if part.header.version != PROTOCOL_VERSION:
             raise VersionError(f"frame: expected protocol version {PROTOCOL_VERSION}")
-        if part.header.kind != kind:
+        if part.header.kind not in {kind, *others}:
             raise FramingError(
                 f"frame: expected a {kind.name.lower()}, got a {part.header.kind.name.lower()}"
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,10 +13,11 @@ def width_of(modulus: int) -> int:
     return -(-modulus.bit_length() // 8)
 
 
-def pack_integers(values: Iterable[int], modulus: int) -> bytes:
-    """Encode integers below `modulus` as fixed-width little-endian bytes."""
+def pack_limbs(limbs: npt.NDArray[np.uint64], modulus: int) -> bytes:
+    """Encode integers below `modulus`, limbs of shape (..., L), as fixed-width bytes."""
     width = width_of(modulus)
-    return b"".join(value.to_bytes(width, "little") for value in values)
+    octets = limbs.astype("<u8", copy=False).view(np.uint8)
+    return octets.reshape(-1, 8 * limbs.shape[-1])[:, :width].tobytes()
 
 
 def unpack_limbs(

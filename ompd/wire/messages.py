@@ -147,7 +147,22 @@ class Report(_Body, frozen=True):
     choice: bytes
 
 
-Body: TypeAlias = TableUpload | Query | Job | Verdict | Report
+class Refusal(_Body, frozen=True):
+    """Hospital to user, or cloud to hospital: the request was not accepted.
+
+    There is one code only. Which check failed would help whoever probes for secrets, and the
+    asking party's own log has what it needs.
+
+    Parameters
+    ----------
+    code : int
+        Always 1.
+    """
+
+    code: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+
+
+Body: TypeAlias = TableUpload | Query | Job | Verdict | Report | Refusal
 B = TypeVar("B", bound=Body)
 
 KIND_OF: dict[type[Body], Kind] = {
@@ -156,6 +171,7 @@ KIND_OF: dict[type[Body], Kind] = {
     Job: Kind.JOB,
     Verdict: Kind.VERDICT,
     Report: Kind.REPORT,
+    Refusal: Kind.REFUSAL,
 }
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     body: msgspec.msgpack.Decoder(body) for body in KIND_OF

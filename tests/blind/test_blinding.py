@@ -38,9 +38,7 @@ def key_for(parameters, n, prefix_bits):
 
 
 def at_table_scale(queries, key):
-    limbs = key.parameters.limbs
-    points = np.array([to_limbs(point, limbs) for point in queries.points])
-    return convert(points, to_limbs(queries.tokens, limbs), Modulus.of(key.modulus, limbs))
+    return convert(queries.points, queries.tokens, Modulus.of(key.modulus, key.parameters.limbs))
 
 
 def unblind(value, key):
@@ -93,10 +91,13 @@ def test_noise_and_scalars_are_fresh_and_fill_their_range():
     assert len(set(noises)) == len(noises) == 1000
     assert max(noises).bit_length() > PAPER.noise_bits - 8
     queries = blind_queries(key, same)
-    assert len(set(queries.tokens)) == 200
-    for point, token in zip(queries.points, queries.tokens, strict=True):
+    tokens = from_limbs(queries.tokens)
+    assert len(set(tokens)) == 200
+    for point, token in zip(queries.points, tokens, strict=True):
+        values = from_limbs(point)
+        assert max(values) < key.modulus
         scalar = key.scalar * gmpy2.invert(token, key.modulus) % key.modulus
-        noise = int(point[0] * gmpy2.invert(scalar, key.modulus) % key.modulus)
+        noise = int(values[0] * gmpy2.invert(scalar, key.modulus) % key.modulus)
         assert noise < 1 << PAPER.noise_bits
 
 
