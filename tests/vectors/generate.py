@@ -1,0 +1,227 @@
+"""Write the known-answer files beside this script.
+
+python tests/vectors/generate.py
+
+Bodies and signatures are deterministic. Envelopes are not, so running this again gives other
+frames with the same meaning; keep the files unless the protocol changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+
+from ompd.crypto import EnvelopeKey, Identity, SigningKey, seal
+from ompd.roles import Party
+from ompd.wire import (
+    KIND_OF,
+    PROTOCOL_VERSION,
+    Header,
+    Job,
+    Kind,
+    Query,
+    Refusal,
+    Report,
+    TableUpload,
+    Verdict,
+    encode_body,
+    encode_signed_part,
+)
+
+HERE = Path(__file__).parent
+NOW = 1_800_000_000.0
+TABLE = bytes(range(16))
+NONCE = bytes(range(16, 32))
+
+BODIES = {
+    "table": TableUpload(TABLE, 3, b"\x01\x02", 3, 1, 2, 9, b"\x00\x00\x01\x00", bytes(48)),
+    "table, cloud chooses k": TableUpload(TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)),
+    "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32))),
+    "query, long name": Query("é" * 200, 1, bytes(8), b"\x01" * 33),
+    "job": Job(TABLE, 3, 1, bytes(range(64)), b"\x07" * 64),
+    "verdict": Verdict(TABLE, 3, 9, b"\x01\x00"),
+    "verdict, batch": Verdict(TABLE, 2**40, 31, bytes(600)),
+    "report": Report(9, (("benign", ""), ("malignant", "see a doctor")), b"\x01\x00\x00\x00"),
+    "refusal": Refusal(),
+}
+
+
+def secret(name: str) -> bytes:
+    """32 bytes that depend on a name only. For test keys, never for real ones."""
+    return hashlib.sha256(b"ompd test vector " + name.encode()).digest()
+
+
+def identity(name: str) -> Identity:
+    """A test party with fixed keys."""
+    signing = (int.from_bytes(secret(name + " sign"), "big") >> 2).to_bytes(32, "big")
+    return Identity(
+        name, SigningKey.from_bytes(signing), EnvelopeKey(b"\x01" + secret(name + " open"))
+    )
+
+
+def parties() -> dict[str, Party]:
+    """Alice, the hospital, the cloud, and Mallory, whom nobody knows."""
+    people = {name: Party(identity(name), clock=lambda: NOW) for name in NAMES}
+    for party in people.values():
+        for other in people.values():
+            if other is not party and other.id != "mallory":
+                party.meet(other.public)
+    return people
+
+
+NAMES = ("alice", "hospital", "cloud", "mallory")
+ROUTES = {
+    Kind.TABLE: ("hospital", "cloud"),
+    Kind.QUERY: ("alice", "hospital"),
+    Kind.JOB: ("hospital", "cloud"),
+    Kind.VERDICT: ("cloud", "hospital"),
+    Kind.REPORT: ("hospital", "alice"),
+    Kind.REFUSAL: ("hospital", "alice"),
+}
+
+
+def header(kind: Kind, **changes: object) -> Header:
+    """The header that all vectors start from."""
+    sender, recipient = ROUTES[kind]
+    return msgspec.structs.replace(
+        Header(PROTOCOL_VERSION, kind, sender, recipient, NONCE, int(NOW * 1000), 5), **changes
+    )
+
+
+def frame(people, head, plaintext, *, signer=None, info=None, seal_to=None) -> bytes:
+    """Seal, encode and sign."""
+    recipient = people[seal_to or ROUTES[head.kind][1]]
+    ciphertext = seal(
+        recipient.public.envelope_key, plaintext, head.sealing_info() if info is None else info
+    )
+    signed, message = encode_signed_part(head, ciphertext)
+    key = people[signer or head.sender]._identity.signing_key
+    return signed + key.sign(message)
+
+
+def failures(people):
+    """Frames that a receiver must refuse, with the error that each must get."""
+    for name, body in BODIES.items():
+        kind = KIND_OF[type(body)]
+        if "," in name:
+            continue
+        head = header(kind)
+        plaintext = encode_body(body)
+        good = frame(people, head, plaintext)
+
+        def make(error, why, data, kind=kind, name=name):
+            return {
+                "name": f"{name}: {why}",
+                "kind": kind.name,
+                "error": error,
+                "frame": data.hex(),
+            }
+
+        yield make("FramingError", "empty", b"")
+        yield make("FramingError", "signature alone", good[-96:])
+        yield make("FramingError", "cut in the header", good[:20] + good[-96:])
+        yield make("FramingError", "last byte missing", good[:-1])
+        yield make(
+            "FramingError", "byte in front of the signature", good[:-96] + b"\0" + good[-96:]
+        )
+        other = Kind.JOB if kind == Kind.QUERY else Kind.QUERY
+        wrong = msgspec.structs.replace(head, kind=other)
+        yield make("FramingError", "another kind", frame(people, wrong, plaintext))
+        newer = msgspec.structs.replace(head, version=2)
+        yield make("VersionError", "newer protocol", frame(people, newer, plaintext))
+        signed = good[:-96]
+        place = signed.index(NONCE) - 2
+        assert signed[place] == 0xC4
+        longer = signed[:place] + b"\xc5\x00\x10" + signed[place + 2 :]
+        key = people[head.sender]._identity.signing_key
+        yield make(
+            "NonCanonicalError", "length in two bytes",
+            longer + key.sign(b"ompd frame v1\x00" + longer),
+        )  # fmt: skip
+        for why, error, changes in (
+            ("another recipient", "WrongRecipientError", {"recipient": "mallory"}),
+            ("own message", "ReflectionError", {"sender": head.recipient}),
+            ("stranger", "UnknownKeyError", {"sender": "mallory"}),
+            ("too old", "ExpiredError", {"timestamp": int(NOW * 1000) - 120_001}),
+            ("from the future", "ExpiredError", {"timestamp": int(NOW * 1000) + 120_001}),
+        ):
+            changed = msgspec.structs.replace(head, **changes)
+            yield make(error, why, frame(people, changed, plaintext))
+        yield make(
+            "SignatureError", "signed by another", frame(people, head, plaintext, signer="mallory")
+        )
+        flipped = bytearray(good)
+        flipped[len(good) - 100] ^= 1
+        yield make("SignatureError", "ciphertext changed", bytes(flipped))
+        infinity = good[:-96] + b"\xc0" + bytes(95)
+        yield make("SignatureError", "signature at infinity", infinity)
+        yield make(
+            "DecryptionError",
+            "sealed to another key",
+            frame(people, head, plaintext, seal_to="mallory"),
+        )
+        yield make(
+            "DecryptionError", "sealed for another header", frame(people, head, plaintext, info=b"")
+        )
+        yield make("FramingError", "no end mark", frame(people, head, plaintext.rstrip(b"\0")[:-1]))
+        yield make(
+            "FramingError", "filling that is not zero", frame(people, head, plaintext + b"\1")
+        )
+        yield make(
+            "FramingError",
+            "body cut",
+            frame(people, head, plaintext[: len(plaintext) // 2] + b"\x80"),
+        )
+        yield make("FramingError", "field too many", frame(people, head, widened(plaintext)))
+
+
+def widened(plaintext: bytes) -> bytes:
+    """The same body with one more field."""
+    fields = msgspec.msgpack.decode(plaintext[:-1])
+    return msgspec.msgpack.encode([*fields, 0]) + b"\x80"
+
+
+def main() -> None:
+    """Write all files."""
+    people = parties()
+    bodies = [
+        {
+            "name": name,
+            "type": type(body).__name__,
+            "fields": json.loads(msgspec.json.encode(msgspec.to_builtins(body))),
+            "bytes": encode_body(body).hex(),
+        }
+        for name, body in BODIES.items()
+    ]
+    good = [
+        {
+            "name": name,
+            "kind": KIND_OF[type(body)].name,
+            "bytes": encode_body(body).hex(),
+            "frame": frame(people, header(KIND_OF[type(body)]), encode_body(body)).hex(),
+        }
+        for name, body in BODIES.items()
+    ]
+    keys = {
+        name: {
+            "sign": party._identity.signing_key.to_bytes().hex(),
+            "open": party._identity.envelope_key.to_bytes().hex(),
+            "public": party.public.to_bytes().hex(),
+        }
+        for name, party in people.items()
+    }
+    about = "Made by generate.py beside this file. The keys are for tests only."
+    for name, content in (
+        ("identities", {"about": about, "now": NOW, "parties": keys}),
+        ("bodies", {"about": about, "vectors": bodies}),
+        ("frames", {"about": about, "vectors": good}),
+        ("failures", {"about": about, "vectors": list(failures(people))}),
+    ):
+        (HERE / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
