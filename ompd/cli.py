@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ompd.errors import OmpdError
+from ompd.keys_cli import keys_app
 
 if TYPE_CHECKING:
     from ompd.demo import DemoResult
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys_app, name="keys")
 
 
 class BuiltIn(StrEnum):

@@ -111,6 +111,31 @@ class BackendUnavailableError(OmpdError, ImportError):
     """The signature backend that was asked for is not installed here."""
 
 
+class KeystoreError(CryptoError):
+    """A key file is missing, damaged, too costly to open, readable by others or of another form."""
+
+
+class PasswordError(CryptoError):
+    """The password is wrong or not usable."""
+
+
+# --- the registry of parties -------------------------------------------------------------------
+
+# Whoever is refused by one of these is, for new frames, as good as unregistered.
+
+
+class RevokedKeyError(UnknownKeyError):
+    """The party was registered, and its keys were revoked."""
+
+
+class ExpiredKeyError(UnknownKeyError, ExpiredError):
+    """The party is registered, and the validity of its keys has ended."""
+
+
+class NotYetValidError(UnknownKeyError):
+    """The party is registered, and the validity of its keys has yet to begin."""
+
+
 # --- parameters --------------------------------------------------------------------------------
 
 
@@ -155,6 +180,10 @@ class DatasetError(OmpdError, ValueError):
 
 class TableError(OmpdError, ValueError):
     """A limb table has the wrong shape, type or content."""
+
+
+class StoreError(OmpdError, ValueError):
+    """A file of durable state cannot be used: it is missing, damaged, foreign or locked."""
 
 
 class UnknownDiseaseError(OmpdError, LookupError):

@@ -24,12 +24,13 @@ ALLOWED = {
     "crypto": BASE,
     "wire": BASE,
     "datasets": BASE,
-    "stores": BASE | {"wire", "search"},
+    "stores": BASE | {"wire", "search", "crypto"},
     "roles": BASE | {"encode", "search", "blind", "crypto", "wire", "stores"},
     "compilation": BASE | {"encode", "search", "blind"},
     "estimator": BASE | {"encode", "search"},
     "demo": BASE | {"encode", "search", "roles", "datasets"},
-    "cli": BASE | {"datasets", "demo"},
+    "keys_cli": BASE | {"crypto", "stores"},
+    "cli": BASE | {"datasets", "demo", "keys_cli"},
     "__main__": {"cli"},
     "__init__": BASE | {"roles", "compilation"},
 }
@@ -43,10 +44,10 @@ HOMES = {
     "pyblst": {"crypto"},
     "cryptography": {"crypto"},
     "sklearn": {"estimator"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "keys_cli"},
+    "rich": {"cli", "keys_cli"},
     "msgspec": {"wire", "schema", "crypto", "datasets", "stores"},
-    "numpy": set(ALLOWED) - {"cli", "errors", "params", "crypto"},
+    "numpy": set(ALLOWED) - {"cli", "keys_cli", "errors", "params", "crypto"},
 }
 
 

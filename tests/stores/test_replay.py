@@ -1,10 +1,28 @@
 from __future__ import annotations
 
+import math
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ompd.errors import ContextMismatchError, ExpiredError, ReplayError, TooLargeError
-from ompd.stores import Pending, ReplayGuard
+from ompd.errors import (
+    ContextMismatchError,
+    ExpiredError,
+    OmpdError,
+    ParameterError,
+    ReplayError,
+    StoreError,
+    TooLargeError,
+)
+from ompd.stores import Pending, ReplayGuard, replay
+from ompd.stores.replay import DurableReplayGuard
 from ompd.wire import Header, Kind
 
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_000_000, 7)
@@ -65,3 +83,227 @@ def test_a_request_is_closed_once():
     pending.close("st-mary", b"n", 7)
     with pytest.raises(ContextMismatchError):
         pending.close("st-mary", b"n", 7)
+
+
+# --- the durable guard ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "replay.db"
+
+
+def frame(**changes):
+    return msgspec.structs.replace(HEADER, **changes)
+
+
+def test_a_restart_forgets_nothing(path):
+    with DurableReplayGuard(path, 120) as guard:
+        guard.check_new(HEADER)
+        guard.claim(HEADER, 1000)
+    with DurableReplayGuard(path, 120) as guard:
+        assert len(guard) == 1
+        with pytest.raises(ReplayError):
+            guard.check_new(HEADER)
+        with pytest.raises(ReplayError):
+            guard.claim(HEADER, 1000)
+        for change in (
+            {"sender": "bob"}, {"kind": Kind.JOB}, {"nonce": b"m" * 16}, {"sequence": 8},
+        ):  # fmt: skip
+            guard.claim(frame(**change), 1000)
+        guard.claim(frame(sequence=9, timestamp=1_200_000), 1121)
+    with DurableReplayGuard(path, 120) as guard:
+        for now in (1121, 1119, 1000):  # the clock was set back while nobody ran
+            with pytest.raises(ExpiredError):
+                guard.claim(HEADER, now)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["claim", "check_new", "check_time", "reopen"]),
+            st.integers(0, 3),
+            st.integers(0, 12).map(lambda tens: 900_000 + 10_000 * tens),
+            st.integers(80, 115).map(lambda tens: tens * 10 + 0.5),
+        ),
+        max_size=40,
+    )
+)
+def test_both_guards_decide_alike(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("guard") / "replay.db"
+    plain, durable = ReplayGuard(60, 3), DurableReplayGuard(path, 60, 3, power_safe=False)
+    try:
+        for action, sequence, timestamp, now in steps:
+            if action == "reopen":
+                durable.close()
+                durable = DurableReplayGuard(path, 60, 3, power_safe=False)
+                continue
+            header = frame(sequence=sequence, timestamp=timestamp)
+            arguments = (header,) if action == "check_new" else (header, now)
+            outcomes = []
+            for guard in (plain, durable):
+                try:
+                    getattr(guard, action)(*arguments)
+                    outcomes.append(None)
+                except OmpdError as error:
+                    outcomes.append((type(error), str(error)))
+            assert outcomes[0] == outcomes[1]
+    finally:
+        durable.close()
+
+
+def test_durable_memory_is_bounded_and_freed(path):
+    with DurableReplayGuard(path, 120, capacity=200, power_safe=False) as guard:
+        for sequence in range(200):
+            guard.claim(frame(sequence=sequence), 1000)
+        late = frame(timestamp=1_100_000)
+        with pytest.raises(ReplayError):  # known, though the memory is full
+            guard.claim(HEADER, 1000)
+        with pytest.raises(TooLargeError):
+            guard.claim(frame(sequence=999), 1100)
+        assert len(guard) == 200
+        for sequence in range(4):
+            guard.claim(msgspec.structs.replace(late, sequence=sequence + 1000), 1121)
+        assert len(guard) == 4
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM frames").fetchone() == (4,)
+
+
+def test_another_window_revives_nothing(path):
+    with DurableReplayGuard(path, 60) as guard:
+        guard.claim(HEADER, 1000)
+        guard.claim(frame(sequence=8, timestamp=1_061_000), 1062)  # forgets the first
+        with DurableReplayGuard(path, 600) as wider:
+            with pytest.raises(ExpiredError):
+                wider.claim(HEADER, 1062)
+            with pytest.raises(ReplayError):
+                wider.claim(frame(sequence=8, timestamp=1_061_000), 1062)
+            wider.claim(frame(sequence=9, timestamp=1_010_000), 1062)
+            with pytest.raises(StoreError, match="window"):
+                guard.claim(frame(sequence=10, timestamp=1_061_000), 1062)
+
+
+def test_a_broken_clock_is_refused(path):
+    with DurableReplayGuard(path, 60) as guard:
+        for now in (math.inf, -math.inf, math.nan):
+            with pytest.raises(ParameterError):
+                guard.claim(HEADER, now)
+        guard.claim(HEADER, 1000)
+    for window, capacity in ((0, 1), (math.inf, 1), (math.nan, 1), (60, 0), (60, 1.5)):
+        with pytest.raises(ParameterError):
+            DurableReplayGuard(path, window, capacity)
+
+
+def test_extreme_timestamps(path):
+    with DurableReplayGuard(path, 1e18, power_safe=False) as guard:
+        guard.claim(frame(timestamp=2**63 - 1), 1000)
+        guard.claim(frame(timestamp=0, sequence=8), 1e17)
+        assert len(guard) == 2
+
+
+def test_one_of_many_threads_wins(path):
+    with DurableReplayGuard(path, 120) as guard:
+        outcomes = []
+
+        def run():
+            try:
+                guard.claim(HEADER, 1000)
+            except ReplayError:
+                outcomes.append("lost")
+            else:
+                outcomes.append("won")
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(outcomes) == ["lost"] * 7 + ["won"]
+
+
+RIVAL = """
+import sys
+from ompd.errors import ReplayError
+from ompd.stores.replay import DurableReplayGuard
+from ompd.wire import Header, Kind
+print("ready", flush=True)
+sys.stdin.readline()
+with DurableReplayGuard(sys.argv[1], 120) as guard:
+    for number in range(100):
+        header = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_000_000, number)
+        try:
+            guard.claim(header, 1000)
+        except ReplayError:
+            continue
+        print(number)
+"""
+
+
+def test_one_of_two_processes_wins_each_frame(path):
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", RIVAL, str(path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for rival in rivals:
+        assert rival.stdout.readline() == "ready\n"
+    for rival in rivals:  # the file itself is created in the race
+        rival.stdin.write("go\n")
+        rival.stdin.flush()
+    won = [rival.communicate(timeout=60)[0].split() for rival in rivals]
+    assert [rival.returncode for rival in rivals] == [0, 0]
+    assert sorted(map(int, won[0] + won[1])) == list(range(100))
+
+
+def test_a_kill_forgets_nothing(path):
+    code = (
+        "import os, sys\n"
+        "from ompd.stores.replay import DurableReplayGuard\n"
+        "from ompd.wire import Header, Kind\n"
+        "guard = DurableReplayGuard(sys.argv[1], 120)\n"
+        "for sequence in range(7):\n"
+        "    guard.claim(Header(1, Kind.QUERY, 'alice', 'st-mary', b'n' * 16, 1_000_000, sequence),"
+        " 1000)\n"
+        "with guard._database.writing() as connection:\n"
+        "    connection.execute('DELETE FROM frames')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    assert done.returncode == -9
+    with DurableReplayGuard(path, 120) as guard:
+        assert len(guard) == 7
+        for sequence in range(7):
+            with pytest.raises(ReplayError):
+                guard.check_new(frame(sequence=sequence))
+        guard.claim(frame(sequence=7), 1000)
+
+
+def test_other_files_are_no_memory(path):
+    path.write_bytes(b"x" * 5000)
+    path.chmod(0o600)
+    with pytest.raises(StoreError):
+        DurableReplayGuard(path, 120)
+    path.unlink()
+    with DurableReplayGuard(path, 120):
+        pass
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE state SET clock = 'noon'")
+    with DurableReplayGuard(path, 120) as guard, pytest.raises(StoreError, match="damaged"):
+        guard.claim(HEADER, 1000)
+    from ompd.stores.registry import Registry
+
+    with pytest.raises(StoreError, match="another kind"):
+        Registry(path)
+
+
+def test_a_locked_file_is_a_typed_error(path, monkeypatch):
+    monkeypatch.setattr(replay, "BUSY_SECONDS", 0.05)
+    with DurableReplayGuard(path, 120) as guard, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            guard.claim(HEADER, 1000)
+        guard.check_new(HEADER)  # readers do not wait
+        other.rollback()
+        guard.claim(HEADER, 1000)

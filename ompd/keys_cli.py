@@ -1,0 +1,380 @@
+"""Commands that make, show, pass on, replace and revoke keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ompd.errors import KeystoreError, OmpdError, ParameterError, PasswordError
+
+if TYPE_CHECKING:
+    from ompd.crypto import PublicIdentity
+    from ompd.stores.registry import Registration, Registry
+
+keys_app = typer.Typer(
+    help="Keys of a party, and the registry of parties.",
+    epilog="Start with: ompd keys new ID --folder DIR --role hospital",
+    no_args_is_help=True,
+)
+
+#: Exit status for input that cannot be used, as for wrong options.
+_USAGE = 2
+_PASSWORD_VARIABLE = "OMPD_PASSWORD"  # noqa: S105  (its name, not its value)
+#: Fewest characters of a new password; scrypt buys some twenty bits on top of what it has.
+_SHORTEST_PASSWORD = 8
+_DAY = 86_400
+
+
+class RoleName(StrEnum):
+    """Roles of a party."""
+
+    USER = "user"
+    HOSPITAL = "hospital"
+    CLOUD = "cloud"
+
+
+class SuiteName(StrEnum):
+    """Envelope suites."""
+
+    X25519 = "x25519"
+    MLKEM768X25519 = "mlkem768x25519"
+
+
+FolderOption = Annotated[Path, typer.Option(help="Folder of the identity.")]
+RegistryOption = Annotated[Path, typer.Option(help="Registry file.")]
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the password in its first line; mode 0600.",
+        show_default=f"${_PASSWORD_VARIABLE}, else asked for",
+    ),
+]
+DaysOption = Annotated[
+    float | None, typer.Option(help="Days until the keys expire.", show_default="never")
+]
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn this package's errors into one line on standard error."""
+    try:
+        yield
+    except OmpdError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(_USAGE) from None
+
+
+@keys_app.command()
+def new(
+    party: Annotated[str, typer.Argument(metavar="ID", help="Name under which others know it.")],
+    folder: FolderOption,
+    role: Annotated[RoleName, typer.Option(help="What the party will be.")],
+    suite: Annotated[SuiteName, typer.Option(help="Envelope suite.")] = SuiteName.X25519,
+    password_file: PasswordOption = None,
+) -> None:
+    """Make the keys of a party and store them under a password."""
+    with _plain_errors():
+        from ompd.crypto import Identity, check_id
+        from ompd.crypto.keystore import save_identity
+
+        check_id(party)
+        if os.path.lexists(folder / "identity.json"):
+            # Before a password is asked for in vain.
+            raise KeystoreError("folder: holds an identity already")
+        password = _password(password_file, fresh=True)
+        identity = Identity.generate(party, suite=suite.value)
+        save_identity(folder, identity, password, role=role.value)
+        _say(f"made keys of {party}, fingerprint {fingerprint(identity.public)}")
+
+
+@keys_app.command()
+def show(
+    folder: Annotated[Path | None, typer.Option(help="Folder of an identity.")] = None,
+    registry: Annotated[Path | None, typer.Option(help="Registry file.")] = None,
+    party: Annotated[
+        str | None, typer.Option("--id", help="One party of the registry, with its history.")
+    ] = None,
+) -> None:
+    """Show what is public: of an identity's folder, of a registry, or of both."""
+    with _plain_errors():
+        if folder is None and registry is None:
+            raise ParameterError("show: expected --folder, --registry or both")
+        if folder is not None:
+            from ompd.crypto.keystore import read_card
+
+            card = read_card(folder)
+            card.public.verify()
+            _show_card(card.public, card.role, card.created)
+            if party is None:
+                party = card.public.id
+        if registry is not None:
+            with _registry(registry) as opened:
+                entries = opened.parties() if party is None else opened.history(party)
+            _show_entries(entries)
+
+
+@keys_app.command()
+def export(
+    folder: FolderOption,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    base64: Annotated[bool, typer.Option("--base64", help="Write text, not bytes.")] = False,
+    rotation: Annotated[
+        bool, typer.Option("--rotation", help="The statement of the last rotation instead.")
+    ] = False,
+) -> None:
+    """Write what others need to know of a party. No password is needed."""
+    with _plain_errors():
+        from ompd.crypto.keystore import read_card
+
+        card = read_card(folder)
+        card.public.verify()
+        if rotation and not card.rotation:
+            raise KeystoreError("folder: its keys are the first ones, nothing to export")
+        _write(out, card.rotation if rotation else card.public.to_bytes(), base64)
+        _say(f"wrote {'rotation' if rotation else 'identity'} of {card.public.id}, "
+             f"fingerprint {fingerprint(card.public)}")  # fmt: skip
+
+
+@keys_app.command()
+def rotate(
+    folder: FolderOption,
+    out: Annotated[Path, typer.Option(help="File for the statement, signed by the old key.")],
+    suite: Annotated[
+        SuiteName | None, typer.Option(help="Envelope suite.", show_default="as before")
+    ] = None,
+    base64: Annotated[bool, typer.Option("--base64", help="Write text, not bytes.")] = False,
+    password_file: PasswordOption = None,
+) -> None:
+    """Make new keys under the same password; the old ones are kept beside them.
+
+    Hand the statement to every registry at once: from there on it refuses the old keys.
+    """
+    with _plain_errors():
+        from ompd.crypto import Identity
+        from ompd.crypto.keystore import load_identity, read_card, save_identity
+        from ompd.stores.registry import Rotation
+
+        card = read_card(folder)
+        password = _password(password_file)
+        old = load_identity(folder, password)
+        chosen = old.envelope_key.suite if suite is None else suite.value
+        successor = Identity.generate(old.id, suite=chosen)
+        statement = Rotation.make(old, successor.public).to_bytes()
+        # The statement is stored with the new keys, so it can be exported again in any case.
+        save_identity(folder, successor, password, role=card.role, rotation=statement, replace=True)
+        _write(out, statement, base64)
+        _say(f"made new keys of {old.id}, fingerprint {fingerprint(successor.public)}")
+
+
+@keys_app.command()
+def admit(
+    file: Annotated[Path, typer.Argument(help="What the party exported.")],
+    registry: RegistryOption,
+    role: Annotated[RoleName, typer.Option(help="What the party may be.")],
+    days: DaysOption = None,
+    readmit: Annotated[
+        bool, typer.Option("--readmit", help="Take back a revoked party with new keys.")
+    ] = False,
+) -> None:
+    """Enter a party into a registry.
+
+    Compare the fingerprint with the party's own by another way, such as the telephone.
+    """
+    with _plain_errors():
+        from ompd.crypto import PublicIdentity
+
+        public = PublicIdentity.from_bytes(_read(file))
+        until = _until(days)
+        with _registry(registry) as opened:
+            opened.admit(public, role.value, valid_until=until, readmit=readmit)
+        _say(f"admitted {public.id} as {role.value}, fingerprint {fingerprint(public)}")
+
+
+@keys_app.command()
+def accept(
+    file: Annotated[Path, typer.Argument(help="Statement of a rotation.")],
+    registry: RegistryOption,
+) -> None:
+    """Let new keys replace a registered party's old ones, as the old ones have signed."""
+    with _plain_errors():
+        from ompd.stores.registry import Rotation
+
+        statement = Rotation.from_bytes(_read(file))
+        public = statement.public_identity
+        with _registry(registry) as opened:
+            opened.rotate(public, statement.signature)
+        _say(f"accepted new keys of {public.id}, fingerprint {fingerprint(public)}")
+
+
+@keys_app.command()
+def renew(
+    party: Annotated[str, typer.Argument(metavar="ID", help="A registered party.")],
+    registry: RegistryOption,
+    days: DaysOption = None,
+) -> None:
+    """Set another end of validity, counted from now."""
+    with _plain_errors():
+        with _registry(registry) as opened:
+            opened.renew(party, _until(days))
+        _say(f"renewed {party}")
+
+
+@keys_app.command()
+def revoke(
+    party: Annotated[str, typer.Argument(metavar="ID", help="A registered party.")],
+    registry: RegistryOption,
+    reason: Annotated[str, typer.Option(help="For the record.")] = "not given",
+) -> None:
+    """Accept nothing more under a party's keys. This cannot be undone."""
+    with _plain_errors():
+        with _registry(registry) as opened:
+            opened.revoke(party, reason)
+        _say(f"revoked {party}")
+
+
+def fingerprint(public: PublicIdentity) -> str:
+    """Return 128 bits of SHA-256 over the encoded identity, in groups of four digits."""
+    return _grouped(public.to_bytes())
+
+
+def _grouped(data: bytes) -> str:
+    digits = hashlib.sha256(data).hexdigest()[:32]
+    return " ".join(digits[place : place + 4] for place in range(0, 32, 4))
+
+
+@contextmanager
+def _registry(path: Path) -> Iterator[Registry]:
+    from ompd.stores.registry import Registry
+
+    with Registry(path) as opened:
+        yield opened
+
+
+def _password(file: Path | None, *, fresh: bool = False) -> str:
+    """Find the password; a new one is asked for twice and must have some length."""
+    if file is not None:
+        from ompd.crypto.keystore import read_private
+
+        text: str | None
+        try:
+            text = read_private(file).decode()
+        except UnicodeDecodeError:
+            text = None
+        if text is None:
+            raise PasswordError("password: expected a file in UTF-8")
+        password = text.partition("\n")[0].removesuffix("\r")
+    elif _PASSWORD_VARIABLE in os.environ:
+        password = os.environ[_PASSWORD_VARIABLE]
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=fresh, err=True)
+    if fresh and len(password) < _SHORTEST_PASSWORD:
+        raise PasswordError(f"password: expected at least {_SHORTEST_PASSWORD} characters")
+    return password
+
+
+def _until(days: float | None) -> float | None:
+    if days is not None and not 0 < days < 1_000_000:
+        raise ParameterError("days: expected a positive number")
+    return None if days is None else time.time() + days * _DAY
+
+
+def _write(path: Path, content: bytes, base64: bool) -> None:
+    if base64:
+        import base64 as codec
+
+        content = codec.b64encode(content) + b"\n"
+    problem = ""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        problem = error.strerror or "cannot be written"
+    if problem:
+        raise KeystoreError(f"{path.name}: {problem}")
+
+
+def _read(path: Path) -> bytes:
+    """Read an exported file, in either form."""
+    import base64 as codec
+
+    content = b""
+    problem = ""
+    try:
+        with path.open("rb") as file:
+            # The decoders refuse what is too long; four thirds of their cap is enough to see it.
+            content = file.read(1 << 14)
+    except OSError as error:
+        problem = error.strerror or "cannot be read"
+    if problem:
+        raise KeystoreError(f"{path.name}: {problem}")
+    # What is not base64 begins with the mark of a MessagePack array, no letter of that alphabet.
+    try:
+        return codec.b64decode(content.strip(), validate=True) if content.isascii() else content
+    except ValueError:
+        return content
+
+
+def _say(text: str) -> None:
+    Console(highlight=False, file=sys.stdout).print(text, markup=False, soft_wrap=True)
+
+
+def _show_card(public: PublicIdentity, role: str, created: int) -> None:
+    from ompd.crypto import suite_of
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("id", public.id),
+        ("role", role or "not given"),
+        ("created", _moment(created)),
+        ("suite", suite_of(public.envelope_key)),
+        ("fingerprint", fingerprint(public)),
+        ("signing key", _grouped(public.signing_key)),
+        ("envelope key", _grouped(public.envelope_key)),
+    ):
+        table.add_row(name, value)
+    Console(highlight=False).print(table, markup=False)
+
+
+def _show_entries(entries: tuple[Registration, ...]) -> None:
+    now = time.time()
+    table = Table()
+    for heading in ("id", "role", "keys", "state", "from", "until", "fingerprint"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        start = entry.since if entry.valid_from is None else entry.valid_from
+        ends = (entry.revoked_at, entry.superseded_at, entry.valid_until)
+        end = next((moment for moment in ends if moment is not None), None)
+        state = entry.state(now) + (f": {entry.reason}" if entry.reason else "")
+        table.add_row(
+            entry.public.id, entry.role, str(entry.generation), _escaped(state),
+            _moment(start)[:10], "" if end is None else _moment(end)[:10],
+            fingerprint(entry.public),
+        )  # fmt: skip
+    Console(highlight=False).print(table)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return "out of range"

@@ -1,0 +1,589 @@
+"""Who may take part: a durable registry of parties, their roles, keys and periods of validity.
+
+A party's keys form *generations*. The first is admitted by whoever runs the registry, who has made
+sure that the party is who it says; each later one is signed with the key of the one before. Old
+generations stay for the record and are no longer accepted.
+
+The file is trusted: who can write to it decides who takes part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol, Self, get_args
+
+import msgspec
+
+from ompd.crypto import Identity, PublicIdentity, SignatureBackend
+from ompd.crypto import backend as choose_backend
+from ompd.errors import (
+    ExpiredKeyError,
+    FramingError,
+    KeyMaterialError,
+    NonCanonicalError,
+    NotYetValidError,
+    OmpdError,
+    ParameterError,
+    RevokedKeyError,
+    SignatureError,
+    StoreError,
+    TooLargeError,
+    UnknownKeyError,
+)
+from ompd.stores.replay import Database
+
+Role = Literal["user", "hospital", "cloud"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+#: Longest reason of a revocation, in characters, and longest encoded rotation, in bytes.
+MAX_REASON = 200
+MAX_ROTATION_BYTES = 4096
+
+# Keeps a rotation from being anything else that the same key signs.
+_ROTATION_LABEL = b"ompd/rotation/1\x00"
+
+
+class PartyDirectory(Protocol):
+    """What a party needs of the place where it looks up others: a `Directory` or a `Registry`."""
+
+    def register(self, public_identity: PublicIdentity) -> None:
+        """Admit a party after verifying what it presents."""
+
+    def get(self, id: str) -> PublicIdentity:
+        """Return a party's present keys, or raise `UnknownKeyError`."""
+
+    def __contains__(self, id: object) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+
+class Rotation(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="ompd-rotation-1"
+):
+    """A party's statement that new keys follow its present ones.
+
+    Attributes
+    ----------
+    public : bytes
+        The encoded new `PublicIdentity`.
+    signature : bytes
+        By the old signing key over `rotation_message`, 96 bytes.
+    """
+
+    public: bytes
+    signature: bytes
+
+    @classmethod
+    def make(cls, old: Identity, new: PublicIdentity) -> Self:
+        """Sign, with the old keys, that the new ones follow.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the two have different ids or the same signing key.
+        """
+        if new.id != old.id or new.signing_key == old.public.signing_key:
+            raise KeyMaterialError("new: expected the same id and another signing key")
+        message = rotation_message(old.public.signing_key, new)
+        return cls(new.to_bytes(), old.signing_key.sign(message))
+
+    @property
+    def public_identity(self) -> PublicIdentity:
+        """The new keys, as `PublicIdentity.from_bytes` returns or refuses them."""
+        return PublicIdentity.from_bytes(self.public)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding, a MessagePack array that starts with a label."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes) -> Self:
+        """Decode `to_bytes`. The new identity's form is checked, no signature is.
+
+        Raises
+        ------
+        FramingError, NonCanonicalError, TooLargeError, KeyMaterialError
+            As `PublicIdentity.from_bytes`.
+        """
+        if type(encoded) is not bytes:
+            raise FramingError(f"encoded: expected bytes, got {type(encoded).__name__}")
+        if len(encoded) > MAX_ROTATION_BYTES:
+            raise TooLargeError(f"encoded: expected at most {MAX_ROTATION_BYTES} bytes")
+        decoded: Self | None = None
+        # msgspec's own errors are ValueErrors and quote what they read.
+        with contextlib.suppress(ValueError, RecursionError):
+            decoded = msgspec.msgpack.decode(encoded, type=cls)
+        if decoded is None:
+            raise FramingError("encoded: not the encoding of a rotation")
+        if msgspec.msgpack.encode(decoded) != encoded:
+            raise NonCanonicalError("encoded: not the canonical encoding")
+        PublicIdentity.from_bytes(decoded.public)
+        return decoded
+
+
+def rotation_message(old_signing_key: bytes, new: PublicIdentity) -> bytes:
+    """Return what a rotation signs: a label, then the old signing key and the new identity.
+
+    The old key is part of it, so that a statement serves at one place of the chain only.
+    """
+    return _ROTATION_LABEL + msgspec.msgpack.encode((old_signing_key, new.to_bytes()))
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """One generation of a party's keys.
+
+    Attributes
+    ----------
+    public : PublicIdentity
+    role : {"user", "hospital", "cloud"}
+    generation : int
+        Counts from 1.
+    since : float
+        When it was registered; like all times, in seconds since the epoch.
+    valid_from, valid_until : float, optional
+        First moment of validity, and the first moment after; None for no bound.
+    superseded_at : float, optional
+        When the next generation took over.
+    revoked_at : float, optional
+    reason : str
+        Of the revocation.
+    rotation : bytes
+        The signature by the generation before; empty if admitted.
+    """
+
+    public: PublicIdentity
+    role: Role
+    generation: int
+    since: float
+    valid_from: float | None
+    valid_until: float | None
+    superseded_at: float | None
+    revoked_at: float | None
+    reason: str
+    rotation: bytes
+
+    def check(self, now: float) -> None:
+        """Return if new frames under these keys are acceptable; raise otherwise.
+
+        Raises
+        ------
+        RevokedKeyError, NotYetValidError, ExpiredKeyError
+        """
+        if self.revoked_at is not None:
+            raise RevokedKeyError("id: the keys of this party were revoked")
+        if self.superseded_at is not None:
+            raise ExpiredKeyError("id: newer keys of this party are registered")
+        if self.valid_from is not None and now < self.valid_from:
+            raise NotYetValidError("id: the keys of this party are not valid yet")
+        if self.valid_until is not None and now >= self.valid_until:
+            raise ExpiredKeyError("id: the keys of this party are no longer valid")
+
+    def state(self, now: float) -> str:
+        """Return "valid", "revoked", "superseded", "not yet valid" or "expired"."""
+        if self.superseded_at is not None and self.revoked_at is None:
+            return "superseded"
+        try:
+            self.check(now)
+        except RevokedKeyError:
+            return "revoked"
+        except NotYetValidError:
+            return "not yet valid"
+        except ExpiredKeyError:
+            return "expired"
+        return "valid"
+
+
+_SCHEMA = (
+    "CREATE TABLE parties (id TEXT PRIMARY KEY, role TEXT NOT NULL) WITHOUT ROWID",
+    # A signing key serves once, for one party and one generation, for ever.
+    "CREATE TABLE generations ("
+    "id TEXT NOT NULL REFERENCES parties (id), generation INTEGER NOT NULL, "
+    "signing_key BLOB NOT NULL UNIQUE, public BLOB NOT NULL, since REAL NOT NULL, "
+    "valid_from REAL, valid_until REAL, superseded_at REAL, revoked_at REAL, "
+    "reason TEXT NOT NULL, rotation BLOB NOT NULL, "
+    "PRIMARY KEY (id, generation)) WITHOUT ROWID",
+)
+_SELECT = (
+    "SELECT id, signing_key, public, role, generation, since, valid_from, valid_until, "
+    "superseded_at, revoked_at, reason, rotation FROM generations JOIN parties USING (id) "
+)
+_CURRENT = _SELECT + "WHERE superseded_at IS NULL "
+
+
+class Registry:
+    """The registry of parties, in a SQLite file that threads and processes may share.
+
+    Takes the place of `ompd.crypto.Directory` wherever one is expected. ``len`` and ``in`` count
+    the parties that `get` returns now.
+
+    Parameters
+    ----------
+    path : path
+        SQLite file; created if missing, with mode 0600, on a local file system.
+    backend : str or SignatureBackend, optional
+        What verifies; see `ompd.crypto.backend`.
+    clock : callable
+        Seconds since the epoch.
+
+    Raises
+    ------
+    StoreError
+        From every method, if the file is damaged, foreign, writable by others, or locked for ten
+        seconds.
+    VersionError
+        If the file was written by a newer version of this library.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        backend: str | SignatureBackend | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._backend = choose_backend(backend)
+        self._clock = clock
+        self._database = Database(path, application=0x4F4D5052, version=1, schema=_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file; the registry cannot be used any more."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def admit(
+        self,
+        public_identity: PublicIdentity,
+        role: Role,
+        valid_from: float | None = None,
+        valid_until: float | None = None,
+        *,
+        readmit: bool = False,
+    ) -> None:
+        """Admit a party. Admitting the same identity in the same role again changes nothing.
+
+        Whether the id may be used by whoever presents it is for the caller to find out.
+
+        Parameters
+        ----------
+        public_identity : PublicIdentity
+            What the party presents.
+        role : {"user", "hospital", "cloud"}
+        valid_from, valid_until : float, optional
+            First moment of validity and the first after, in seconds since the epoch; no bound
+            by default. For an identity that is there already, see `renew`.
+        readmit : bool, default False
+            Whether a party whose keys were revoked may come back with other keys.
+
+        Raises
+        ------
+        KeyMaterialError
+            If the form is wrong, the id is taken by other keys or in another role, or the signing
+            key was ever registered under another id or in an earlier generation.
+        RevokedKeyError
+            If just these keys were revoked.
+        PointError, SubgroupError, ProofOfPossessionError, SignatureError
+            As `PublicIdentity.verify`.
+        ParameterError
+            If role or period are not acceptable.
+        """
+        _check_identity(public_identity)
+        if role not in ROLES:
+            raise ParameterError(f"role: expected one of {', '.join(ROLES)}")
+        start, end = _check_period(valid_from, valid_until)
+        # Outside the transaction: in pure Python it takes most of a second.
+        public_identity.verify(self._backend)
+        with self._database.writing() as connection:
+            known = _current(connection, public_identity.id)
+            if known is None:
+                connection.execute("INSERT INTO parties VALUES (?, ?)", (public_identity.id, role))
+                generation = 1
+            else:
+                if known.public == public_identity and known.revoked_at is not None:
+                    raise RevokedKeyError("public_identity: its keys were revoked")
+                if known.role != role:
+                    raise KeyMaterialError("public_identity: its id is registered in another role")
+                if known.public == public_identity:
+                    return
+                if known.revoked_at is None or not readmit:
+                    raise KeyMaterialError("public_identity: its id is registered with other keys")
+                _supersede(connection, known, self._clock())
+                generation = known.generation + 1
+            _insert(connection, public_identity, generation, self._clock(), start, end, b"")
+
+    def register(self, public_identity: PublicIdentity) -> None:
+        """Admit a party as a user, the least role; one that is admitted already keeps its own.
+
+        Raises
+        ------
+        KeyMaterialError, PointError, ProofOfPossessionError, SignatureError, RevokedKeyError
+            As `admit`.
+        """
+        _check_identity(public_identity)
+        with self._database.reading() as connection:
+            known = _current(connection, public_identity.id)
+        self.admit(public_identity, "user" if known is None else known.role)
+
+    def rotate(self, public_identity: PublicIdentity, signature_by_old_key: bytes) -> None:
+        """Let new keys of a party take the place of its present ones, at once.
+
+        Role and end of validity stay as they are. Repeating the last rotation changes nothing.
+
+        Parameters
+        ----------
+        public_identity : PublicIdentity
+            The new keys.
+        signature_by_old_key : bytes
+            Over `rotation_message`; see `Rotation.make`.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the party is not registered; as one of its subclasses, if the present keys are
+            revoked, expired or not yet valid.
+        SignatureError
+            If the present key did not sign this.
+        KeyMaterialError
+            If the new signing key was registered before.
+        PointError, SubgroupError, ProofOfPossessionError
+            As `PublicIdentity.verify`.
+        """
+        _check_identity(public_identity)
+        if type(signature_by_old_key) is not bytes:
+            raise SignatureError(
+                f"signature_by_old_key: expected bytes, got {type(signature_by_old_key).__name__}"
+            )
+        old = self._present(public_identity.id)
+        old.check(self._clock())
+        if old.public == public_identity:
+            return
+        public_identity.verify(self._backend)
+        message = rotation_message(old.public.signing_key, public_identity)
+        self._backend.verify(old.public.signing_key, message, signature_by_old_key)
+        with self._database.writing() as connection:
+            # Again, since it was read before two slow verifications.
+            known = _current(connection, public_identity.id)
+            if known is None or known.generation != old.generation:
+                raise KeyMaterialError("public_identity: other keys took over in the meantime")
+            now = self._clock()
+            known.check(now)
+            _supersede(connection, known, now)
+            _insert(
+                connection, public_identity, known.generation + 1, now, None, known.valid_until,
+                signature_by_old_key,
+            )  # fmt: skip
+
+    def renew(self, id: str, valid_until: float | None) -> None:
+        """Set another end of validity for a party's present keys.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party; `RevokedKeyError` if its keys were revoked.
+        ParameterError
+            If it is no finite number, or not after the start.
+        """
+        with self._database.writing() as connection:
+            known = _known(connection, id)
+            if known.revoked_at is not None:
+                raise RevokedKeyError("id: the keys of this party were revoked")
+            _check_period(known.valid_from, valid_until)
+            connection.execute(
+                "UPDATE generations SET valid_until = ? WHERE id = ? AND generation = ?",
+                (valid_until, id, known.generation),
+            )
+
+    def revoke(self, id: str, reason: str) -> None:
+        """Accept nothing more under a party's keys, from now on and for ever.
+
+        A repeated revocation keeps the first moment and reason.
+
+        Parameters
+        ----------
+        id : str
+        reason : str
+            1 to 200 printable characters, for the record.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party.
+        ParameterError
+            If the reason has another form.
+        """
+        if type(reason) is not str or not 1 <= len(reason) <= MAX_REASON:
+            raise ParameterError(f"reason: expected 1 to {MAX_REASON} characters")
+        if not reason.isprintable():
+            raise ParameterError("reason: expected printable characters")
+        with self._database.writing() as connection:
+            known = _known(connection, id)
+            connection.execute(
+                "UPDATE generations SET revoked_at = ?, reason = ? "
+                "WHERE id = ? AND generation = ? AND revoked_at IS NULL",
+                (self._clock(), reason, id, known.generation),
+            )
+
+    def get(self, id: str, now: float | None = None) -> PublicIdentity:
+        """Return the present keys of a party if they are valid.
+
+        Parameters
+        ----------
+        id : str
+        now : float, optional
+            Seconds since the epoch; by the registry's clock if not given.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party; as `RevokedKeyError`, `ExpiredKeyError` or
+            `NotYetValidError` if there is.
+        """
+        found = self._present(id)
+        found.check(self._clock() if now is None else now)
+        return found.public
+
+    def role(self, id: str) -> Role:
+        """Return a party's role, whatever the state of its keys.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party.
+        """
+        return self._present(id).role
+
+    def parties(self) -> tuple[Registration, ...]:
+        """Return the present generation of every party, by id."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_CURRENT + "ORDER BY id").fetchall()
+        return tuple(map(_registration, rows))
+
+    def history(self, id: str) -> tuple[Registration, ...]:
+        """Return all generations of a party, the oldest first.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party.
+        """
+        query = _SELECT + "WHERE id = ? ORDER BY generation"
+        with self._database.reading() as connection:
+            rows = connection.execute(query, (_text(id),)).fetchall()
+        if not rows:
+            raise _unknown()
+        return tuple(map(_registration, rows))
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            self.get(id)  # type: ignore[arg-type]
+        except UnknownKeyError:
+            return False
+        return True
+
+    def __len__(self) -> int:
+        now = self._clock()
+        return sum(entry.state(now) == "valid" for entry in self.parties())
+
+    def __bool__(self) -> bool:
+        # An empty registry is still one: ``directory or Directory()`` must not replace it.
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Registry of {len(self)} parties>"
+
+    def _present(self, id: str) -> Registration:
+        with self._database.reading() as connection:
+            return _known(connection, id)
+
+
+def _check_identity(public_identity: object) -> None:
+    if type(public_identity) is not PublicIdentity:
+        raise KeyMaterialError(
+            f"public_identity: expected PublicIdentity, got {type(public_identity).__name__}"
+        )
+    public_identity.check_form()
+
+
+def _check_period(start: object, end: object) -> tuple[float | None, float | None]:
+    for name, value in (("valid_from", start), ("valid_until", end)):
+        if value is not None and (type(value) not in (int, float) or not _finite(value)):
+            raise ParameterError(f"{name}: expected a finite number of seconds since the epoch")
+    first = None if start is None else float(start)  # type: ignore[arg-type]
+    last = None if end is None else float(end)  # type: ignore[arg-type]
+    if first is not None and last is not None and not first < last:
+        raise ParameterError("valid_until: expected a moment after valid_from")
+    return first, last
+
+
+def _finite(value: object) -> bool:
+    # A float cannot hold every int.
+    return -(2.0**53) < value < 2.0**53  # type: ignore[operator]
+
+
+def _text(id: object) -> str:
+    """An id that SQLite can be asked for; whatever is no text is no party's."""
+    return id if type(id) is str and id.isascii() else ""
+
+
+def _unknown() -> UnknownKeyError:
+    return UnknownKeyError("id: no party of this id is registered")
+
+
+def _current(connection: sqlite3.Connection, id: str) -> Registration | None:
+    row = connection.execute(_CURRENT + "AND id = ?", (_text(id),)).fetchone()
+    return None if row is None else _registration(row)
+
+
+def _known(connection: sqlite3.Connection, id: str) -> Registration:
+    found = _current(connection, id)
+    if found is None:
+        raise _unknown()
+    return found
+
+
+def _supersede(connection: sqlite3.Connection, known: Registration, now: float) -> None:
+    connection.execute(
+        "UPDATE generations SET superseded_at = ? WHERE id = ? AND generation = ?",
+        (now, known.public.id, known.generation),
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    public: PublicIdentity,
+    generation: int,
+    now: float,
+    valid_from: float | None,
+    valid_until: float | None,
+    rotation: bytes,
+) -> None:
+    taken = connection.execute(
+        "SELECT 1 FROM generations WHERE signing_key = ?", (public.signing_key,)
+    ).fetchone()
+    if taken:
+        raise KeyMaterialError("public_identity: its signing key was registered before")
+    connection.execute(
+        "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, '', ?)",
+        (public.id, generation, public.signing_key, public.to_bytes(), float(now), valid_from,
+         valid_until, rotation),
+    )  # fmt: skip
+
+
+def _registration(row: tuple[object, ...]) -> Registration:
+    """Decode a row, and notice one that was not written by this module."""
+    id, signing_key, encoded, *rest = row
+    found: Registration | None = None
+    with contextlib.suppress(OmpdError, ValueError):
+        public = PublicIdentity.from_bytes(encoded)  # type: ignore[arg-type]
+        names = Registration.__struct_fields__
+        found = msgspec.convert(dict(zip(names, (public, *rest), strict=True)), Registration)
+    if found is None or (found.public.id, found.public.signing_key) != (id, signing_key):
+        raise StoreError("registry: an entry is damaged")
+    return found
