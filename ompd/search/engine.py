@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd._kernels.scan import GROUP_ROWS, first_groups, search_rows
+from ompd._kernels.nearest import first_groups, search_rows
+from ompd._kernels.scan import GROUP_ROWS
 from ompd.errors import NeighborsError, TableError
 from ompd.search.index import I64, U64, Index
 from ompd.search.table import LimbTable, check_vectors
