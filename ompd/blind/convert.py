@@ -10,7 +10,7 @@ from ompd._kernels.montgomery import products, radix_bits
 from ompd.blind.limbs import Limbs
 from ompd.threads import default_threads, run_ranges
 
-#: Fewest queries worth a second thread: handing over costs about 150 us.
+#: Fewest queries worth a second thread.
 _SMALLEST_PART = 1024
 _ALL = np.empty(0, np.int64)
 
