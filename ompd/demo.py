@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ompd import datasets
+from ompd.blind.convert import Modulus, convert
 from ompd.encode import Encoder
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
 from ompd.search import LimbTable, compute, limbs_of, vote
+from ompd.search.index import I64, U64
 
 #: K that the source paper found best (table 2).
 PAPER_K = {"wbc": 9, "mm": 11}
@@ -82,11 +83,11 @@ class DemoResult:
 class _RecordingSearch:
     """The cloud's engine, which also keeps the rows that it found last."""
 
-    rows: npt.NDArray[np.int64]
+    rows: I64
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        distances, self.rows = compute(*arguments, **options)
-        return distances, self.rows
+    def __call__(self, table: LimbTable, points: U64, tokens: U64, modulus: Modulus, k: int) -> I64:
+        distances, self.rows = compute(table, convert(points, tokens, modulus), k)
+        return vote(table, distances, self.rows)
 
 
 def run_demo(
@@ -145,7 +146,7 @@ def run_demo(
     search = _RecordingSearch()
     start = time.perf_counter()
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", search=search, signatures=signatures)
+    cloud = Cloud.create("cloud", classify=search, signatures=signatures)
     user = User.create("user", signatures=signatures)
     introduce(hospital, cloud, user)
     upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)

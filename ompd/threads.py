@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from itertools import pairwise
 
 
 @lru_cache(maxsize=4)
@@ -35,9 +36,24 @@ def run_ranges(
         task(0, count)
         return
     # Four ranges a thread even out unequal work.
+    helpers = parts - 1
     parts = min(4 * parts, max(parts, count // max(1, smallest)))
     edges = [count * part // parts for part in range(parts + 1)]
-    list(_pool(threads, os.getpid()).map(task, edges[:-1], edges[1:]))
+    ranges = iter(list(pairwise(edges)))
+
+    def work() -> None:
+        for first, last in ranges:
+            task(first, last)
+
+    # The calling thread works too, and does everything if the others wake up too late.
+    others = [_pool(threads, os.getpid()).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        started = [other for other in others if not other.cancel()]
+        wait(started)
+    for other in started:
+        other.result()
 
 
 def default_threads() -> int:

@@ -4,7 +4,7 @@ A query's 16-bit heads are compared with the boxes of all groups (1024 rows), th
 boxes (32 rows) of the groups that may matter, then with the rows of the leaves that may matter.
 Rows whose head distance exceeds the K-th smallest one by more than `slack` cannot be among the K
 nearest (proof in ompd/search/index.py). The rest, a few more than K rows unless there are ties,
-is measured in exact limbs.
+are the candidates: ompd/_kernels/nearest.py measures them, ompd/_kernels/classify.py seldom has to.
 """
 
 from collections import namedtuple
@@ -25,7 +25,8 @@ from ompd._kernels.lanes import (
     row_sums,
     row_sums_shifted,
 )
-from ompd._kernels.limbs import clamped_head, distance_into, precedes
+from ompd._kernels.limbs import clamped_head
+from ompd._kernels.measure import measure
 
 # Helpers are compiled with _nrt=False: they allocate nothing, and without Numba's reference counts
 # (two atomic operations for each mention of an array) a query takes half as long.
@@ -38,29 +39,30 @@ GROUP_ROWS = LANES * LANES
 SKIPS = 15
 _ALL = np.int64((1 << LANES) - 1)
 #: Largest limit: a sum of 65535 may have saturated and is never accepted.
-_OPEN = SATURATED - 1
+OPEN = SATURATED - 1
 
 #: What is searched: flat uint64[N * stride], stride = m * L limbs a row, total = N; heads,
 #: leaf_boxes, group_boxes, tail_heads uint16[:]; rows uint32 or int64; hidden uint8 bitmap, empty
-#: if no row is hidden.
+#: if no row is hidden; labels int64[N] below `classes` where only a vote is wanted, else empty.
 Table = namedtuple(
     "Table",
-    "flat coordinates stride total heads leaf_boxes group_boxes rows tail_heads hidden columns",
+    "flat coordinates stride total heads leaf_boxes group_boxes rows tail_heads hidden columns "
+    "labels classes",
 )
-
-#: The K best rows so far in exact limbs. distances uint64[k + 1, L + 1] and rows int64[k + 1] are
-#: slots, rank int64[k + 1] lists them in order; digits int64[2 * L] is scratch.
-Best = namedtuple("Best", "distances rows rank digits")
 
 #: One query's state. splat uint16[columns * 32] heads; sums, leaf_sums uint16[32], group_sums
 #: uint16 per group: scratch. near uint16: the smallest head sums, 32 in ascending order if
 #: k <= 32, else a max-heap of k. pool and pool_sums int64: positions that may be among the best.
-State = namedtuple("State", "splat sums leaf_sums group_sums near k pool pool_sums own shift slack")
+#: class_sums int64[k] is scratch where only a vote is wanted.
+State = namedtuple(
+    "State",
+    "splat sums leaf_sums group_sums near k pool pool_sums class_sums own shift slack",
+)
 
 
 @kernel(_nrt=False)
 def _replace_farthest(near, value):
-    """Replace the root of the max-heap near uint16[k] by a smaller value."""
+    """Replace the root of the max-heap near[k] by a smaller value."""
     count = near.shape[0]
     place = 0
     while True:
@@ -77,50 +79,13 @@ def _replace_farthest(near, value):
 
 
 @kernel(_nrt=False, forceinline=True)
-def _measure(table, row, queries, query, best, filled):
-    """Exact distance of one row, inserted into the K best; returns how many are held.
-
-    rank[filled] is the free slot that receives the new distance; the farthest of k + 1 is the
-    next free one.
-    """
-    rank = best.rank
-    slot = rank[filled]
-    distance_into(
-        table.flat, row * table.stride, queries, query * table.stride, table.coordinates,
-        best.digits, best.distances, slot,
-    )  # fmt: skip
-    best.rows[slot] = row
-    place = filled
-    while place > 0:
-        before = rank[place - 1]
-        if precedes(best.distances, before, best.rows[before], slot, row):
-            break
-        rank[place] = before
-        place -= 1
-    rank[place] = slot
-    return min(filled + 1, rank.shape[0] - 1)
-
-
-@kernel(_nrt=False)
-def _measure_strays(table, strays, queries, query, own, best):
-    """Start the K best anew with the strays; returns how many are held."""
-    for slot in range(best.rank.shape[0]):
-        best.rank[slot] = slot
-    filled = 0
-    for stray in range(strays.shape[0]):
-        if strays[stray] != own:
-            filled = _measure(table, strays[stray], queries, query, best, filled)
-    return filled
-
-
-@kernel(_nrt=False, forceinline=True)
-def _row_at(place, rows):
+def row_at(place, rows):
     """Row id of a position: tree positions through `rows`, tail rows stand for themselves."""
     return np.int64(rows[place]) if place < rows.shape[0] else np.int64(place)
 
 
 @kernel(_nrt=False)
-def _keep_within(state, held, limit):
+def keep_within(state, held, limit):
     """Compact the pool to the entries whose head sum is <= limit; returns how many."""
     pool = state.pool
     sums = state.pool_sums
@@ -134,13 +99,64 @@ def _keep_within(state, held, limit):
 
 
 @kernel(_nrt=False)
+def _thin(table, state, held):
+    """Keep of each class no more than the k entries with the smallest head sums.
+
+    A vote counts no more of them (see ompd/_kernels/classify.py).
+    """
+    pool = state.pool
+    sums = state.pool_sums
+    heap = state.class_sums
+    kept = 0
+    for code in range(table.classes):
+        # Entries of this class move to the front, behind those of the classes before.
+        last = kept
+        heap[:] = SATURATED
+        for entry in range(kept, held):
+            place = pool[entry]
+            value = sums[entry]
+            if table.labels[row_at(place, table.rows)] == code:
+                pool[entry] = pool[last]
+                sums[entry] = sums[last]
+                pool[last] = place
+                sums[last] = value
+                last += 1
+                if value < heap[0]:
+                    _replace_farthest(heap, value)
+        farthest = heap[0]
+        room = state.k
+        for entry in range(kept, last):
+            room -= np.int64(sums[entry] < farthest)
+        first = kept
+        for entry in range(first, last):
+            if sums[entry] < farthest or (sums[entry] == farthest and room > 0):
+                room -= np.int64(sums[entry] == farthest)
+                place = pool[entry]
+                value = sums[entry]
+                pool[entry] = pool[kept]
+                sums[entry] = sums[kept]
+                pool[kept] = place
+                sums[kept] = value
+                kept += 1
+        # What was not kept makes way for the entries of later classes.
+        gap = last - kept
+        for entry in range(last, held):
+            pool[entry - gap] = pool[entry]
+            sums[entry - gap] = sums[entry]
+        held -= gap
+    return held
+
+
+@kernel(_nrt=False)
 def _relieve(table, queries, query, state, best, held, filled, limit):
-    """Make room in the pool: drop what fell behind; if most is left, measure and drop all."""
-    held = _keep_within(state, held, limit)
+    """Make room in the pool: drop what fell behind; if most is left, thin it out or measure it."""
+    held = keep_within(state, held, limit)
     if 2 * held > state.pool.shape[0]:
+        if table.labels.shape[0] > 0:
+            return _thin(table, state, held), filled
         for entry in range(held):
-            row = _row_at(state.pool[entry], table.rows)
-            filled = _measure(table, row, queries, query, best, filled)
+            row = row_at(state.pool[entry], table.rows)
+            filled = measure(table, row, queries, query, best, filled)
         held = 0
     return held, filled
 
@@ -153,7 +169,7 @@ def _visible(mask, place, table, own):
     while rest != 0:
         lane = lowest_bit(rest)
         rest &= rest - 1
-        row = _row_at(place + lane, table.rows)
+        row = row_at(place + lane, table.rows)
         if row == own or (
             hidden.shape[0] > 0 and (np.int64(hidden[row >> 3]) >> (row & 7)) & 1 != 0
         ):
@@ -253,7 +269,7 @@ def _scan_group(table, group, queries, query, state, best, limit, held, filled, 
 
 
 @kernel(_nrt=False)
-def nearest_group(group_boxes, groups, columns, splat, shift, sums, group_sums):
+def _nearest_group(group_boxes, groups, columns, splat, shift, sums, group_sums):
     """Group with the smallest lower bound; all lower bounds into group_sums, sums is scratch."""
     nearest = SATURATED + 1
     result = 0
@@ -269,7 +285,7 @@ def nearest_group(group_boxes, groups, columns, splat, shift, sums, group_sums):
 
 
 @kernel(_nrt=False)
-def _spread_heads(queries, query, kept, bits, base, splat):
+def spread_heads(queries, query, kept, bits, base, splat):
     """Heads of one query, each repeated in 32 lanes of splat uint16[32 * columns]."""
     for column in range(kept.shape[0]):
         head = np.uint16(clamped_head(queries, query, kept[column], bits, base, column))
@@ -278,16 +294,26 @@ def _spread_heads(queries, query, kept, bits, base, splat):
 
 
 @kernel(_nrt=False)
-def _collect(table, queries, query, state, best, filled):
+def state_of(scratch, own, shift, slack):
+    """The scratch arrays with one query's excluded row, shift of the heads and slack."""
+    return State(
+        scratch.splat, scratch.sums, scratch.leaf_sums, scratch.group_sums, scratch.near,
+        scratch.k, scratch.pool, scratch.pool_sums, scratch.class_sums, own, shift,
+        slack,
+    )  # fmt: skip
+
+
+@kernel(_nrt=False)
+def collect(table, queries, query, state, best, filled):
     """Scan all that may matter; returns (limit, held, filled) with the candidates in the pool."""
-    limit = _OPEN
+    limit = OPEN
     held = 0
     state.near[:] = SATURATED
     count = table.rows.shape[0]
     groups = (count + GROUP_ROWS - 1) // GROUP_ROWS
     start = 0
     if groups > 1:
-        start = nearest_group(
+        start = _nearest_group(
             table.group_boxes, groups, table.columns, state.splat, state.shift, state.sums,
             state.group_sums,
         )  # fmt: skip
@@ -316,115 +342,3 @@ def _collect(table, queries, query, state, best, filled):
         if held > full:
             held, filled = _relieve(table, queries, query, state, best, held, filled, limit)
     return limit, held, filled
-
-
-@kernel()
-def first_groups(
-    queries, group_boxes, rows, base, kept, bits, first_query, last_query, found
-):  # fmt: skip
-    """Fill found int64[q]: the group whose box is nearest; arrays as in `search_rows`."""
-    columns = kept.shape[0]
-    groups = (rows.shape[0] + GROUP_ROWS - 1) // GROUP_ROWS
-    splat = np.empty(columns * LANES, np.uint16)
-    sums = np.empty(LANES, np.uint16)
-    group_sums = np.empty(groups + LANES, np.uint16)
-    for query in range(first_query, last_query):
-        _spread_heads(queries, query, kept, bits, base, splat)
-        found[query] = nearest_group(group_boxes, groups, columns, splat, 0, sums, group_sums)
-
-
-@kernel(_nrt=False)
-def _state_of(scratch, own, shift, slack):
-    """The scratch arrays with one query's excluded row, shift of the heads and slack."""
-    return State(
-        scratch.splat, scratch.sums, scratch.leaf_sums, scratch.group_sums, scratch.near,
-        scratch.k, scratch.pool, scratch.pool_sums, own, shift, slack,
-    )  # fmt: skip
-
-
-@kernel(_nrt=False)
-def _answer(
-    table, cube, queries, base, kept, bits, strays, exclude, order, first_turn, last_turn, best,
-    scratch, out_distances, out_rows,
-):  # fmt: skip
-    """The loop of `search_rows`; queries is `cube` flattened, scratch is a `State` of no query."""
-    columns = table.columns
-    coordinates = table.coordinates
-    width = table.stride // coordinates
-    k = scratch.k
-    splat = scratch.splat
-    pool = scratch.pool
-    # Smallest shift at which no sum of heads, slack included, can saturate.
-    safe_shift = 0
-    most_slack = columns + coordinates - 1
-    while columns * (SATURATED >> safe_shift) + most_slack >= SATURATED:
-        safe_shift += 1
-    slack = most_slack if bits > 0 else 0
-    for turn in range(first_turn, last_turn):
-        query = order[turn] if order.shape[0] > 0 else turn
-        own = exclude[query] if exclude.shape[0] > 0 else np.int64(-1)
-        _spread_heads(cube, query, kept, bits, base, splat)
-        filled = _measure_strays(table, strays, queries, query, own, best)
-        state = _state_of(scratch, own, 0, slack)
-        limit, held, filled = _collect(table, queries, query, state, best, filled)
-        if limit >= _OPEN and safe_shift > 0:
-            # Sums may have saturated (a query far outside): again with coarser heads.
-            for lane in range(columns * LANES):
-                splat[lane] = splat[lane] >> safe_shift
-            filled = _measure_strays(table, strays, queries, query, own, best)
-            state = _state_of(scratch, own, safe_shift, most_slack)
-            limit, held, filled = _collect(table, queries, query, state, best, filled)
-        held = _keep_within(state, held, limit)
-        for entry in range(held):
-            pool[entry] = _row_at(pool[entry], table.rows)
-            for line in range(0, table.stride, 8):
-                prefetch(table.flat, pool[entry] * table.stride + line)
-        for entry in range(held):
-            filled = _measure(table, pool[entry], queries, query, best, filled)
-        for place in range(k):
-            slot = best.rank[place]
-            out_rows[query, place] = best.rows[slot]
-            for limb in range(width + 1):
-                out_distances[query, place, limb] = best.distances[slot, limb]
-
-
-@kernel()
-def search_rows(
-    limbs, queries, heads, leaf_boxes, group_boxes, rows, base, kept, bits, tail_heads, strays,
-    hidden, exclude, order, first_turn, last_turn, out_distances, out_rows,
-):  # fmt: skip
-    """Answer queries order[first_turn:last_turn] into out_distances[q, k, L + 1], out_rows[q, k].
-
-    Arrays as in `Table`; queries uint64[q, m, L], base uint64[columns, L], kept int64[columns],
-    strays int64, exclude int64[q] or empty, order int64[q] or empty for as they come. At least k
-    live rows must exist.
-    """
-    coordinates = limbs.shape[1]
-    width = limbs.shape[2]
-    k = out_rows.shape[1]
-    columns = kept.shape[0]
-    groups = (rows.shape[0] + GROUP_ROWS - 1) // GROUP_ROWS
-    stride = coordinates * width
-    flat = limbs.reshape(limbs.size)
-    table = Table(
-        flat, coordinates, stride, limbs.shape[0], heads, leaf_boxes, group_boxes, rows,
-        tail_heads, hidden, columns,
-    )  # fmt: skip
-    best = Best(
-        np.empty((k + 1, width + 1), np.uint64), np.empty(k + 1, np.int64),
-        np.empty(k + 1, np.int64), np.empty(2 * width, np.int64),
-    )  # fmt: skip
-    splat = np.empty(columns * LANES, np.uint16)
-    sums = np.empty(LANES, np.uint16)
-    leaf_sums = np.empty(LANES, np.uint16)
-    group_sums = np.empty(groups + LANES, np.uint16)
-    near = np.empty(max(k, LANES), np.uint16)
-    pool = np.empty(max(8 * LANES, 2 * k) + LANES, np.int64)
-    pool_sums = np.empty(pool.shape[0], np.int64)
-    scratch = State(
-        splat, sums, leaf_sums, group_sums, near, k, pool, pool_sums, np.int64(-1), 0, 0
-    )
-    _answer(
-        table, queries, queries.reshape(queries.size), base, kept, bits, strays, exclude, order,
-        first_turn, last_turn, best, scratch, out_distances, out_rows,
-    )  # fmt: skip

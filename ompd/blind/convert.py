@@ -10,8 +10,9 @@ from ompd._kernels.montgomery import products, radix_bits
 from ompd.blind.limbs import Limbs
 from ompd.threads import default_threads, run_ranges
 
-#: Fewest queries worth a second thread: handing over costs about 150 us.
+#: Fewest queries worth a second thread.
 _SMALLEST_PART = 1024
+_ALL = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,10 +78,10 @@ def convert(points: Limbs, tokens: Limbs, modulus: Modulus, *, threads: int | No
         places = np.empty(24, np.int64)
         p, inverse = modulus.limbs, modulus.inverse
         # R**2 stands for one left factor of all tokens: no token's number reaches `last`.
-        products(modulus.square, count, right, p, inverse, left, first, last, spare, places)
+        products(modulus.square, count, right, _ALL, p, inverse, left, first, last, spare, places)
         products(
-            left, coordinates, flat, p, inverse, out, first * coordinates, last * coordinates,
-            spare, places,
+            left, coordinates, flat, _ALL, p, inverse, out, first * coordinates,
+            last * coordinates, spare, places,
         )  # fmt: skip
 
     if count < 2 * _SMALLEST_PART:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.blind.convert import Modulus, convert
+from ompd.blind.convert import Modulus
 from ompd.crypto import Identity
 from ompd.errors import (
     ContextMismatchError,
@@ -22,12 +22,9 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.roles.party import FRESHNESS_WINDOW, Party
-from ompd.search import LimbTable, check_k, choose_k, compute, vote
-from ompd.search.choice import Compute
+from ompd.search import LimbTable, check_k, choose_k, classify
+from ompd.search.verdicts import Classify
 from ompd.wire import Job, Kind, TableUpload, Verdict, check_below, unpack_limbs
-
-#: Neighbours held at once while a batch is answered.
-_MOST_NEIGHBOURS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,8 +42,8 @@ class Cloud(Party):
     Parameters
     ----------
     identity : Identity
-    search : callable
-        The engine; same contract as `ompd.search.compute`.
+    classify : callable
+        The engine; same contract as `ompd.search.classify`.
     clock, window
         See `Party`.
     """
@@ -55,12 +52,12 @@ class Cloud(Party):
         self,
         identity: Identity,
         *,
-        search: Compute = compute,
+        classify: Classify = classify,
         clock: Callable[[], float] = time.time,
         window: float = FRESHNESS_WINDOW,
     ) -> None:
         super().__init__(identity, clock=clock, window=window)
-        self._search = search
+        self._classify = classify
         self._stored: dict[bytes, _Stored] = {}
         self._lock = threading.Lock()
 
@@ -89,7 +86,7 @@ class Cloud(Party):
         if body.k:
             check_k(body.k, len(table))
         self._claim(frame)
-        k = body.k or choose_k(table, search=self._search)
+        k = body.k or choose_k(table)
         with self._lock:
             self._check_succession(body, owner)
             self._stored[body.table_id] = _Stored(
@@ -124,13 +121,8 @@ class Cloud(Party):
         points = unpack_limbs(body.points, modulus.value, body.rows * coordinates)
         tokens = unpack_limbs(body.tokens, modulus.value, body.rows, least=1)
         self._claim(frame)
-        queries = convert(points.reshape(-1, coordinates, limbs), tokens, modulus)
-        codes = np.empty(body.rows, dtype=np.uint16)
-        # In parts, so that a large batch with a large K does not take memory without bound.
-        part = max(1, _MOST_NEIGHBOURS // stored.k)
-        for first in range(0, body.rows, part):
-            found = self._search(table, queries[first : first + part], stored.k)
-            codes[first : first + part] = vote(table, *found)
+        points = points.reshape(-1, coordinates, limbs)
+        codes = self._classify(table, points, tokens, modulus, stored.k)
         return self._send(
             header.sender,
             Verdict(body.table_id, body.version, stored.k, codes.astype("<u2").tobytes()),

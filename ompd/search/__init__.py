@@ -1,7 +1,7 @@
 """Exact nearest neighbours over limb vectors: index, search, vote, choice of K.
 
-`LimbTable` holds instances and their index, `compute` searches, `vote` decides. Everything here
-checks its arguments; the kernels below do not.
+`LimbTable` holds instances and their index, `compute` searches, `vote` decides; `classify` does
+both at once for blinded queries. Everything here checks its arguments; the kernels below do not.
 """
 
 from ompd.search.choice import choose_k
@@ -9,6 +9,7 @@ from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.relief import nearest_hit_miss
 from ompd.search.table import LimbTable, limbs_of
+from ompd.search.verdicts import classify
 from ompd.search.vote import vote
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "build_index",
     "check_k",
     "choose_k",
+    "classify",
     "compute",
     "limbs_of",
     "nearest_hit_miss",

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd._kernels.scan import GROUP_ROWS, first_groups, search_rows
+from ompd._kernels.nearest import search_rows
 from ompd.errors import NeighborsError, TableError
-from ompd.search.index import I64, U64, Index
+from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
 from ompd.threads import default_threads, run_ranges
 
-#: Fewest queries worth a second thread: handing over costs about 150 us.
+#: Fewest queries worth a second thread.
 _SMALLEST_PART = 256
-#: Batches are answered in the order of the table from so many queries and rows on, so that
-#: neighbouring queries find their leaves in the cache.
-_SORTED_QUERIES = 64
-_SORTED_ROWS = 32 * GROUP_ROWS
 _NONE = np.empty(0, np.int64)
 
 
@@ -88,15 +84,12 @@ def compute(
     rows = np.empty((count, k), np.int64)
     absent = _NONE if exclude is None else exclude
     threads = threads or default_threads()
-    order = _NONE
-    if count >= _SORTED_QUERIES and len(index.rows) >= _SORTED_ROWS:
-        order = _table_order(index, queries, threads)
 
     def task(first: int, last: int) -> None:
         search_rows(
             limbs, queries, index.heads, index.leaf_boxes, index.group_boxes, index.rows,
             index.base, index.kept, index.bits, index.tail_heads, index.strays, index.hidden,
-            absent, order, first, last, distances, rows,
+            absent, first, last, distances, rows,
         )  # fmt: skip
 
     if count < 2 * _SMALLEST_PART:
@@ -111,17 +104,3 @@ def _check_exclude(exclude: I64, queries: int, rows: int) -> None:
         raise TableError(f"exclude: expected {queries} int64 rows")
     if exclude.min() < -1 or exclude.max() >= rows:
         raise TableError(f"exclude: expected rows from -1 to {rows - 1}")
-
-
-def _table_order(index: Index, queries: U64, threads: int) -> I64:
-    """Queries by the group of rows that each is nearest to."""
-    groups = np.empty(queries.shape[0], np.int64)
-
-    def task(first: int, last: int) -> None:
-        first_groups(
-            queries, index.group_boxes, index.rows, index.base, index.kept, index.bits, first,
-            last, groups,
-        )  # fmt: skip
-
-    run_ranges(task, queries.shape[0], threads, _SMALLEST_PART)
-    return np.argsort(groups, kind="stable")
