@@ -23,7 +23,7 @@ from rich.table import Table
 from bench.data import population
 from ompd.datasets import Dataset
 from ompd.roles import Cloud, Hospital, User, introduce
-from ompd.search import compute
+from ompd.search import classify
 
 ADVICE = "Please see your physician within two weeks. " * 14
 SINGLE = ("ask", "forward", "answer", "report", "read")
@@ -41,7 +41,7 @@ def world(rows, users, signatures=None):
         schema, np.clip(values, schema.low, schema.high), people.labels[picked]
     )
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", search=partial(compute, threads=1), signatures=signatures)
+    cloud = Cloud.create("cloud", classify=partial(classify, threads=1), signatures=signatures)
     introduce(hospital, cloud)
     advice = {"benign": ADVICE[:600], "malignant": ADVICE[:600]}
     cloud.store(hospital.publish("disease", data, cloud="cloud", k=9, advice=advice))

@@ -24,9 +24,10 @@ from rich.table import Table
 
 from bench import peers
 from bench.data import FEATURES, KINDS, population
-from ompd.blind import PADDING, BlindingKey, Modulus, blind_queries, blind_table, convert
+from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.params import PAPER
 from ompd.search import LimbTable, classify, compute, vote
+from ompd.search.conversion import Modulus, convert
 
 #: Seconds that one alternative is repeated for, at least.
 PATIENCE = 0.6

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd.blind import Modulus, convert
 from ompd.blind.keys import BlindingKey
 from ompd.blind.table import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
-from ompd.search import LimbTable, compute, vote
+from ompd.search import LimbTable, classify, compute, vote
+from ompd.search.conversion import Modulus, convert
 
 
 def warmup() -> None:
@@ -32,6 +32,8 @@ def warmup() -> None:
     limbs = PAPER.limbs
     table = LimbTable(blind_table(key, sums), labels, 2)
     sent = blind_queries(key, sums)
-    queries = convert(sent.points, sent.tokens, Modulus.of(key.modulus, limbs))
+    modulus = Modulus.of(key.modulus, limbs)
+    classify(table, sent.points, sent.tokens, modulus, 3)
+    queries = convert(sent.points, sent.tokens, modulus)
     vote(table, *compute(table, queries, 3))
     table.extended(table.limbs[:1], labels[:1])

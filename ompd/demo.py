@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from ompd import datasets
-from ompd.blind.convert import Modulus, convert
 from ompd.encode import Encoder
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
-from ompd.search import LimbTable, compute, limbs_of, vote
+from ompd.search import LimbTable, classify, compute, limbs_of, vote
+from ompd.search.conversion import Modulus, convert
 from ompd.search.index import I64, U64
 
 #: K that the source paper found best (table 2).
@@ -80,14 +80,14 @@ class DemoResult:
         return asdict(self)
 
 
-class _RecordingSearch:
-    """The cloud's engine, which also keeps the rows that it found last."""
+class _Recorder:
+    """The cloud's engine, which also keeps the rows of the neighbours behind its last answer."""
 
     rows: I64
 
     def __call__(self, table: LimbTable, points: U64, tokens: U64, modulus: Modulus, k: int) -> I64:
-        distances, self.rows = compute(table, convert(points, tokens, modulus), k)
-        return vote(table, distances, self.rows)
+        _, self.rows = compute(table, convert(points, tokens, modulus), k)
+        return classify(table, points, tokens, modulus, k)
 
 
 def run_demo(
@@ -143,10 +143,10 @@ def run_demo(
     # Also compiles the kernels, or loads them, so that no stage below pays for it.
     plain_codes = vote(plain, *compute(plain, limbs_of(points), k))
 
-    search = _RecordingSearch()
+    recorder = _Recorder()
     start = time.perf_counter()
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", classify=search, signatures=signatures)
+    cloud = Cloud.create("cloud", classify=recorder, signatures=signatures)
     user = User.create("user", signatures=signatures)
     introduce(hospital, cloud, user)
     upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)
@@ -176,7 +176,7 @@ def run_demo(
         # The oracle sorts all plain distances and shares no code with the engine.
         every = np.abs(instances - points[i]).sum(axis=1)
         smallest = np.sort(every)
-        distances_agree &= np.array_equal(np.sort(every[search.rows[0]]), smallest[:k])
+        distances_agree &= np.array_equal(np.sort(every[recorder.rows[0]]), smallest[:k])
         tied += bool(k < len(smallest) and smallest[k - 1] == smallest[k])
         progress(i + 1)
 

@@ -18,7 +18,7 @@ SUBSET = [
     "tests/search/test_engine.py::test_append_remove_exclude",
     "tests/search/test_engine.py::test_hits_and_misses",
     "tests/search/test_classify.py::test_classify",
-    "tests/blind/test_convert.py::test_convert",
+    "tests/search/test_conversion.py::test_convert",
 ]
 
 

@@ -1,10 +1,9 @@
-"""From integers to blinded integers and back into the cloud's scale.
+"""From integers to blinded integers: the hospital's secret.
 
-`BlindingKey` is the hospital's secret. `convert` is all that the cloud needs and knows nothing
-of the key, so it lives in a module of its own.
+`ompd.search.conversion` brings queries back to the table's scale for the cloud and knows nothing
+of the key.
 """
 
-from ompd.blind.convert import Modulus, convert
 from ompd.blind.keys import BlindingKey
 from ompd.blind.table import PADDING, BlindedQueries, blind_queries, blind_table
 
@@ -12,8 +11,6 @@ __all__ = [
     "PADDING",
     "BlindedQueries",
     "BlindingKey",
-    "Modulus",
     "blind_queries",
     "blind_table",
-    "convert",
 ]

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.blinding import blind_values
-from ompd.blind.convert import Modulus, convert
 from ompd.blind.keys import BlindingKey
 from ompd.blind.limbs import Limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
+from ompd.search.conversion import Modulus, convert
 from ompd.threads import default_threads, run_ranges
 
 #: Zero coordinates in front of every vector ("forward expansion", Algorithm 2 of the paper).

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.blind.convert import Modulus
 from ompd.crypto import Identity
 from ompd.errors import (
     ContextMismatchError,
@@ -23,6 +22,7 @@ from ompd.errors import (
 )
 from ompd.roles.party import FRESHNESS_WINDOW, Party
 from ompd.search import LimbTable, check_k, choose_k, classify
+from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Classify
 from ompd.wire import Job, Kind, TableUpload, Verdict, check_below, unpack_limbs
 

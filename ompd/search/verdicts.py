@@ -8,8 +8,8 @@ import numpy as np
 
 from ompd._kernels.classify import UNDECIDED, classify_rows
 from ompd._kernels.lanes import LANES
-from ompd.blind.convert import Modulus, convert
 from ompd.errors import NeighborsError, TableError
+from ompd.search.conversion import Modulus, convert
 from ompd.search.engine import compute
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind import PADDING, BlindingKey, Modulus, blind_queries, blind_table, convert
+from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.blind.limbs import from_limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PAPER, ParameterSet, profile
+from ompd.search.conversion import Modulus, convert
 from tests import naive
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind import Modulus, convert
 from ompd.errors import NeighborsError, TableError
 from ompd.search import LimbTable, classify, compute, vote
+from ompd.search.conversion import Modulus, convert
 from tests.search.test_engine import KINDS, make
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ompd._kernels import montgomery
-from ompd.blind import Modulus, convert
 from ompd.blind.limbs import from_limbs
+from ompd.search.conversion import Modulus, convert
 
 
 def limbs(value, width):

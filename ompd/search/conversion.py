@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ompd._kernels.montgomery import products, radix_bits
-from ompd.blind.limbs import Limbs
+from ompd.search.index import U64
 from ompd.threads import default_threads, run_ranges
 
 #: Fewest queries worth a second thread.
@@ -32,8 +32,8 @@ class Modulus:
     """
 
     value: int
-    limbs: Limbs
-    square: Limbs
+    limbs: U64
+    square: U64
     inverse: np.uint64
 
     @classmethod
@@ -42,14 +42,14 @@ class Modulus:
         bits = radix_bits(width)
         digit = 1 << (52 if bits % 64 else 64)
 
-        def limbs(number: int) -> Limbs:
+        def limbs(number: int) -> U64:
             return np.frombuffer(number.to_bytes(8 * width, "little"), "<u8").astype(np.uint64)
 
         inverse = np.uint64(-pow(value, -1, digit) % digit)
         return cls(value, limbs(value), limbs(pow(2, 2 * bits, value)), inverse)
 
 
-def convert(points: Limbs, tokens: Limbs, modulus: Modulus, *, threads: int | None = None) -> Limbs:
+def convert(points: U64, tokens: U64, modulus: Modulus, *, threads: int | None = None) -> U64:
     """Multiply every coordinate by its query's token.
 
     Parameters
