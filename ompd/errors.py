@@ -56,6 +56,10 @@ class ContextMismatchError(FrameError):
     """The frame does not belong to the exchange, disease or table that it names."""
 
 
+class RoleError(FrameError):
+    """The sender is registered in a role that does not send such frames."""
+
+
 class RefusedError(FrameError):
     """The other party did not accept the request, and does not say why."""
 

@@ -216,7 +216,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             if isinstance(error.__cause__, SchemaError):
                 raise error.__cause__ from None
             raise SchemaError(f"schema: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeError, TypeError):
             raise SchemaError("schema: expected JSON") from None
 
 

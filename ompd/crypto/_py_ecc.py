@@ -14,7 +14,7 @@ from typing import Any
 
 from py_ecc.bls import g2_primitives
 from py_ecc.bls.hash_to_curve import hash_to_G2
-from py_ecc.optimized_bls12_381.optimized_curve import G1, multiply, neg
+from py_ecc.optimized_bls12_381.optimized_curve import G1, add, multiply, neg
 from py_ecc.optimized_bls12_381.optimized_pairing import final_exponentiate, pairing
 
 from ompd.crypto.signatures import SignatureBackend
@@ -32,6 +32,7 @@ class PyEccBackend(SignatureBackend):
     """The portable backend."""
 
     name = "py_ecc"
+    batch_from = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,11 +62,22 @@ class PyEccBackend(SignatureBackend):
             return None
         return point if _in_subgroup(point) else None
 
-    def _matches(self, key: Any, message: bytes, dst: bytes, signature: Any) -> bool:
-        # One final exponentiation for the quotient of the two pairings.
-        hashed = _hash_to_g2(message, dst, sha256)
-        quotient = pairing(hashed, key, final_exponentiate=False) * pairing(
-            signature, self._negated_generator, final_exponentiate=False
-        )
-        result = final_exponentiate(quotient)
+    def _hash(self, message: bytes, dst: bytes) -> Any:
+        return _hash_to_g2(message, dst, sha256)
+
+    def _add(self, left: Any, right: Any) -> Any:
+        return add(left, right)
+
+    def _loop(self, key: Any, hashed: Any) -> Any:
+        return pairing(hashed, key, final_exponentiate=False)
+
+    def _generator_loop(self, signature: Any) -> Any:
+        # Inverted, so that the final exponentiation is applied once, to the quotient.
+        return pairing(signature, self._negated_generator, final_exponentiate=False)
+
+    def _multiply(self, left: Any, right: Any) -> Any:
+        return left * right
+
+    def _agree(self, loops: Any, generator_loop: Any) -> bool:
+        result = final_exponentiate(loops * generator_loop)
         return bool(result == type(result).one())

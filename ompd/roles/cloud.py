@@ -6,9 +6,8 @@ This module names neither the encoder nor the secret side of blinding, and needs
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ompd.errors import (
     ParameterError,
     VersionError,
 )
-from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.roles.party import Party
 from ompd.search import LimbTable, check_k, choose_k, classify
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Classify
@@ -44,8 +43,8 @@ class Cloud(Party):
     identity : Identity
     classify : callable
         The engine; same contract as `ompd.search.classify`.
-    clock, window
-        See `Party`.
+    **options
+        Directory, replays, clock and window as for `Party`.
     """
 
     def __init__(
@@ -53,10 +52,9 @@ class Cloud(Party):
         identity: Identity,
         *,
         classify: Classify = classify,
-        clock: Callable[[], float] = time.time,
-        window: float = FRESHNESS_WINDOW,
+        **options: Any,
     ) -> None:
-        super().__init__(identity, clock=clock, window=window)
+        super().__init__(identity, **options)
         self._classify = classify
         self._stored: dict[bytes, _Stored] = {}
         self._lock = threading.Lock()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.params import profile as find_profile
-from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.roles.party import Party
 from ompd.schema import Codes, Floats, Schema
 from ompd.search import check_k
 from ompd.stores import Pending
@@ -139,8 +138,8 @@ class Hospital(Party):
     profile : str
         Name of the parameter set for its tables. There is no default: "paper" gives no
         confidentiality against the cloud, which nobody should choose without noticing.
-    clock, window
-        See `Party`.
+    **options
+        Directory, replays, clock and window as for `Party`.
 
     Raises
     ------
@@ -153,14 +152,13 @@ class Hospital(Party):
         identity: Identity,
         *,
         profile: str,
-        clock: Callable[[], float] = time.time,
-        window: float = FRESHNESS_WINDOW,
+        **options: Any,
     ) -> None:
-        super().__init__(identity, clock=clock, window=window)
+        super().__init__(identity, **options)
         self._parameters = find_profile(profile)
         self._tables: dict[str, _Table] = {}
         self._lock = threading.Lock()
-        self._forwarded: Pending[_Forwarded] = Pending(window)
+        self._forwarded: Pending[_Forwarded] = Pending(self._window)
 
     @property
     def diseases(self) -> dict[str, Schema]:

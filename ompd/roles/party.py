@@ -12,10 +12,11 @@ from ompd.errors import (
     OmpdError,
     ParameterError,
     ReflectionError,
+    RoleError,
     TooLargeError,
     WrongRecipientError,
 )
-from ompd.stores import ReplayGuard
+from ompd.stores import FrameGuard, PartyDirectory, Registry, ReplayGuard
 from ompd.wire import (
     CAPS,
     KIND_OF,
@@ -33,6 +34,15 @@ from ompd.wire import (
 
 B = TypeVar("B", bound=Body)
 
+#: Who sends what; a refusal may come from a hospital or a cloud.
+_SENDS = {
+    Kind.TABLE: "hospital",
+    Kind.QUERY: "user",
+    Kind.JOB: "hospital",
+    Kind.VERDICT: "cloud",
+    Kind.REPORT: "hospital",
+}
+
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
 
@@ -43,6 +53,11 @@ class Party:
     Parameters
     ----------
     identity : Identity
+    directory : Directory or Registry, optional
+        Where it looks up others; a `Directory` in memory by default. A `Registry` is durable and
+        knows roles, which are then enforced.
+    replays : FrameGuard, optional
+        Memory of accepted frames, with the same window; in memory by default.
     clock : callable
         Seconds since the epoch.
     window : float
@@ -58,6 +73,8 @@ class Party:
         self,
         identity: Identity,
         *,
+        directory: PartyDirectory | None = None,
+        replays: FrameGuard | None = None,
         clock: Callable[[], float] = time.time,
         window: float = FRESHNESS_WINDOW,
     ) -> None:
@@ -66,8 +83,13 @@ class Party:
         self._identity = identity
         self._clock = clock
         self._window = window
-        self._replays = ReplayGuard(window)
-        self.directory = Directory(backend=identity.signing_key.backend.name)
+        # `is None`: an empty directory is false.
+        self._replays = ReplayGuard(window) if replays is None else replays
+        if self._replays.window != window:
+            raise ParameterError("replays: expected a memory of the same window")
+        if directory is None:
+            directory = Directory(backend=identity.signing_key.backend)
+        self.directory = directory
         self.signatures_made = 0
         self.signatures_verified = 0
 
@@ -165,10 +187,21 @@ class Party:
         if header.recipient != self.id:
             raise WrongRecipientError("frame: is addressed to another party")
         self.directory.get(header.sender)
+        self._check_role(header)
         self._replays.check_time(header, self._clock())
         # Before the signature, which costs a thousand times more.
         self._replays.check_new(header)
         return frame
+
+    def _check_role(self, header: Header) -> None:
+        """Refuse a frame that the sender's registered role does not send."""
+        expected = _SENDS.get(header.kind)
+        if (
+            expected
+            and isinstance(self.directory, Registry)
+            and self.directory.role(header.sender) != expected
+        ):
+            raise RoleError(f"frame: expected a {expected} as its sender")
 
     def _authenticate_many(
         self, frames: Sequence[bytes], kind: Kind, refused: dict[int, OmpdError]
@@ -181,11 +214,11 @@ class Party:
             except OmpdError as error:
                 refused[place] = error
         backend = self._identity.signing_key.backend
-        for place, frame in list(admitted.items()):
-            try:
-                backend.verify(*self._signature_of(frame))
-            except OmpdError as error:
-                refused[place] = error
+        places = list(admitted)
+        verdicts = backend.verify_many([self._signature_of(admitted[place]) for place in places])
+        for place, verdict in zip(places, verdicts, strict=True):
+            if verdict is not None:
+                refused[place] = verdict
                 del admitted[place]
         self.signatures_verified += len(admitted)
         return admitted

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from ompd.crypto import EnvelopeKey, Identity
 from ompd.errors import FeatureError, FramingError, RefusedError, TooLargeError
-from ompd.roles.party import FRESHNESS_WINDOW, Party
+from ompd.roles.party import Party
 from ompd.schema import as_feature_matrix
 from ompd.stores import Pending
 from ompd.wire import MAX_BATCH, Kind, Query, Refusal, Report, check_text, encode_body
@@ -53,14 +51,12 @@ class User(Party):
     def __init__(
         self,
         identity: Identity,
-        *,
-        clock: Callable[[], float] = time.time,
-        window: float = FRESHNESS_WINDOW,
+        **options: Any,
     ) -> None:
-        super().__init__(identity, clock=clock, window=window)
+        super().__init__(identity, **options)
         self._session = secrets.token_bytes(16)
         self._sequence = itertools.count()
-        self._asked: Pending[_Asked] = Pending(window)
+        self._asked: Pending[_Asked] = Pending(self._window)
 
     def ask(self, hospital: str, disease: str, features: Any) -> bytes:
         """Make a query frame.

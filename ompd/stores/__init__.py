@@ -1,7 +1,16 @@
-"""State: tables on disk; in memory, what was received and what still awaits an answer."""
+"""State: tables, registered parties and accepted frames on disk; open requests in memory."""
 
 from ompd.stores.pending import Pending
-from ompd.stores.replay import ReplayGuard
+from ompd.stores.registry import PartyDirectory, Registry
+from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
 from ompd.stores.tables import TableFolder
 
-__all__ = ["Pending", "ReplayGuard", "TableFolder"]
+__all__ = [
+    "DurableReplayGuard",
+    "FrameGuard",
+    "PartyDirectory",
+    "Pending",
+    "Registry",
+    "ReplayGuard",
+    "TableFolder",
+]

@@ -1,0 +1,96 @@
+"""Parties on durable stores: roles, revocation and replays across restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+import ompd
+from ompd.crypto import Identity
+from ompd.errors import ParameterError, ReplayError, RevokedKeyError, RoleError
+from ompd.stores import DurableReplayGuard, Registry
+from tests.roles.conftest import Clock, instances
+
+
+class Deployment:
+    """A hospital, a cloud and a user that share one registry on disk."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.clock = Clock()
+        self.registry = Registry(folder / "registry.db", clock=self.clock)
+        self.identities = {name: Identity.generate(name) for name in ("st-mary", "cloud", "alice")}
+        for name, role in (("st-mary", "hospital"), ("cloud", "cloud"), ("alice", "user")):
+            self.registry.admit(self.identities[name].public, role)
+        self.guards = []
+        options = {"directory": self.registry, "clock": self.clock}
+        self.cloud = ompd.Cloud(self.identities["cloud"], **options)
+        self.user = ompd.User(self.identities["alice"], **options)
+        self.hospital = self.start_hospital()
+        self.publish()
+
+    def start_hospital(self):
+        guard = DurableReplayGuard(self.folder / "frames.db", window=120.0)
+        self.guards.append(guard)
+        return ompd.Hospital(
+            self.identities["st-mary"],
+            profile="paper",
+            directory=self.registry,
+            replays=guard,
+            clock=self.clock,
+        )
+
+    def publish(self):
+        self.cloud.store(self.hospital.publish("flu", instances(), cloud="cloud", k=3))
+
+    def close(self):
+        for store in (*self.guards, self.registry):
+            store.close()
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    world = Deployment(tmp_path)
+    yield world
+    world.close()
+
+
+def test_the_protocol_runs_on_durable_stores(deployment):
+    query = deployment.user.ask("st-mary", "flu", [6, 6, 6])
+    report = deployment.hospital.report(deployment.cloud.answer(deployment.hospital.forward(query)))
+    assert deployment.user.read(report)[0].label == "yes"
+
+
+def test_a_frame_played_again_after_a_restart_is_refused(deployment):
+    query = deployment.user.ask("st-mary", "flu", [6, 6, 6])
+    deployment.hospital.forward(query)
+    deployment.guards[0].close()
+    deployment.hospital = deployment.start_hospital()
+    deployment.publish()
+    with pytest.raises(ReplayError):
+        deployment.hospital.forward(query)
+    deployment.hospital.forward(deployment.user.ask("st-mary", "flu", [6, 6, 6]))
+
+
+def test_only_hospitals_store_and_only_users_ask(deployment):
+    options = {"directory": deployment.registry, "clock": deployment.clock}
+    intruder = ompd.Hospital(deployment.identities["alice"], profile="paper", **options)
+    upload = intruder.publish("flu", instances(), cloud="cloud", k=3)
+    with pytest.raises(RoleError, match="expected a hospital"):
+        deployment.cloud.store(upload)
+    curious = ompd.User(deployment.identities["cloud"], **options)
+    with pytest.raises(RoleError, match="expected a user"):
+        deployment.hospital.forward(curious.ask("st-mary", "flu", [1, 1, 1]))
+    batch = deployment.hospital.forward_batch([curious.ask("st-mary", "flu", [1, 1, 1])])
+    assert isinstance(batch.refused[0], RoleError)
+
+
+def test_a_revoked_party_is_not_heard_any_more(deployment):
+    query = deployment.user.ask("st-mary", "flu", [6, 6, 6])
+    deployment.registry.revoke("alice", "left the study")
+    with pytest.raises(RevokedKeyError):
+        deployment.hospital.forward(query)
+
+
+def test_the_memory_of_frames_must_have_the_partys_window(deployment):
+    with pytest.raises(ParameterError, match="same window"):
+        ompd.User(deployment.identities["alice"], replays=deployment.guards[0], window=60.0)
