@@ -21,7 +21,8 @@ from ompd.errors import KeystoreError, OmpdError, ParameterError, PasswordError
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
-    from ompd.stores.registry import Registration, Registry
+    from ompd.stores.registry import Registry
+    from ompd.stores.rotation import Registration
 
 keys_app = typer.Typer(
     help="Keys of a party, and the registry of parties.",
@@ -88,7 +89,7 @@ def new(
     """Make the keys of a party and store them under a password."""
     with _plain_errors():
         from ompd.crypto import Identity, check_id
-        from ompd.crypto.keystore import save_identity
+        from ompd.crypto.identity_files import save_identity
 
         check_id(party)
         if os.path.lexists(folder / "identity.json"):
@@ -113,7 +114,7 @@ def show(
         if folder is None and registry is None:
             raise ParameterError("show: expected --folder, --registry or both")
         if folder is not None:
-            from ompd.crypto.keystore import read_card
+            from ompd.crypto.identity_files import read_card
 
             card = read_card(folder)
             card.public.verify()
@@ -137,7 +138,7 @@ def export(
 ) -> None:
     """Write what others need to know of a party. No password is needed."""
     with _plain_errors():
-        from ompd.crypto.keystore import read_card
+        from ompd.crypto.identity_files import read_card
 
         card = read_card(folder)
         card.public.verify()
@@ -164,8 +165,8 @@ def rotate(
     """
     with _plain_errors():
         from ompd.crypto import Identity
-        from ompd.crypto.keystore import load_identity, read_card, save_identity
-        from ompd.stores.registry import Rotation
+        from ompd.crypto.identity_files import load_identity, read_card, save_identity
+        from ompd.stores.rotation import Rotation
 
         card = read_card(folder)
         password = _password(password_file)
@@ -210,7 +211,7 @@ def accept(
 ) -> None:
     """Let new keys replace a registered party's old ones, as the old ones have signed."""
     with _plain_errors():
-        from ompd.stores.registry import Rotation
+        from ompd.stores.rotation import Rotation
 
         statement = Rotation.from_bytes(_read(file))
         public = statement.public_identity
@@ -266,7 +267,7 @@ def _registry(path: Path) -> Iterator[Registry]:
 def _password(file: Path | None, *, fresh: bool = False) -> str:
     """Find the password; a new one is asked for twice and must have some length."""
     if file is not None:
-        from ompd.crypto.keystore import read_private
+        from ompd.crypto.identity_files import read_private
 
         text: str | None
         try:

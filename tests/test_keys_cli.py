@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ompd.cli import app
 from ompd.crypto import PublicIdentity, keystore
-from ompd.crypto.keystore import load_identity
+from ompd.crypto.identity_files import load_identity
 from ompd.stores.registry import Registry
 
 PASSWORD = "correct horse"  # noqa: S105

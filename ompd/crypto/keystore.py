@@ -1,17 +1,8 @@
-"""Keys at rest: encrypted under a password, in files that only their owner can read.
+"""Single keys at rest, encrypted under a password.
 
-An identity is a folder of two files.
-
-``signing-<16 hex digits>.json``
-    The BLS key as an EIP-2335 keystore, version 4; the digits begin its public key. Other tools
-    can read it, and `decrypt_signing_key` reads theirs.
-``identity.json``
-    The envelope key under AES-256-GCM, and beside it in the clear what is public: the encoded
-    `PublicIdentity`, the role, the statement of the last rotation. All of that is authenticated
-    with the key. It names the signing key, so that replacing this one file switches from one
-    identity to the next, and a crash at any moment leaves one of the two.
-
-Both files stretch the password with scrypt at the same cost, since a guesser takes the cheaper one.
+The signing key becomes an EIP-2335 keystore, version 4; other tools can read it, and
+`decrypt_signing_key` reads theirs. The envelope key becomes the content of ``identity.json``; see
+`ompd.crypto.identity_files`, which keeps the two in a folder.
 
 Notes
 -----
@@ -25,15 +16,11 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import stat
 import time
 import unicodedata
 import uuid
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated, Any, Literal, Never, TypeVar
 
 import msgspec
@@ -44,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from ompd.crypto.identity import Identity, PublicIdentity
+from ompd.crypto.identity import PublicIdentity
 from ompd.crypto.keys import SECRET_BYTES, EnvelopeKey, SigningKey
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeystoreError, OmpdError, PasswordError
@@ -53,8 +40,6 @@ from ompd.errors import KeystoreError, OmpdError, PasswordError
 MAX_FILE_BYTES = 32 * 1024
 #: Longest password, in characters after normalisation.
 MAX_PASSWORD = 1024
-#: Name of the file that makes a folder an identity.
-IDENTITY_FILE = "identity.json"
 
 # What EIP-2335 uses in its own vectors: 256 MiB, about a second.
 _SCRYPT_N = 1 << 18
@@ -367,222 +352,6 @@ def decrypt_envelope_key(encoded: bytes, password: str) -> tuple[EnvelopeKey, Id
     if key is None or key.public_bytes != card.public.envelope_key:
         raise KeystoreError("identity file: its content is not the envelope key that it names")
     return key, card
-
-
-# --- identities in folders -----------------------------------------------------------------------
-
-
-def save_identity(
-    folder: str | os.PathLike[str],
-    identity: Identity,
-    password: str,
-    *,
-    role: str = "",
-    rotation: bytes = b"",
-    replace: bool = False,
-    _n: int | None = None,
-) -> None:
-    """Write an identity into a folder of its own, mode 0700, as two files of mode 0600.
-
-    Parameters
-    ----------
-    folder : path
-        Created if missing; its parent must exist.
-    identity : Identity
-    password : str
-        Encrypts both keys.
-    role, rotation
-        As for `encrypt_envelope_key`.
-    replace : bool, default False
-        Whether the folder may hold an identity already. Its files are kept beside the new ones,
-        ``identity.json`` under the name ``identity-<16 hex digits>.json``.
-
-    Raises
-    ------
-    KeystoreError
-        If the folder cannot be written, is open to others, or holds an identity.
-    PasswordError
-        If the password cannot be used.
-    """
-    _usable(password)
-    path = Path(folder)
-    _private_folder(path)
-    current = path / IDENTITY_FILE
-    taken = os.path.lexists(current)
-    if taken and not replace:
-        raise KeystoreError("folder: holds an identity already")
-    with ThreadPoolExecutor(2) as pool:  # scrypt releases the interpreter lock
-        signing = pool.submit(
-            encrypt_signing_key,
-            identity.signing_key,
-            password,
-            description=f"ompd signing key of {identity.id}",
-            _n=_n,
-        )
-        envelope = pool.submit(
-            encrypt_envelope_key,
-            identity.envelope_key,
-            password,
-            identity.public,
-            role=role,
-            rotation=rotation,
-            _n=_n,
-        )
-        contents = signing.result(), envelope.result()
-    if taken:
-        old = read_card(path)
-        aside = path / f"identity-{old.public.signing_key[:8].hex()}.json"
-        write_private(aside, _read_private(current))
-    write_private(_signing_file(path, identity.public), contents[0])
-    # From this rename on the folder is the new identity.
-    write_private(current, contents[1], exclusive=not replace)
-
-
-def load_identity(
-    folder: str | os.PathLike[str],
-    password: str,
-    backend: str | SignatureBackend | None = None,
-) -> Identity:
-    """Read what `save_identity` wrote.
-
-    Parameters
-    ----------
-    folder : path
-    password : str
-    backend : str or SignatureBackend, optional
-        What the signing key will compute with; see `ompd.crypto.backend`.
-
-    Raises
-    ------
-    KeystoreError
-        If a file is missing, damaged, too costly, readable by others, or not the other's partner.
-    PasswordError
-        If the password is wrong, or a ciphertext or header damaged.
-    """
-    path = Path(folder)
-    encoded = _read_private(path / IDENTITY_FILE)
-    named = _card(_parse(encoded, _IdentityFile)).public
-    keystore = _read_private(_signing_file(path, named))
-    with ThreadPoolExecutor(2) as pool:
-        envelope = pool.submit(decrypt_envelope_key, encoded, password)
-        signing = pool.submit(decrypt_signing_key, keystore, password, backend)
-        (envelope_key, card), signing_key = envelope.result(), signing.result()
-    if signing_key.public_key != card.public.signing_key:
-        raise KeystoreError("folder: its two files belong to different identities")
-    identity = Identity(card.public.id, signing_key, envelope_key)
-    # Signatures are deterministic, so all of it must come out the same.
-    if identity.public != card.public:
-        raise KeystoreError("identity file: its proof or binding is not this identity's")
-    return identity
-
-
-def read_card(folder: str | os.PathLike[str]) -> IdentityCard:
-    """Return what a folder tells of its identity without the password.
-
-    Raises
-    ------
-    KeystoreError
-        If ``identity.json`` is missing, damaged or readable by others.
-    """
-    return _card(_parse(_read_private(Path(folder) / IDENTITY_FILE), _IdentityFile))
-
-
-def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:
-    """Write a file of mode 0600 so that it appears as a whole or not at all, even after a crash.
-
-    Parameters
-    ----------
-    path : Path
-    content : bytes
-    exclusive : bool, default False
-        Whether a file that is there already is an error, instead of being replaced.
-
-    Raises
-    ------
-    KeystoreError
-        If the file system refuses.
-    """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if exclusive and os.name == "posix":
-                # Unlike a rename, this fails if somebody else was faster.
-                os.link(new, path)
-            else:
-                new.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                new.unlink()
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise KeystoreError(f"{path.name}: {error.strerror}") from None
-
-
-def read_private(path: Path) -> bytes:
-    """Read a small secret file, such as one that holds a password.
-
-    Raises
-    ------
-    KeystoreError
-        If it is missing, no regular file, above 32 KiB or readable by others.
-    """
-    return _read_private(path)
-
-
-def _signing_file(folder: Path, public: PublicIdentity) -> Path:
-    return folder / f"signing-{public.signing_key[:8].hex()}.json"
-
-
-def _private_folder(path: Path) -> None:
-    try:
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise KeystoreError(f"folder: {error.strerror}") from None
-    if not stat.S_ISDIR(mode):
-        raise KeystoreError("folder: expected a folder")
-    if os.name == "posix" and mode & 0o077:
-        raise KeystoreError(
-            f"folder: expected mode 0700, got {stat.S_IMODE(mode):04o}; others could enter it"
-        )
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        # Without waiting: a pipe in the file's place is refused below instead of being read.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            # Of the opened file, not of the name, which may be changed in between.
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise KeystoreError(f"{path.name}: expected a regular file")
-            if os.name == "posix" and mode & 0o077:
-                raise KeystoreError(
-                    f"{path.name}: expected mode 0600, got {stat.S_IMODE(mode):04o}; "
-                    "others could read or change it"
-                )
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise KeystoreError(f"{path.name}: {error.strerror}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise KeystoreError(f"{path.name}: expected at most {MAX_FILE_BYTES} bytes")
-    return content
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system lets a folder be synced."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # --- passwords and what they become --------------------------------------------------------------

@@ -14,37 +14,26 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol, Self, get_args
+from typing import Protocol, Self
 
 import msgspec
 
-from ompd.crypto import Identity, PublicIdentity, SignatureBackend
+from ompd.crypto import PublicIdentity, SignatureBackend
 from ompd.crypto import backend as choose_backend
 from ompd.errors import (
-    ExpiredKeyError,
-    FramingError,
     KeyMaterialError,
-    NonCanonicalError,
-    NotYetValidError,
     OmpdError,
     ParameterError,
     RevokedKeyError,
     SignatureError,
     StoreError,
-    TooLargeError,
     UnknownKeyError,
 )
-from ompd.stores.replay import Database
+from ompd.stores.database import Database
+from ompd.stores.rotation import ROLES, Registration, Role, rotation_message
 
-Role = Literal["user", "hospital", "cloud"]
-ROLES: tuple[Role, ...] = get_args(Role)
-
-#: Longest reason of a revocation, in characters, and longest encoded rotation, in bytes.
+#: Longest reason of a revocation, in characters.
 MAX_REASON = 200
-MAX_ROTATION_BYTES = 4096
-
-# Keeps a rotation from being anything else that the same key signs.
-_ROTATION_LABEL = b"ompd/rotation/1\x00"
 
 
 class PartyDirectory(Protocol):
@@ -59,142 +48,6 @@ class PartyDirectory(Protocol):
     def __contains__(self, id: object) -> bool: ...
 
     def __len__(self) -> int: ...
-
-
-class Rotation(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="ompd-rotation-1"
-):
-    """A party's statement that new keys follow its present ones.
-
-    Attributes
-    ----------
-    public : bytes
-        The encoded new `PublicIdentity`.
-    signature : bytes
-        By the old signing key over `rotation_message`, 96 bytes.
-    """
-
-    public: bytes
-    signature: bytes
-
-    @classmethod
-    def make(cls, old: Identity, new: PublicIdentity) -> Self:
-        """Sign, with the old keys, that the new ones follow.
-
-        Raises
-        ------
-        KeyMaterialError
-            If the two have different ids or the same signing key.
-        """
-        if new.id != old.id or new.signing_key == old.public.signing_key:
-            raise KeyMaterialError("new: expected the same id and another signing key")
-        message = rotation_message(old.public.signing_key, new)
-        return cls(new.to_bytes(), old.signing_key.sign(message))
-
-    @property
-    def public_identity(self) -> PublicIdentity:
-        """The new keys, as `PublicIdentity.from_bytes` returns or refuses them."""
-        return PublicIdentity.from_bytes(self.public)
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical encoding, a MessagePack array that starts with a label."""
-        return msgspec.msgpack.encode(self)
-
-    @classmethod
-    def from_bytes(cls, encoded: bytes) -> Self:
-        """Decode `to_bytes`. The new identity's form is checked, no signature is.
-
-        Raises
-        ------
-        FramingError, NonCanonicalError, TooLargeError, KeyMaterialError
-            As `PublicIdentity.from_bytes`.
-        """
-        if type(encoded) is not bytes:
-            raise FramingError(f"encoded: expected bytes, got {type(encoded).__name__}")
-        if len(encoded) > MAX_ROTATION_BYTES:
-            raise TooLargeError(f"encoded: expected at most {MAX_ROTATION_BYTES} bytes")
-        decoded: Self | None = None
-        # msgspec's own errors are ValueErrors and quote what they read.
-        with contextlib.suppress(ValueError, RecursionError):
-            decoded = msgspec.msgpack.decode(encoded, type=cls)
-        if decoded is None:
-            raise FramingError("encoded: not the encoding of a rotation")
-        if msgspec.msgpack.encode(decoded) != encoded:
-            raise NonCanonicalError("encoded: not the canonical encoding")
-        PublicIdentity.from_bytes(decoded.public)
-        return decoded
-
-
-def rotation_message(old_signing_key: bytes, new: PublicIdentity) -> bytes:
-    """Return what a rotation signs: a label, then the old signing key and the new identity.
-
-    The old key is part of it, so that a statement serves at one place of the chain only.
-    """
-    return _ROTATION_LABEL + msgspec.msgpack.encode((old_signing_key, new.to_bytes()))
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """One generation of a party's keys.
-
-    Attributes
-    ----------
-    public : PublicIdentity
-    role : {"user", "hospital", "cloud"}
-    generation : int
-        Counts from 1.
-    since : float
-        When it was registered; like all times, in seconds since the epoch.
-    valid_from, valid_until : float, optional
-        First moment of validity, and the first moment after; None for no bound.
-    superseded_at : float, optional
-        When the next generation took over.
-    revoked_at : float, optional
-    reason : str
-        Of the revocation.
-    rotation : bytes
-        The signature by the generation before; empty if admitted.
-    """
-
-    public: PublicIdentity
-    role: Role
-    generation: int
-    since: float
-    valid_from: float | None
-    valid_until: float | None
-    superseded_at: float | None
-    revoked_at: float | None
-    reason: str
-    rotation: bytes
-
-    def check(self, now: float) -> None:
-        """Return if new frames under these keys are acceptable; raise otherwise.
-
-        Raises
-        ------
-        RevokedKeyError, NotYetValidError, ExpiredKeyError
-        """
-        if self.revoked_at is not None:
-            raise RevokedKeyError("id: the keys of this party were revoked")
-        if self.superseded_at is not None:
-            raise ExpiredKeyError("id: newer keys of this party are registered")
-        if self.valid_from is not None and now < self.valid_from:
-            raise NotYetValidError("id: the keys of this party are not valid yet")
-        if self.valid_until is not None and now >= self.valid_until:
-            raise ExpiredKeyError("id: the keys of this party are no longer valid")
-
-    def state(self, now: float) -> str:
-        """Return "valid", "revoked", "superseded", "not yet valid" or "expired"."""
-        if self.superseded_at is not None and self.revoked_at is None:
-            return "superseded"
-        try:
-            self.check(now)
-        except RevokedKeyError:
-            return "revoked"
-        except NotYetValidError:
-            return "not yet valid"
-        except ExpiredKeyError:
-            return "expired"
-        return "valid"
 
 
 _SCHEMA = (

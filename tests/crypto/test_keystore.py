@@ -18,16 +18,13 @@ from hypothesis import strategies as st
 
 from ompd.crypto import EnvelopeKey, Identity, SigningKey
 from ompd.crypto import keystore as module
+from ompd.crypto.identity_files import load_identity, read_card, save_identity, write_private
 from ompd.crypto.keystore import (
     MAX_FILE_BYTES,
     decrypt_envelope_key,
     decrypt_signing_key,
     encrypt_envelope_key,
     encrypt_signing_key,
-    load_identity,
-    read_card,
-    save_identity,
-    write_private,
 )
 from ompd.errors import CryptoError, KeystoreError, OmpdError, PasswordError
 
@@ -449,7 +446,7 @@ def test_replacing_keeps_the_old_files(home: Path) -> None:
 def test_a_crash_leaves_the_old_identity_or_the_new(home: Path, step: int) -> None:
     code = (
         "import os, sys\n"
-        "from ompd.crypto import EnvelopeKey, Identity, SigningKey, keystore\n"
+        "from ompd.crypto import EnvelopeKey, Identity, SigningKey, identity_files\n"
         "left = int(sys.argv[2])\n"
         "def dying(real):\n"
         "    def call(*a, **k):\n"
@@ -461,7 +458,7 @@ def test_a_crash_leaves_the_old_identity_or_the_new(home: Path, step: int) -> No
         "new = Identity('alice', SigningKey(6003), EnvelopeKey.from_bytes(b'\\1' + bytes(32)))\n"
         "for name in ('open', 'fsync', 'replace', 'unlink'):\n"
         "    setattr(os, name, dying(getattr(os, name)))\n"
-        "keystore.save_identity(sys.argv[1], new, 'new', replace=True, _n=16)\n"
+        "identity_files.save_identity(sys.argv[1], new, 'new', replace=True, _n=16)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(home), str(2 * step)], check=False, timeout=60

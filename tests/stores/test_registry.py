@@ -33,7 +33,8 @@ from ompd.errors import (
     UnknownKeyError,
     VersionError,
 )
-from ompd.stores.registry import MAX_ROTATION_BYTES, Registry, Rotation, rotation_message
+from ompd.stores.registry import Registry
+from ompd.stores.rotation import MAX_ROTATION_BYTES, Rotation, rotation_message
 
 replace = msgspec.structs.replace
 
@@ -382,13 +383,14 @@ def test_a_killed_writer_leaves_nothing_half_done(path: Path, clock: Clock) -> N
         "import os, sys\n"
         "from ompd.crypto import EnvelopeKey, Identity, SigningKey\n"
         "from ompd.stores import registry as module\n"
+        "from ompd.stores.rotation import Rotation\n"
         "def one(number): return Identity('alice', SigningKey(number),"
         " EnvelopeKey.from_bytes(b'\\1' + bytes([number % 251]) * 32))\n"
         "registry = module.Registry(sys.argv[1])\n"
         "registry.admit(one(9001).public, 'user')\n"
         "module._insert = lambda *a: os.kill(os.getpid(), 9)\n"
         "new = one(9002).public\n"
-        "registry.rotate(new, module.Rotation.make(one(9001), new).signature)\n"
+        "registry.rotate(new, Rotation.make(one(9001), new).signature)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
     assert done.returncode == -9

@@ -21,7 +21,7 @@ from ompd.errors import (
     StoreError,
     TooLargeError,
 )
-from ompd.stores import Pending, ReplayGuard, replay
+from ompd.stores import Pending, ReplayGuard, database
 from ompd.stores.replay import DurableReplayGuard
 from ompd.wire import Header, Kind
 
@@ -299,7 +299,7 @@ def test_other_files_are_no_memory(path):
 
 
 def test_a_locked_file_is_a_typed_error(path, monkeypatch):
-    monkeypatch.setattr(replay, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     with DurableReplayGuard(path, 120) as guard, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="locked"):

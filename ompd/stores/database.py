@@ -1,0 +1,231 @@
+"""A SQLite file as the stores of this package keep it: private, durable, safe between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ompd.errors import StoreError, VersionError
+
+#: Seconds that a change waits for another process to finish its own.
+BUSY_SECONDS = 10.0
+#: A database has at least one page, of at least so many bytes.
+_SMALLEST_FILE = 512
+
+
+class Database:
+    """A SQLite file with one connection, for use by the stores of this package.
+
+    Durable, atomic, and safe between threads (by a lock) and processes (by SQLite's own). A child
+    must open it itself: what was open at a fork is refused there.
+
+    Parameters
+    ----------
+    path : path
+        Created if missing, with mode 0600.
+    application : int
+        Number in the file's header that tells this kind of file from others.
+    version : int
+        Version of the schema.
+    schema : sequence of str
+        Statements that set up an empty file.
+    power_safe : bool, default True
+        Whether changes wait for the disk.
+
+    Raises
+    ------
+    StoreError
+        From every method, if the file is damaged, foreign, writable by others, locked or closed.
+    VersionError
+        If the file's schema is of another version.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        application: int,
+        version: int,
+        schema: Sequence[str],
+        power_safe: bool = True,
+    ) -> None:
+        # Absolute, since the program may change its folder, and never a name special to SQLite.
+        self._path = Path(path).absolute()
+        self._application = application
+        self._version = version
+        self._schema = tuple(schema)
+        self._power_safe = power_safe
+        self._lock = threading.Lock()
+        self._forked = False
+        self._connection: sqlite3.Connection | None = self._connect()
+        _open_databases.add(self)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one statement that changes nothing."""
+        with self._lock, self._translated():
+            yield self._live()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one transaction: all of the block happens, or nothing."""
+        with self._lock, self._translated():
+            connection = self._live()
+            # At once with the right to write: a right acquired later could be refused.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; may be repeated."""
+        with self._lock, self._translated():
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _live(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"{self._path.name}: {_FORKED if self._forked else 'was closed'}")
+        return self._connection
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        problem = ""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            # Such as: locked, read-only, disk full, no such file.
+            problem = str(error)
+        except (sqlite3.DatabaseError, sqlite3.InterfaceError):
+            problem = "is damaged or no file of this library"
+        if problem:
+            raise StoreError(f"{self._path.name}: {problem}")
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._translated():
+            with _creating:
+                self._create_private()
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        raise AssertionError  # pragma: no cover  (`_translated` swallows nothing)
+
+    def _create_private(self) -> None:
+        # SQLite itself would create it with whatever the umask leaves; the files that it puts
+        # beside take the mode of this one. A file that exists is never opened here: closing it
+        # again would drop the locks that other connections of this process hold on it.
+        problem = ""
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            found = self._path.stat()
+        except OSError as error:
+            problem = error.strerror or "cannot be opened"
+        if problem:
+            raise StoreError(f"{self._path.name}: {problem}")
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{self._path.name}: expected a regular file")
+        if 0 < found.st_size < _SMALLEST_FILE:
+            # SQLite would take it for an empty database and write over it.
+            raise StoreError(f"{self._path.name}: is no database")
+        if os.name == "posix" and found.st_mode & 0o022:
+            raise StoreError(
+                f"{self._path.name}: expected mode 0600, got {stat.S_IMODE(found.st_mode):04o}; "
+                "others could change it"
+            )
+        if (found.st_dev, found.st_ino) in _lost_to_fork:
+            raise StoreError(f"{self._path.name}: {_FORKED}")
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        # One snapshot: between two of its questions another process could set the file up.
+        connection.execute("BEGIN")
+        self._identify(connection)
+        connection.execute("COMMIT")
+        # Turning a fresh file into a write-ahead log can fail at once when another process does
+        # the same, without regard to the time-out.
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        if mode != "wal":
+            raise StoreError(f"{self._path.name}: expected a file system that allows a WAL file")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_safe else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        if self._identify(connection):
+            for statement in self._schema:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {self._application}")
+            connection.execute(f"PRAGMA user_version = {self._version}")
+        connection.execute("COMMIT")
+        if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise StoreError(f"{self._path.name}: is damaged")
+
+    def _identify(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file is empty; raises if it is neither that nor of this kind."""
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (things,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not application and not version and not things:
+            return True
+        if application != self._application:
+            raise StoreError(f"{self._path.name}: is a database of another kind")
+        if version != self._version:
+            raise VersionError(
+                f"{self._path.name}: expected schema version {self._version}, got {version}"
+            )
+        return False
+
+    def after_fork(self) -> None:
+        """Give up the connection, in a child that inherited it."""
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            self._forked = True
+            _inherited.append(self._connection)
+            self._connection = None
+            with contextlib.suppress(OSError):
+                found = self._path.stat()
+                _lost_to_fork.add((found.st_dev, found.st_ino))
+
+
+# A child inherits what SQLite believes about its locks, but not the locks. It may therefore neither
+# use nor close what was open before the fork, nor open the same file anew.
+_FORKED = "was open when this process was forked; open it in the child only, or spawn"
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[sqlite3.Connection] = []
+_lost_to_fork: set[tuple[int, int]] = set()
+_creating = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _creating  # noqa: PLW0603  (the lock may be held by a thread that the child lacks)
+    _creating = threading.Lock()
+    for database in list(_open_databases):
+        database.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
