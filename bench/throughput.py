@@ -25,6 +25,8 @@ from ompd.datasets import Dataset
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.search import classify
 
+#: The name of the built-in WBC table, since names have lengths.
+DISEASE = "breast-cancer-cytology"
 ADVICE = "Please see your physician within two weeks. " * 14
 SINGLE = ("ask", "forward", "answer", "report", "read")
 BATCH = ("forward_batch", "answer", "report_batch")
@@ -44,7 +46,7 @@ def world(rows, users, signatures=None):
     cloud = Cloud.create("cloud", classify=partial(classify, threads=1), signatures=signatures)
     introduce(hospital, cloud)
     advice = {"benign": ADVICE[:600], "malignant": ADVICE[:600]}
-    cloud.store(hospital.publish("disease", data, cloud="cloud", k=9, advice=advice))
+    cloud.store(hospital.publish(DISEASE, data, cloud="cloud", k=9, advice=advice))
     crowd = []
     for i in track(range(users), "registering users", transient=True):
         user = User.create(f"user-{i}", signatures=signatures)
@@ -66,7 +68,7 @@ def singles(hospital, cloud, user, features, queries):
     times = {}
     sizes = []
     for i in range(queries + 5):
-        query = timed(times, "ask", user.ask, "hospital", "disease", features[i])
+        query = timed(times, "ask", user.ask, "hospital", DISEASE, features[i])
         job = timed(times, "forward", hospital.forward, query)
         verdict = timed(times, "answer", cloud.answer, job)
         report = timed(times, "report", hospital.report, verdict)
@@ -82,7 +84,7 @@ def batches(hospital, cloud, crowd, features, rounds):
     times = {}
     for turn in range(rounds + 1):
         queries = [
-            user.ask("hospital", "disease", features[(turn * len(crowd) + i) % len(features)])
+            user.ask("hospital", DISEASE, features[(turn * len(crowd) + i) % len(features)])
             for i, user in enumerate(crowd)
         ]
         batch = timed(times, "forward_batch", hospital.forward_batch, queries)

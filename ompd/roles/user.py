@@ -17,7 +17,7 @@ from ompd.stores import Pending
 from ompd.wire import MAX_BATCH, Kind, Query, Refusal, Report, check_text, encode_body
 
 #: Query bodies are padded to multiples of this many bytes.
-_LENGTH_STEP = 128
+_LENGTH_STEP = 32
 
 
 @dataclass(frozen=True, slots=True, repr=False)
