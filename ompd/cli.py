@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ompd.errors import OmpdError
+from ompd.console import plain_errors
 from ompd.keys_cli import keys_app
 
 if TYPE_CHECKING:
@@ -44,21 +42,6 @@ class Signatures(StrEnum):
     PY_ECC = "py_ecc"
 
 
-#: Exit status for input that cannot be used, as for wrong options.
-_USAGE = 2
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn this package's errors into one line on standard error."""
-    try:
-        yield
-    except OmpdError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(_USAGE) from None
-
-
 @app.command()
 def demo(
     dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
@@ -80,7 +63,7 @@ def demo(
 
     Uses the paper's blinding, which gives no confidentiality against the cloud.
     """
-    with _plain_errors():
+    with plain_errors():
         from ompd.demo import run_demo
 
         with Progress(
@@ -113,7 +96,7 @@ def demo(
 @app.command()
 def datasets() -> None:
     """List the data sets that come with the package."""
-    with _plain_errors():
+    with plain_errors():
         from ompd.datasets import available
 
         console = Console(highlight=False)

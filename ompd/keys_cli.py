@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.errors import KeystoreError, OmpdError, ParameterError, PasswordError
+from ompd.console import plain_errors
+from ompd.errors import KeystoreError, ParameterError, PasswordError
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
@@ -30,8 +31,6 @@ keys_app = typer.Typer(
     no_args_is_help=True,
 )
 
-#: Exit status for input that cannot be used, as for wrong options.
-_USAGE = 2
 _PASSWORD_VARIABLE = "OMPD_PASSWORD"  # noqa: S105  (its name, not its value)
 #: Fewest characters of a new password; scrypt buys some twenty bits on top of what it has.
 _SHORTEST_PASSWORD = 8
@@ -67,17 +66,6 @@ DaysOption = Annotated[
 ]
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn this package's errors into one line on standard error."""
-    try:
-        yield
-    except OmpdError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(_USAGE) from None
-
-
 @keys_app.command()
 def new(
     party: Annotated[str, typer.Argument(metavar="ID", help="Name under which others know it.")],
@@ -87,7 +75,7 @@ def new(
     password_file: PasswordOption = None,
 ) -> None:
     """Make the keys of a party and store them under a password."""
-    with _plain_errors():
+    with plain_errors():
         from ompd.crypto import Identity, check_id
         from ompd.crypto.identity_files import save_identity
 
@@ -110,7 +98,7 @@ def show(
     ] = None,
 ) -> None:
     """Show what is public: of an identity's folder, of a registry, or of both."""
-    with _plain_errors():
+    with plain_errors():
         if folder is None and registry is None:
             raise ParameterError("show: expected --folder, --registry or both")
         if folder is not None:
@@ -137,7 +125,7 @@ def export(
     ] = False,
 ) -> None:
     """Write what others need to know of a party. No password is needed."""
-    with _plain_errors():
+    with plain_errors():
         from ompd.crypto.identity_files import read_card
 
         card = read_card(folder)
@@ -163,7 +151,7 @@ def rotate(
 
     Hand the statement to every registry at once: from there on it refuses the old keys.
     """
-    with _plain_errors():
+    with plain_errors():
         from ompd.crypto import Identity
         from ompd.crypto.identity_files import load_identity, read_card, save_identity
         from ompd.stores.rotation import Rotation
@@ -194,7 +182,7 @@ def admit(
 
     Compare the fingerprint with the party's own by another way, such as the telephone.
     """
-    with _plain_errors():
+    with plain_errors():
         from ompd.crypto import PublicIdentity
 
         public = PublicIdentity.from_bytes(_read(file))
@@ -210,7 +198,7 @@ def accept(
     registry: RegistryOption,
 ) -> None:
     """Let new keys replace a registered party's old ones, as the old ones have signed."""
-    with _plain_errors():
+    with plain_errors():
         from ompd.stores.rotation import Rotation
 
         statement = Rotation.from_bytes(_read(file))
@@ -227,7 +215,7 @@ def renew(
     days: DaysOption = None,
 ) -> None:
     """Set another end of validity, counted from now."""
-    with _plain_errors():
+    with plain_errors():
         with _registry(registry) as opened:
             opened.renew(party, _until(days))
         _say(f"renewed {party}")
@@ -240,7 +228,7 @@ def revoke(
     reason: Annotated[str, typer.Option(help="For the record.")] = "not given",
 ) -> None:
     """Accept nothing more under a party's keys. This cannot be undone."""
-    with _plain_errors():
+    with plain_errors():
         with _registry(registry) as opened:
             opened.revoke(party, reason)
         _say(f"revoked {party}")

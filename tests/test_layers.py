@@ -29,8 +29,9 @@ ALLOWED = {
     "compilation": BASE | {"encode", "search", "blind"},
     "estimator": BASE | {"encode", "search"},
     "demo": BASE | {"encode", "search", "roles", "datasets"},
-    "keys_cli": BASE | {"crypto", "stores"},
-    "cli": BASE | {"datasets", "demo", "keys_cli"},
+    "console": BASE,
+    "keys_cli": BASE | {"crypto", "stores", "console"},
+    "cli": BASE | {"datasets", "demo", "keys_cli", "console"},
     "__main__": {"cli"},
     "__init__": BASE | {"roles", "compilation"},
 }
@@ -44,8 +45,8 @@ HOMES = {
     "pyblst": {"crypto"},
     "cryptography": {"crypto"},
     "sklearn": {"estimator"},
-    "typer": {"cli", "keys_cli"},
-    "rich": {"cli", "keys_cli"},
+    "typer": {"console", "cli", "keys_cli"},
+    "rich": {"console", "cli", "keys_cli"},
     "msgspec": {"wire", "schema", "crypto", "datasets", "stores"},
     "numpy": set(ALLOWED) - {"cli", "keys_cli", "errors", "params", "crypto"},
 }

@@ -1,0 +1,25 @@
+"""What all commands share on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from ompd.errors import OmpdError
+
+#: Exit status for input that cannot be used, as for wrong options.
+USAGE = 2
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn this package's errors into one line on standard error."""
+    try:
+        yield
+    except OmpdError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None
