@@ -15,6 +15,7 @@ from ompd.crypto import Identity
 from ompd.errors import (
     ContextMismatchError,
     FramingError,
+    NeighborsError,
     NonCanonicalError,
     ParameterError,
     VersionError,
@@ -83,6 +84,8 @@ class Cloud(Party):
         table = _table(body, modulus)
         if body.k:
             check_k(body.k, len(table))
+        elif len(table) < 2:
+            raise NeighborsError("k: expected two instances or more to choose it by leave-one-out")
         self._claim(frame)
         k = body.k or choose_k(table)
         with self._lock:

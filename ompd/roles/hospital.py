@@ -337,6 +337,8 @@ class Hospital(Party):
         nonce = secrets.token_bytes(16)
         forwarded = _Forwarded(table, [])
         try:
+            # A cloud that was revoked meanwhile must not use up the queries.
+            self.directory.get(table.cloud)
             self._forwarded.add(table.cloud, nonce, 0, forwarded, self._clock())
         except OmpdError as error:
             refused |= {member.place: error for member in members}

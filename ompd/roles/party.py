@@ -173,25 +173,29 @@ class Party:
 
     def _authenticate(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
         """Check everything about a frame that needs no decryption; changes nothing."""
-        frame = self._admit(data, kind, *others)
-        self._identity.signing_key.backend.verify(*self._signature_of(frame))
+        frame, key = self._admit(data, kind, *others)
+        backend = self._identity.signing_key.backend
+        backend.verify(key, frame.signed_message, frame.signature)
         self.signatures_verified += 1
         return frame
 
-    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
-        """Check everything about a frame that needs no cryptography; changes nothing."""
+    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> tuple[Frame, bytes]:
+        """Check everything about a frame that needs no cryptography; changes nothing.
+
+        Returns the frame and the public key that must have signed it.
+        """
         frame = Frame.decode(data, kind, *others)
         header = frame.header
         if header.sender == self.id:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
         if header.recipient != self.id:
             raise WrongRecipientError("frame: is addressed to another party")
-        self.directory.get(header.sender)
+        sender = self.directory.get(header.sender)
         self._check_role(header)
         self._replays.check_time(header, self._clock())
         # Before the signature, which costs a thousand times more.
         self._replays.check_new(header)
-        return frame
+        return frame, sender.signing_key
 
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""
@@ -208,25 +212,22 @@ class Party:
     ) -> dict[int, Frame]:
         """Authenticate many frames at once; the bad ones go to `refused`, by their place."""
         admitted: dict[int, Frame] = {}
+        signed = []
         for place, data in enumerate(frames):
             try:
-                admitted[place] = self._admit(data, kind)
+                frame, key = self._admit(data, kind)
             except OmpdError as error:
                 refused[place] = error
-        backend = self._identity.signing_key.backend
-        places = list(admitted)
-        verdicts = backend.verify_many([self._signature_of(admitted[place]) for place in places])
-        for place, verdict in zip(places, verdicts, strict=True):
+                continue
+            admitted[place] = frame
+            signed.append((key, frame.signed_message, frame.signature))
+        verdicts = self._identity.signing_key.backend.verify_many(signed)
+        for place, verdict in zip(list(admitted), verdicts, strict=True):
             if verdict is not None:
                 refused[place] = verdict
                 del admitted[place]
         self.signatures_verified += len(admitted)
         return admitted
-
-    def _signature_of(self, frame: Frame) -> tuple[bytes, bytes, bytes]:
-        """Public key, message and signature of an admitted frame."""
-        key = self.directory.get(frame.header.sender).signing_key
-        return key, frame.signed_message, frame.signature
 
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
         """Decrypt and decode an authentic frame, with the registered key by default."""

@@ -94,3 +94,12 @@ def test_a_revoked_party_is_not_heard_any_more(deployment):
 def test_the_memory_of_frames_must_have_the_partys_window(deployment):
     with pytest.raises(ParameterError, match="same window"):
         ompd.User(deployment.identities["alice"], replays=deployment.guards[0], window=60.0)
+
+
+def test_a_revoked_cloud_does_not_use_up_queries(deployment):
+    query = deployment.user.ask("st-mary", "flu", [6, 6, 6])
+    deployment.registry.revoke("cloud", "moved")
+    for _ in range(2):
+        with pytest.raises(RevokedKeyError):
+            deployment.hospital.forward(query)
+    assert len(deployment.hospital._forwarded) == 0

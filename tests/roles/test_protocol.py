@@ -420,6 +420,7 @@ def test_cloud_refuses_impossible_tables(world):
         ({"labels": b"\0\0\2\0"}, LabelError),
         ({"k": 2}, NeighborsError),
         ({"k": 3}, NeighborsError),
+        ({"k": 0, "labels": b"\0\0", "values": bytes(3 * 64)}, NeighborsError),
     ):
         frame = send(world.hospital, "cloud", TableUpload(**(good | changes)))
         refuse(world, error, world.cloud.store, frame)
