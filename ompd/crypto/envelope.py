@@ -127,17 +127,6 @@ def overhead(suite: str) -> int:
     return _named(suite).overhead
 
 
-def public_key_bytes(suite: str) -> int:
-    """Return the length of this suite's public keys in wire form, suite id included.
-
-    Raises
-    ------
-    ParameterError
-        If there is no suite of that name.
-    """
-    return 1 + _named(suite).public_bytes
-
-
 def suite_of(public_bytes: bytes) -> str:
     """Return the name of the suite to which a public key belongs.
 

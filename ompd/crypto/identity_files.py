@@ -38,6 +38,7 @@ from ompd.crypto.keystore import (
 )
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeystoreError
+from ompd.files import sync_folder
 
 #: Name of the file that makes a folder an identity.
 IDENTITY_FILE = "identity.json"
@@ -189,7 +190,7 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
         finally:
             with contextlib.suppress(OSError):
                 new.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise KeystoreError(f"{path.name}: {error.strerror}") from None
 
@@ -244,13 +245,3 @@ def _read_private(path: Path) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise KeystoreError(f"{path.name}: expected at most {MAX_FILE_BYTES} bytes")
     return content
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system lets a folder be synced."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

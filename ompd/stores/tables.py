@@ -46,6 +46,7 @@ import msgspec
 import numpy as np
 
 from ompd.errors import TableError, VersionError
+from ompd.files import sync_folder
 from ompd.search import Index, LimbTable, build_index
 from ompd.search.index import I64, U64
 
@@ -383,18 +384,8 @@ def _commit(
         file.flush()
         os.fsync(file.fileno())
     new.replace(folder / "index")
-    _sync_folder(folder)
+    sync_folder(folder)
     return header
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system lets a folder be synced."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sweep(folder: Path, current: str) -> None:
