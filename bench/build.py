@@ -29,7 +29,7 @@ def make(rows, features):
     """Plain prefix sums and their blinded limbs."""
     people = population("wdbc" if features == 30 else "wbc")
     instances, _ = people.draw(rows, seed=1)
-    key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.prefix_max)
+    key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.largest)
     return instances, blind_table(key, instances)
 
 

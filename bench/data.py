@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from ompd import datasets
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 from ompd.schema import Feature, Schema
 
 KINDS = ("wbc", "wdbc", "uniform", "duplicates")
@@ -27,7 +27,7 @@ FEATURES = {"wbc": 9, "wdbc": 30, "duplicates": 9}
 class Population:
     """A distribution of patients with learned weights."""
 
-    encoder: Encoder
+    encoder: ReliefEncoder
     rows: np.ndarray
     labels: np.ndarray
     jitter: np.ndarray
@@ -39,7 +39,7 @@ class Population:
         values = self.rows[picked] + self.jitter * rng.uniform(-1, 1, (count, self.rows.shape[1]))
         schema = self.encoder.schema
         values = np.clip(values, schema.low, schema.high)
-        return self.encoder.prefix_sums(values), self.labels[picked]
+        return self.encoder.encode(values), self.labels[picked]
 
 
 def _schema(low, high):
@@ -72,10 +72,10 @@ def population(kind, features=9):
         jitter = np.full(features, 0.5)
         weights = tuple(int(w) for w in rng.integers(1 << 13, 1 << 16, features))
         return Population(
-            Encoder(_schema([0.0] * features, [1.0] * features), weights, 16, 16),
+            ReliefEncoder(_schema([0.0] * features, [1.0] * features), weights, 16, 16),
             rows, labels, jitter,
         )  # fmt: skip
-    encoder = Encoder.fit(schema, np.clip(rows, schema.low, schema.high), labels)
+    encoder = ReliefEncoder.fit(schema, np.clip(rows, schema.low, schema.high), labels)
     # A weight of 0 would make a column of equal prefix sums, which is easier than real tables.
     weights = tuple(max(1, weight) for weight in encoder.weights)
-    return Population(Encoder(schema, weights, 16, 16), rows, labels, jitter)
+    return Population(ReliefEncoder(schema, weights, 16, 16), rows, labels, jitter)

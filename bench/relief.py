@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.timing import medians
 from ompd import datasets
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 
 
 def patients(rows, seed=1):
@@ -34,7 +34,7 @@ def patients(rows, seed=1):
 
 def ours(schema, values, labels):
     """All instances visited, exact integer weights."""
-    return Encoder.fit(schema, values, labels, keep_negative=True).weights
+    return ReliefEncoder.fit(schema, values, labels, keep_negative=True).weights
 
 
 def skrebate(schema, values, labels):

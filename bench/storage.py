@@ -29,7 +29,7 @@ from ompd.stores import TableFolder
 def write(path, rows, progress=None):
     """Draw, encode and blind a population block by block straight into the mapped file."""
     people = population("wbc")
-    key = BlindingKey.generate(PAPER, 9 + PADDING, people.encoder.prefix_max)
+    key = BlindingKey.generate(PAPER, 9 + PADDING, people.encoder.largest)
 
     def fill(part, first):
         sums, _ = people.draw(len(part), seed=first)

@@ -66,7 +66,7 @@ def make(kind, rows, features, queries):
     instances, labels = people.draw(rows, seed=1)
     points, _ = people.draw(queries, seed=2)
     features = instances.shape[1]
-    key = BlindingKey.generate(PAPER, features + PADDING, people.encoder.prefix_max)
+    key = BlindingKey.generate(PAPER, features + PADDING, people.encoder.largest)
     start = time.perf_counter()
     limbs = blind_table(key, instances)
     blinded_after = time.perf_counter()

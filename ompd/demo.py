@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ompd import datasets
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER
 from ompd.roles import Cloud, Hospital, User, introduce
@@ -129,15 +129,15 @@ def run_demo(
     if k < 1 or k % 2 == 0 or k > len(train):
         raise NeighborsError(f"k: expected an odd integer from 1 to {len(train)}, got {k}")
 
-    encoder = Encoder.fit(
+    encoder = ReliefEncoder.fit(
         train.schema,
         train.features,
         train.labels,
         weight_bits=PAPER.weight_bits,
         feature_bits=PAPER.feature_bits,
     )
-    instances = encoder.prefix_sums(train.features)
-    points = encoder.prefix_sums(features)
+    instances = encoder.encode(train.features)
+    points = encoder.encode(features)
     classes = len(train.schema.classes)
     plain = LimbTable.from_prefix_sums(instances, train.labels, classes)
     # Also compiles the kernels, or loads them, so that no stage below pays for it.

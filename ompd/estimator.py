@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
@@ -38,7 +38,7 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
-    encoder_ : Encoder
+    encoder_ : ReliefEncoder
         Learned integer weights and the domains.
     table_ : LimbTable
         The encoded instances.
@@ -80,7 +80,7 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = tuple(str(label) for label in self.classes_)
         if len(set(classes)) != len(classes):
             raise TrainingError("y: expected classes with different names")
-        self.encoder_ = Encoder.fit(
+        self.encoder_ = ReliefEncoder.fit(
             Schema(self._features(X), classes),
             X,
             codes.astype(np.int64),
@@ -89,7 +89,7 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             keep_negative=self.keep_negative,
         )
         self.table_ = LimbTable.from_prefix_sums(
-            self.encoder_.prefix_sums(X), codes.astype(np.int64), len(classes)
+            self.encoder_.encode(X), codes.astype(np.int64), len(classes)
         )
         return self
 
@@ -112,7 +112,7 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = validate_data(self, X, dtype=np.float64, reset=False)
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
-        queries = limbs_of(self.encoder_.prefix_sums(X))
+        queries = limbs_of(self.encoder_.encode(X))
         found = compute(self.table_, queries, self._usable_k())
         return self.classes_[vote(self.table_, *found)]
 

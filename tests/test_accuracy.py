@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ompd import datasets
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 from ompd.search import LimbTable, compute, limbs_of, vote
 
 
@@ -16,11 +16,9 @@ def test_accuracy_over_a_hundred_splits(name, k, least):
     accuracies = []
     for seed in range(100):
         train, test = data.split(test_per_class=100, seed=seed)
-        encoder = Encoder.fit(train.schema, train.features, train.labels)
-        table = LimbTable.from_prefix_sums(
-            encoder.prefix_sums(train.features), train.labels, classes=2
-        )
-        queries = limbs_of(encoder.prefix_sums(test.features))
+        encoder = ReliefEncoder.fit(train.schema, train.features, train.labels)
+        table = LimbTable.from_prefix_sums(encoder.encode(train.features), train.labels, classes=2)
+        queries = limbs_of(encoder.encode(test.features))
         codes = vote(table, *compute(table, queries, k))
         accuracies.append((codes == test.labels).mean())
     assert np.mean(accuracies) >= least

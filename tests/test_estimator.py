@@ -37,8 +37,8 @@ def test_plain_and_blinded_predict_alike(name):
     blinded = train.schema.codes([diagnosis.label for diagnosis in diagnoses])
 
     encoder = plain.encoder_
-    instances = encoder.prefix_sums(train.features)
-    for x, a, b in zip(encoder.prefix_sums(test.features), predicted, blinded, strict=True):
+    instances = encoder.encode(train.features)
+    for x, a, b in zip(encoder.encode(test.features), predicted, blinded, strict=True):
         distances = np.sort(np.abs(instances - x).sum(axis=1))
         tied = distances[10] == distances[11]
         assert a == b or tied

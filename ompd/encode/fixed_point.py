@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.encode.encoder import Integers
 from ompd.encode.relief import relief_weights
 from ompd.errors import OverflowParameterError, ParameterError, TrainingError, TrainingWarning
 from ompd.params import PREFIX_BITS
 from ompd.schema import Codes, Floats, Schema
-
-Integers = npt.NDArray[np.int64]
 
 
 def scale_features(values: Floats, schema: Schema, bits: int) -> Integers:
@@ -46,7 +44,7 @@ def scale_features(values: Floats, schema: Schema, bits: int) -> Integers:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Encoder:
+class ReliefEncoder:
     """Turns feature vectors of one disease into integer prefix sums.
 
     Parameters
@@ -87,7 +85,7 @@ class Encoder:
             )
 
     def __repr__(self) -> str:
-        return f"<Encoder of {len(self.weights)} features>"
+        return f"<ReliefEncoder of {len(self.weights)} features>"
 
     @classmethod
     def fit(
@@ -102,7 +100,7 @@ class Encoder:
         seed: int = 0,
         keep_negative: bool = False,
         progress: Callable[[float], None] | None = None,
-    ) -> Encoder:
+    ) -> ReliefEncoder:
         """Learn Relief weights from labelled instances.
 
         Parameters
@@ -172,11 +170,16 @@ class Encoder:
         return cls(schema, weights, weight_bits, feature_bits)
 
     @property
-    def prefix_max(self) -> int:
+    def coordinates(self) -> int:
+        """Number of prefix sums: one per feature."""
+        return len(self.weights)
+
+    @property
+    def largest(self) -> int:
         """Largest prefix sum that any vector of the domain can have."""
         return sum(abs(weight) for weight in self.weights) << self.feature_bits
 
-    def prefix_sums(self, features: Any) -> Integers:
+    def encode(self, features: Any) -> Integers:
         """Encode feature vectors.
 
         Parameters
@@ -186,7 +189,7 @@ class Encoder:
         Returns
         -------
         int64 array of shape (m, n)
-            P_j = sum of W_i * X_i for i <= j, from 0 to `prefix_max`. Negative weights, if kept,
+            P_j = sum of W_i * X_i for i <= j, from 0 to `largest`. Negative weights, if kept,
             shift each coordinate by a constant; distances do not change.
 
         Raises

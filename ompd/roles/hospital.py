@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.crypto import Identity, check_envelope_key
-from ompd.encode import Encoder
+from ompd.encode import Encoder, ReliefEncoder
 from ompd.errors import (
     ContextMismatchError,
     FeatureError,
@@ -229,15 +229,15 @@ class Hospital(Party):
         if k is not None:
             k = check_k(k, rows)
         findings = _findings(schema, advice or {})
-        encoder = Encoder.fit(
+        encoder = ReliefEncoder.fit(
             schema,
             instances.features,
             instances.labels,
             weight_bits=parameters.weight_bits,
             feature_bits=parameters.feature_bits,
         )
-        key = BlindingKey.generate(parameters, coordinates, encoder.prefix_max)
-        values = blind_table(key, encoder.prefix_sums(instances.features))
+        key = BlindingKey.generate(parameters, coordinates, encoder.largest)
+        values = blind_table(key, encoder.encode(instances.features))
         with self._lock:
             old = self._tables.get(disease)
             table = _Table(
@@ -355,7 +355,7 @@ class Hospital(Party):
         if not features:
             self._forwarded.close(table.cloud, nonce, 0)
             return None
-        sums = table.encoder.prefix_sums(np.concatenate(features))
+        sums = table.encoder.encode(np.concatenate(features))
         blinded = blind_queries(table.key, sums)
         modulus = table.key.modulus
         return self._send(

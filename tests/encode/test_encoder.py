@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.encode import Encoder, relief_weights, scale_features
+from ompd.encode import ReliefEncoder, relief_weights, scale_features
 from ompd.errors import (
     DomainError,
     FeatureError,
@@ -91,33 +91,33 @@ def test_sampled_relief_visits_the_seeded_rows(rng):
 def test_prefix_sums_give_the_earth_movers_distance(weights, feature_bits, random):
     n = len(weights)
     schema = schema_of([("numeric", -3.5, 12.25)] * n)
-    encoder = Encoder(schema, tuple(weights), 16, feature_bits)
+    encoder = ReliefEncoder(schema, tuple(weights), 16, feature_bits)
     x, y = ([random.uniform(-3.5, 12.25) for _ in range(n)] for _ in range(2))
-    sums = encoder.prefix_sums([x, y]).tolist()
+    sums = encoder.encode([x, y]).tolist()
     scaled = [naive.scale(row, [-3.5] * n, [12.25] * n, feature_bits) for row in (x, y)]
     assert naive.l1(*sums) == naive.wasserstein(weights, *scaled)
     assert min(map(min, sums)) >= 0
-    assert max(map(max, sums)) <= encoder.prefix_max
+    assert max(map(max, sums)) <= encoder.largest
     if min(weights) >= 0:
         assert sums[0] == naive.prefix_sums(weights, scaled[0])
 
 
 def test_prefix_max_is_reached():
-    encoder = Encoder(schema_of([("numeric", 0, 1)] * 3), (5, 7, 11), 16, 10)
-    assert encoder.prefix_sums([1, 1, 1])[0, -1] == encoder.prefix_max == 23 << 10
+    encoder = ReliefEncoder(schema_of([("numeric", 0, 1)] * 3), (5, 7, 11), 16, 10)
+    assert encoder.encode([1, 1, 1])[0, -1] == encoder.largest == 23 << 10
 
 
 def test_large_prefix_sums_are_exact_up_to_the_bound():
     schema = schema_of([("numeric", 0, 1)])
-    encoder = Encoder(schema, ((1 << 42) - 1,), 42, 20)
-    assert encoder.prefix_sums([1.0]).tolist() == [[((1 << 42) - 1) << 20]]
+    encoder = ReliefEncoder(schema, ((1 << 42) - 1,), 42, 20)
+    assert encoder.encode([1.0]).tolist() == [[((1 << 42) - 1) << 20]]
     with pytest.raises(OverflowParameterError, match="expected at most 62"):
-        Encoder(schema, (1 << 42,), 42, 20)
+        ReliefEncoder(schema, (1 << 42,), 42, 20)
 
 
 def fit(rows, labels, columns=None, classes=2):
     columns = columns or [("numeric", 0.0, 10.0)] * len(rows[0])
-    return Encoder.fit(schema_of(columns, classes), rows, labels)
+    return ReliefEncoder.fit(schema_of(columns, classes), rows, labels)
 
 
 GOOD = [[0.0, 1.0], [1.0, 5.0], [9.0, 2.0], [10.0, 6.0]]
@@ -127,7 +127,7 @@ def test_fit_keeps_positive_weights_and_drops_negative_ones():
     encoder = fit(GOOD, [0, 0, 1, 1])
     assert encoder.weights[0] > 0
     assert encoder.weights[1] == 0
-    kept = Encoder.fit(
+    kept = ReliefEncoder.fit(
         schema_of([("numeric", 0.0, 10.0)] * 2), GOOD, [0, 0, 1, 1], keep_negative=True
     )
     assert kept.weights[1] < 0
@@ -200,8 +200,10 @@ PATIENT = 271.5
     ],
 )
 def test_bad_features_are_refused_without_their_value(x, error, message):
-    encoder = Encoder(schema_of([("ordinal", 0.0, 10.0), ("numeric", 0.0, 10.0)]), (1, 1), 16, 16)
+    encoder = ReliefEncoder(
+        schema_of([("ordinal", 0.0, 10.0), ("numeric", 0.0, 10.0)]), (1, 1), 16, 16
+    )
     with pytest.raises(error, match=message) as caught:
-        encoder.prefix_sums(x)
+        encoder.encode(x)
     assert "271" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -9,7 +9,7 @@ import pytest
 
 import ompd
 from ompd.blind import blind_queries
-from ompd.encode import Encoder
+from ompd.encode import ReliefEncoder
 from ompd.errors import (
     ContextMismatchError,
     DatasetError,
@@ -52,9 +52,9 @@ def receivers(world):
 
 def expected_labels(data, features, k):
     """Labels by the oracle, and whether a tie leaves the choice to the noise."""
-    encoder = Encoder.fit(data.schema, data.features, data.labels)
-    table = encoder.prefix_sums(data.features).tolist()
-    for query in encoder.prefix_sums(features).tolist():
+    encoder = ReliefEncoder.fit(data.schema, data.features, data.labels)
+    table = encoder.encode(data.features).tolist()
+    for query in encoder.encode(features).tolist():
         near = naive.nearest(table, query, k)
         sums = {code: [0, 0] for code in data.labels.tolist()}
         for distance, row in near:
@@ -116,8 +116,8 @@ def test_cloud_chooses_k_on_blinded_data(world):
     data = instances()
     world.publish("flu", data, k=None)
     (diagnosis,) = world.user.read(world.frames()[-1])
-    encoder = Encoder.fit(data.schema, data.features, data.labels)
-    table = encoder.prefix_sums(data.features).tolist()
+    encoder = ReliefEncoder.fit(data.schema, data.features, data.labels)
+    table = encoder.encode(data.features).tolist()
     # Blinding breaks exact ties at random, so the choice can differ from the oracle's a little;
     # it is never a K that the oracle finds clearly worse.
     right = {
@@ -481,7 +481,7 @@ def test_secrets_and_patient_values_stay_out_of_sight(world, caplog):
     table = world.hospital._tables["flu"]
     texts = [repr(o) + str(o) for o in (world.user, world.hospital, world.cloud, diagnoses[0])]
     texts += [repr(table), repr(table.key), repr(world.cloud._stored)]
-    sums = table.encoder.prefix_sums([MARK, 1, 1])
+    sums = table.encoder.encode([MARK, 1, 1])
     texts += [repr(table.encoder), repr(blind_queries(table.key, sums)), repr(world.user._asked)]
     for features in ([MARK + 100, 1, 1], [1, MARK, 1, 1], [[1, 1, 1], [MARK * 100, 1, 1]]):
         frame = world.user.ask("st-mary", "flu", features)
