@@ -155,6 +155,29 @@ class NeighborsError(ParameterError):
     """K is not an odd number from 1 to the number of instances."""
 
 
+class PrivacyParameterError(ParameterError):
+    """A privacy parameter is not a positive finite number, or means nothing for this table."""
+
+
+class BudgetExceededError(OmpdError, ValueError):
+    """The patient's privacy budget does not allow another release."""
+
+
+# --- private retrieval, all of them at the hospital only ---------------------------------------
+
+
+class HintStateError(OmpdError, ValueError):
+    """The state of the hints is missing, damaged, rolled back or in use elsewhere."""
+
+
+class WindowExhaustedError(OmpdError, RuntimeError):
+    """The hints of this window are used up; a new window is needed."""
+
+
+class BucketAuthError(CryptoError):
+    """A bucket that came back is not the one that was stored."""
+
+
 # --- data --------------------------------------------------------------------------------------
 
 
