@@ -5,7 +5,8 @@ surely farther than row i if its sum exceeds S_i + slack. So row i is surely amo
 S_i + slack < S_(K+1), and surely not if S_i > S_K + slack. Between these lie A open rows, of which
 the places that the sure ones left are filled somehow. A class gets at most min(places, its open
 rows) of them and at least places - (open rows of all others). One class that beats every other
-even so has won; no limb of the table is read. For these bounds it makes no difference if a class
+even so has won, and where both bounds meet for every class the count of votes is known; no limb of
+the table is read. For these bounds it makes no difference if a class
 with more than K open rows is counted as K.
 """
 
@@ -36,10 +37,11 @@ UNDECIDED = -1
 
 
 @kernel(_nrt=False)
-def _decide(table, state, held, sure, unsure):
+def _decide(table, state, held, sure, unsure, votes, query):
     """Class of the query whose candidates are in the pool, or UNDECIDED.
 
-    sure and unsure int64[classes] are overwritten.
+    sure and unsure int64[classes] are overwritten. If votes int64[q, classes] has rows, row
+    `query` gets the counts, and counts that the bounds leave open make the query undecided.
     """
     sure[:] = 0
     unsure[:] = 0
@@ -65,6 +67,12 @@ def _decide(table, state, held, sure, unsure):
     for code in range(table.classes):
         if code != best and sure[code] + min(places, unsure[code]) >= least:
             return UNDECIDED
+    if votes.shape[0] > 0:
+        for code in range(table.classes):
+            fewest = max(0, places - (doubtful - unsure[code]))
+            if fewest != min(places, unsure[code]):
+                return UNDECIDED
+            votes[query, code] = sure[code] + fewest
     return best
 
 
@@ -76,9 +84,20 @@ Block = namedtuple("Block", "factors values cube picks spare places every")
 
 @kernel(_nrt=False)
 def _convert(table, points, tokens, square, modulus, inverse, kept, start, count, block):
-    """Fill block.values with the `kept` coordinates of `count` queries at the table's scale."""
+    """Fill block.values with the `kept` coordinates of `count` queries at the table's scale.
+
+    Without tokens the queries are at that scale already.
+    """
     columns = table.columns
     picks = block.picks
+    if tokens.shape[0] == 0:
+        width = block.cube.shape[2]
+        for i in range(count):
+            for column in range(columns):
+                first = ((start + i) * table.coordinates + kept[column]) * width
+                for limb in range(width):
+                    block.cube[i, column, limb] = points[first + limb]
+        return
     for i in range(count):
         picks[i] = start + i
     products(
@@ -97,7 +116,7 @@ def _convert(table, points, tokens, square, modulus, inverse, kept, start, count
 @kernel(_nrt=False)
 def _classify(
     table, points, tokens, square, modulus, inverse, base, kept, bits, first_query, last_query,
-    scratch, best, block, sure, unsure, codes,
+    scratch, best, block, sure, unsure, codes, votes,
 ):  # fmt: skip
     """The loop of `classify_rows`; points and tokens are flat."""
     slack = table.columns + table.coordinates - 1 if bits > 0 else 0
@@ -111,17 +130,19 @@ def _classify(
             codes[start + i] = UNDECIDED
             if limit < OPEN:
                 held = keep_within(state, held, limit)
-                codes[start + i] = _decide(table, state, held, sure, unsure)
+                codes[start + i] = _decide(table, state, held, sure, unsure, votes, start + i)
 
 
 @kernel()
 def classify_rows(
     limbs, points, tokens, square, modulus, inverse, heads, leaf_boxes, group_boxes, rows, base,
     kept, bits, tail_heads, hidden, labels, classes, k, first_query, last_query, codes,
+    votes,
 ):  # fmt: skip
     """Fill codes[first_query:last_query] with class codes or UNDECIDED.
 
-    points uint64[q, m, L] and tokens uint64[q, L] as in `convert`, square, modulus uint64[L] and
+    votes int64[q, classes] gets the counts of what is decided; without rows none are counted.
+    points uint64[q, m, L] and tokens uint64[q, L] as in `convert` (no tokens: nothing to convert), square, modulus uint64[L] and
     inverse as in `Modulus`, the other arrays as in `Table` and `search_rows`; there are no
     strays, k < 32, and at least k live rows.
     """
@@ -154,5 +175,5 @@ def classify_rows(
     _classify(
         table, points.reshape(points.size), tokens.reshape(tokens.size), square, modulus, inverse,
         base, kept, bits, first_query, last_query, scratch, best, block,
-        np.empty(classes, np.int64), np.empty(classes, np.int64), codes,
+        np.empty(classes, np.int64), np.empty(classes, np.int64), codes, votes,
     )  # fmt: skip

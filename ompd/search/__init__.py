@@ -1,7 +1,7 @@
 """Exact nearest neighbours over limb vectors: index, search, vote, choice of K.
 
 `LimbTable` holds instances and their index, `compute` searches, `vote` decides; `classify` does
-both at once for blinded queries. Everything here checks its arguments; the kernels below do not.
+both at once for blinded queries, `ballots` also counts the votes. Everything here checks its arguments; the kernels below do not.
 """
 
 from ompd.search.choice import choose_k
@@ -9,12 +9,13 @@ from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.relief import nearest_hit_miss
 from ompd.search.table import LimbTable, limbs_of
-from ompd.search.verdicts import classify
-from ompd.search.vote import vote
+from ompd.search.verdicts import ballots, classify
+from ompd.search.vote import tally, vote
 
 __all__ = [
     "Index",
     "LimbTable",
+    "ballots",
     "build_index",
     "check_k",
     "choose_k",
@@ -22,5 +23,6 @@ __all__ = [
     "compute",
     "limbs_of",
     "nearest_hit_miss",
+    "tally",
     "vote",
 ]

@@ -13,10 +13,10 @@ from ompd.search.conversion import Modulus, convert
 from ompd.search.engine import compute
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
-from ompd.search.vote import vote
+from ompd.search.vote import tally, vote
 from ompd.threads import default_threads, run_ranges
 
-Classify = Callable[..., I64]
+Ballots = Callable[..., tuple[I64, I64]]
 
 #: Fewest queries worth a second thread: with 512 two threads are 1.1 to 1.3 times as fast as one on
 #: 10^3 to 10^5 rows, with 256 sometimes slower.
@@ -26,13 +26,17 @@ _MOST_CLASSES = 16
 #: Neighbours that are held at a time, so that a large batch with a large K does not take memory
 #: without bound.
 _MOST_NEIGHBOURS = 1 << 20
+_NO_VOTES = np.empty((0, 0), np.int64)
+_NO_TOKENS = np.empty((0, 0), np.uint64)
+#: Stands for the constants of a modulus where nothing is converted.
+_UNSCALED = (np.empty(0, np.uint64), np.empty(0, np.uint64), np.uint64(0))
 
 
 def classify(
     table: LimbTable,
     points: U64,
-    tokens: U64,
-    modulus: Modulus,
+    tokens: U64 | None,
+    modulus: Modulus | None,
     k: int,
     *,
     threads: int | None = None,
@@ -47,9 +51,10 @@ def classify(
     table : LimbTable
     points : uint64 array of shape (q, m, L)
         Queries as sent.
-    tokens : uint64 array of shape (q, L)
-    modulus : Modulus
-        Of L limbs; `points` and `tokens` are below it.
+    tokens : uint64 array of shape (q, L), optional
+        Without tokens the queries are at the table's scale already.
+    modulus : Modulus, optional
+        Of L limbs; `points` and `tokens` are below it. Given with `tokens` only.
     k : int
         From 1 to the number of live rows.
     threads : int, optional
@@ -66,25 +71,67 @@ def classify(
     NeighborsError
         If there are fewer than k instances.
     """
-    check_vectors("points", points)
-    _, coordinates, width = table.limbs.shape
-    count = len(points)
-    if points.shape[1:] != (coordinates, width) or modulus.limbs.shape != (width,):
-        raise TableError(f"points: expected vectors of shape {(coordinates, width)}")
-    if tokens.dtype != np.uint64 or tokens.shape != (count, width) or not tokens.flags.c_contiguous:
-        raise TableError(f"tokens: expected {count} tokens of {width} limbs")
+    return _decide(table, points, tokens, modulus, k, threads, _NO_VOTES)
+
+
+def ballots(
+    table: LimbTable,
+    points: U64,
+    tokens: U64 | None,
+    modulus: Modulus | None,
+    k: int,
+    *,
+    threads: int | None = None,
+) -> tuple[I64, I64]:
+    """Return class codes as `classify` does, and how many neighbours voted for each class.
+
+    Counts are also read from the heads where these settle them, which is for fewer queries than
+    have a settled winner.
+
+    Parameters
+    ----------
+    table, points, tokens, modulus, k, threads
+        As for `classify`.
+
+    Returns
+    -------
+    codes : int64 array of shape (q,)
+    votes : int64 array of shape (q, classes)
+        ``tally(table, rows)`` of the exact neighbours; each row sums to k.
+
+    Raises
+    ------
+    TableError, NeighborsError
+    """
+    votes = np.zeros((len(points), table.classes), np.int64)
+    return _decide(table, points, tokens, modulus, k, threads, votes), votes
+
+
+def _decide(
+    table: LimbTable,
+    points: U64,
+    tokens: U64 | None,
+    modulus: Modulus | None,
+    k: int,
+    threads: int | None,
+    votes: I64,
+) -> I64:
+    """Class codes; `votes` is filled if it has rows."""
+    _check(table, points, tokens, modulus)
     if not isinstance(k, (int, np.integer)) or not 1 <= k <= table.live:
         raise NeighborsError(f"k: expected an integer from 1 to {table.live}")
     threads = threads or default_threads()
+    count = len(points)
     index = table.index
     codes = np.full(count, UNDECIDED, np.int64)
+    scale = _UNSCALED if modulus is None else (modulus.square, modulus.limbs, modulus.inverse)
+    sent = _NO_TOKENS if tokens is None else tokens
 
     def task(first: int, last: int) -> None:
         classify_rows(
-            table.limbs, points, tokens, modulus.square, modulus.limbs, modulus.inverse,
-            index.heads, index.leaf_boxes, index.group_boxes, index.rows, index.base, index.kept,
-            index.bits, index.tail_heads, index.hidden, table.labels, table.classes, k, first,
-            last, codes,
+            table.limbs, points, sent, *scale, index.heads, index.leaf_boxes, index.group_boxes,
+            index.rows, index.base, index.kept, index.bits, index.tail_heads, index.hidden,
+            table.labels, table.classes, k, first, last, codes, votes,
         )  # fmt: skip
 
     if k < LANES and table.classes <= _MOST_CLASSES and not len(index.strays):
@@ -93,6 +140,28 @@ def classify(
     part = max(1, _MOST_NEIGHBOURS // k)
     for first in range(0, len(left), part):
         some = left[first : first + part]
-        queries = convert(points[some], tokens[some], modulus, threads=threads)
-        codes[some] = vote(table, *compute(table, queries, k, threads=threads))
+        queries = points[some]
+        if tokens is not None and modulus is not None:
+            queries = convert(queries, tokens[some], modulus, threads=threads)
+        distances, rows = compute(table, queries, k, threads=threads)
+        codes[some] = vote(table, distances, rows)
+        if len(votes):
+            votes[some] = tally(table, rows)
     return codes
+
+
+def _check(table: LimbTable, points: U64, tokens: U64 | None, modulus: Modulus | None) -> None:
+    check_vectors("points", points)
+    _, coordinates, width = table.limbs.shape
+    if points.shape[1:] != (coordinates, width):
+        raise TableError(f"points: expected vectors of shape {(coordinates, width)}")
+    if (tokens is None) != (modulus is None):
+        raise TableError("tokens, modulus: expected both or neither")
+    if modulus is not None and modulus.limbs.shape != (width,):
+        raise TableError(f"modulus: expected {width} limbs")
+    if tokens is not None and (
+        tokens.dtype != np.uint64
+        or tokens.shape != (len(points), width)
+        or not tokens.flags.c_contiguous
+    ):
+        raise TableError(f"tokens: expected {len(points)} tokens of {width} limbs")

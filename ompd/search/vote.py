@@ -34,18 +34,48 @@ def vote(table: LimbTable, distances: U64, rows: I64, k: int | None = None) -> I
     NeighborsError
         If k is not from 1 to K.
     """
-    if (
-        rows.ndim != 2
-        or rows.dtype != np.int64
-        or distances.dtype != np.uint64
-        or distances.shape != (*rows.shape, table.limbs.shape[2] + 1)
-    ):
-        raise TableError("distances, rows: expected the result of a search in this table")
+    k = _check(table, rows, k)
+    shape = (*rows.shape, table.limbs.shape[2] + 1)
+    if distances.dtype != np.uint64 or distances.shape != shape:
+        raise TableError("distances: expected the result of a search in this table")
+    codes = np.empty(len(rows), dtype=np.int64)
+    most_frequent(distances, rows, k, table.labels, table.classes, codes)
+    return codes
+
+
+def tally(table: LimbTable, rows: I64, k: int | None = None) -> I64:
+    """Count the votes of the first k neighbours of every query by class.
+
+    Parameters
+    ----------
+    table : LimbTable
+    rows : int64 array of shape (q, K)
+        As returned by `compute`.
+    k : int, optional
+        At most K; all by default.
+
+    Returns
+    -------
+    int64 array of shape (q, classes)
+        Each row sums to k.
+
+    Raises
+    ------
+    TableError, NeighborsError
+        As `vote`.
+    """
+    k = _check(table, rows, k)
+    codes = table.labels[rows[:, :k]] + table.classes * np.arange(len(rows))[:, np.newaxis]
+    counts = np.bincount(codes.reshape(-1), minlength=len(rows) * table.classes)
+    return counts.reshape(len(rows), table.classes).astype(np.int64, copy=False)
+
+
+def _check(table: LimbTable, rows: I64, k: int | None) -> int:
+    if rows.ndim != 2 or rows.dtype != np.int64:
+        raise TableError("rows: expected the result of a search in this table")
     k = rows.shape[1] if k is None else k
     if not 1 <= k <= rows.shape[1]:
         raise NeighborsError(f"k: expected an integer from 1 to {rows.shape[1]}, got {k}")
     if rows.size and (rows.min() < 0 or rows.max() >= len(table)):
         raise TableError("rows: expected rows of this table")
-    codes = np.empty(len(rows), dtype=np.int64)
-    most_frequent(distances, rows, k, table.labels, table.classes, codes)
-    return codes
+    return k

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ompd.errors import NeighborsError, TableError
-from ompd.search import LimbTable, classify, compute, vote
+from ompd.search import LimbTable, ballots, classify, compute, tally, vote
 from ompd.search.conversion import Modulus, convert
 from tests.search.test_engine import KINDS, make
 
@@ -29,9 +29,17 @@ def sent_for(rng, wanted):
 
 def check(table, points, tokens, modulus, k, threads=1):
     queries = convert(points, tokens, modulus)
-    expected = vote(table, *compute(table, queries, k))
+    distances, rows = compute(table, queries, k)
+    expected = vote(table, distances, rows)
     found = classify(table, points, tokens, modulus, k, threads=threads)
     np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(classify(table, queries, None, None, k), expected)
+    counted = [[list(table.labels[own]).count(c) for c in range(table.classes)] for own in rows]
+    for sent in ((points, tokens, modulus), (queries, None, None)):
+        found, votes = ballots(table, *sent, k, threads=threads)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(votes, counted)
+    np.testing.assert_array_equal(tally(table, rows), counted)
 
 
 @given(
@@ -104,8 +112,10 @@ def test_most_votes_read_no_limbs(monkeypatch):
         return compute(table, queries, k, **options)
 
     monkeypatch.setattr("ompd.search.verdicts.compute", counted)
-    check(table, points, tokens, modulus, 9)
+    classify(table, points, tokens, modulus, 9)
     assert sum(searched) < 15
+    assert ballots(table, points, tokens, modulus, 9)[1].sum() == 9 * len(points)
+    assert sum(searched) < 40
 
 
 def test_what_does_not_fit_is_refused():
@@ -119,8 +129,9 @@ def test_what_does_not_fit_is_refused():
     for wrong in (tokens[:3], tokens[:, :1].copy(), tokens.astype(float)):
         with pytest.raises(TableError):
             classify(table, points, wrong, modulus, 1)
-    with pytest.raises(TableError):
-        classify(table, points, tokens, modulus_for(rng, 3), 1)
+    for tokens_and_modulus in ((tokens, modulus_for(rng, 3)), (tokens, None), (None, modulus)):
+        with pytest.raises(TableError):
+            classify(table, points, *tokens_and_modulus, 1)
     for k in (0, 10, 1.0):
         with pytest.raises(NeighborsError):
             classify(table, points, tokens, modulus, k)
