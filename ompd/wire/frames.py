@@ -29,6 +29,12 @@ class Kind(IntEnum):
     VERDICT = 3
     REPORT = 4
     REFUSAL = 5
+    RECEIPT = 6
+    RING_TABLE = 7
+    RING_JOB = 8
+    BUCKET_TABLE = 9
+    FETCH = 10
+    PARITIES = 11
 
 
 #: Largest frame that a party reads, per kind, in bytes.
@@ -36,9 +42,15 @@ CAPS: dict[Kind, int] = {
     Kind.TABLE: 2048 * _MIB,
     Kind.QUERY: 16 * _MIB,
     Kind.JOB: 256 * _MIB,
-    Kind.VERDICT: 1 * _MIB,
+    Kind.VERDICT: 16 * _MIB,
     Kind.REPORT: 64 * _MIB,
     Kind.REFUSAL: 1 * _KIB,
+    Kind.RECEIPT: 4 * _KIB,
+    Kind.RING_TABLE: 2048 * _MIB,
+    Kind.RING_JOB: 256 * _MIB,
+    Kind.BUCKET_TABLE: 2048 * _MIB,
+    Kind.FETCH: 256 * _MIB,
+    Kind.PARITIES: 2048 * _MIB,
 }
 
 PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
@@ -109,7 +121,7 @@ class Frame(msgspec.Struct, frozen=True):
         Raises
         ------
         TooLargeError
-            If it is above the cap of that kind; nothing else is looked at then.
+            If it is above the cap of its kind; nothing at all is looked at above every cap.
         FramingError, NonCanonicalError
             If it is not one complete canonical frame of that kind.
         VersionError
@@ -118,11 +130,7 @@ class Frame(msgspec.Struct, frozen=True):
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise FramingError(f"frame: expected bytes, got {type(data).__name__}")
         data = bytes(data)
-        cap = CAPS[kind]
-        if len(data) > cap:
-            raise TooLargeError(
-                f"frame: expected at most {cap} bytes for a {kind.name.lower()}, got {len(data)}"
-            )
+        _check_size(data, max((kind, *others), key=CAPS.__getitem__))
         if len(data) <= SIGNATURE_BYTES:
             raise FramingError(f"frame: expected more than {SIGNATURE_BYTES} bytes")
         signed, signature = data[:-SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
@@ -133,7 +141,15 @@ class Frame(msgspec.Struct, frozen=True):
             raise FramingError(
                 f"frame: expected a {kind.name.lower()}, got a {part.header.kind.name.lower()}"
             )
+        _check_size(data, part.header.kind)
         return cls(part.header, part.ciphertext, signature, SIGNING_LABEL + signed)
+
+
+def _check_size(data: bytes, kind: Kind) -> None:
+    if len(data) > CAPS[kind]:
+        raise TooLargeError(
+            f"frame: expected at most {CAPS[kind]} bytes for a {kind.name.lower()}, got {len(data)}"
+        )
 
 
 def encode_signed_part(header: Header, ciphertext: bytes) -> tuple[bytes, bytes]:

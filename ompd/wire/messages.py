@@ -18,6 +18,8 @@ MAX_COORDINATES = 4096
 #: Longest label or disease name, and longest advice, in characters.
 MAX_TEXT = 255
 MAX_ADVICE = 65_536
+#: Most neighbours: counts of votes travel as 16-bit numbers.
+MAX_K = 65_535
 #: Ends the encoded body; only zeros may follow.
 _END = b"\x80"
 
@@ -110,8 +112,131 @@ class Job(_Body, frozen=True):
     tokens: bytes
 
 
+class RingUpload(_Body, frozen=True):
+    """Hospital to cloud: a table on the ring of integers modulo 2**64.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    coordinates : int
+    classes : int
+    k : int
+        Number of neighbours; 0 leaves the choice to the cloud.
+    labels : bytes
+        One little-endian uint16 class code per instance.
+    values : bytes
+        Little-endian uint64, C order (instance, coordinate).
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    coordinates: Annotated[int, msgspec.Meta(ge=1, le=MAX_COORDINATES)]
+    classes: Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+    k: Unsigned63
+    labels: bytes
+    values: bytes
+
+
+class RingJob(_Body, frozen=True):
+    """Hospital to cloud: queries on the ring.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    rows : int
+    points : bytes
+        Little-endian uint64, C order (row, coordinate).
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    rows: Batch
+    points: bytes
+
+
+class BucketUpload(_Body, frozen=True):
+    """Hospital to cloud: a table of encrypted buckets, in an order that says nothing.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    bucket_bytes : int
+        Length of one bucket.
+    chunks, chunk : int
+        Chunks of the table, and buckets per chunk.
+    fetches : int
+        Buckets that each query fetches; 0 for the whole table.
+    window : int
+        Queries that one set of hints serves; 0 for the whole table.
+    buckets : bytes
+        chunks * chunk * bucket_bytes.
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    bucket_bytes: Count
+    chunks: Count
+    chunk: Count
+    fetches: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+    window: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+    buckets: bytes
+
+
+class Fetch(_Body, frozen=True):
+    """Hospital to cloud: which sums of buckets are wanted.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    whole : bool
+        The whole table instead, for the hints of a new window.
+    request : bytes
+        Offsets within the chunks; see `ompd.sealed`.
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    whole: bool
+    request: bytes
+
+
+class Parities(_Body, frozen=True):
+    """Cloud to hospital: sums of buckets, or the whole table.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    buckets : bytes
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    buckets: bytes
+
+
+class Receipt(_Body, frozen=True):
+    """Cloud to hospital: a table is stored and can be asked.
+
+    Parameters
+    ----------
+    table_id : bytes
+    version : int
+    k : int
+        Number of neighbours that will vote; 0 where the hospital counts votes itself.
+    """
+
+    table_id: TableId
+    version: Unsigned63
+    k: Annotated[int, msgspec.Meta(ge=0, le=MAX_K)]
+
+
 class Verdict(_Body, frozen=True):
-    """Cloud to hospital: one class code per query.
+    """Cloud to hospital: class code and votes per query.
 
     Parameters
     ----------
@@ -121,12 +246,15 @@ class Verdict(_Body, frozen=True):
         Number of neighbours that voted.
     codes : bytes
         One little-endian uint16 per query.
+    votes : bytes
+        How many neighbours have each class: little-endian uint16, C order (query, class).
     """
 
     table_id: TableId
     version: Unsigned63
-    k: Count
+    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
     codes: bytes
+    votes: bytes
 
 
 class Report(_Body, frozen=True):
@@ -136,15 +264,27 @@ class Report(_Body, frozen=True):
     ----------
     k : int
         Number of neighbours that voted.
+    classes : tuple of str
+        All class names.
     findings : tuple of (label, advice)
         Each distinct finding once.
     choice : bytes
         One little-endian uint16 per query: which finding.
+    votes : bytes
+        Little-endian uint16, C order (query, class).
+    probabilities : bytes
+        Little-endian float64, C order (query, class).
+    certified : bytes
+        One byte per query: 1 if the hospital itself knows that these were the nearest, else 0.
     """
 
-    k: Count
+    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
+    classes: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
     findings: tuple[tuple[Text, Advice], ...]
     choice: bytes
+    votes: bytes
+    probabilities: bytes
+    certified: bytes
 
 
 class Refusal(_Body, frozen=True):
@@ -162,7 +302,20 @@ class Refusal(_Body, frozen=True):
     code: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
 
 
-Body: TypeAlias = TableUpload | Query | Job | Verdict | Report | Refusal
+Body: TypeAlias = (
+    TableUpload
+    | Query
+    | Job
+    | Verdict
+    | Report
+    | Refusal
+    | Receipt
+    | RingUpload
+    | RingJob
+    | BucketUpload
+    | Fetch
+    | Parities
+)
 B = TypeVar("B", bound=Body)
 
 KIND_OF: dict[type[Body], Kind] = {
@@ -172,6 +325,12 @@ KIND_OF: dict[type[Body], Kind] = {
     Verdict: Kind.VERDICT,
     Report: Kind.REPORT,
     Refusal: Kind.REFUSAL,
+    Receipt: Kind.RECEIPT,
+    RingUpload: Kind.RING_TABLE,
+    RingJob: Kind.RING_JOB,
+    BucketUpload: Kind.BUCKET_TABLE,
+    Fetch: Kind.FETCH,
+    Parities: Kind.PARITIES,
 }
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     body: msgspec.msgpack.Decoder(body) for body in KIND_OF

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 
 import ompd
@@ -26,13 +27,20 @@ from ompd.crypto import (
 from ompd.errors import OmpdError
 from ompd.schema import Schema
 from ompd.wire import (
+    KIND_OF,
+    BucketUpload,
+    Fetch,
     Frame,
     Header,
     Job,
     Kind,
+    Parities,
     Query,
+    Receipt,
     Refusal,
     Report,
+    RingJob,
+    RingUpload,
     TableUpload,
     Verdict,
     decode_body,
@@ -51,6 +59,10 @@ SCHEMA = Schema(
     tuple(ompd.Feature(f"f{j}", "ordinal", 0, 12) for j in range(3)), ("no", "yes", "perhaps")
 )
 SCHEME = backend()
+#: Bodies that came after the first corpus.
+LATER = (Receipt, RingUpload, RingJob, BucketUpload, Fetch, Parities)
+RING = RingUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
+BUCKETS = BucketUpload(b"b" * 16, 1, 64, 2, 2, 1, 5, bytes(256))
 
 
 def identity(name: str, secret: int) -> Identity:
@@ -74,13 +86,22 @@ class World:
         rng = np.random.default_rng(0)
         labels = np.arange(40) % 3
         values = np.clip(np.rint(rng.normal(labels[:, None] * 3 + 3, 1.5, (40, 3))), 0, 12)
-        data = SimpleNamespace(schema=SCHEMA, features=values, labels=labels)
+        self.data = data = SimpleNamespace(schema=SCHEMA, features=values, labels=labels)
         self.upload = self.hospital.publish("flu", data, cloud="cloud", k=3, advice={"yes": "rest"})
-        self.cloud.store(self.upload)
+        self.hospital.confirm(self.cloud.store(self.upload))
         body = opened(self.upload, Kind.TABLE, CLOUD, TableUpload)
         self.table = body
+        self.upload_private()
         self.sequence = 0
         self.ask()
+
+    def upload_private(self) -> None:
+        """Store a small table of each private profile, which lying jobs can name."""
+        key = CLOUD.public.envelope_key
+        for sequence, body in enumerate((RING, BUCKETS)):
+            kind = KIND_OF[type(body)]
+            plain = encode_body(body)
+            self.cloud.store(crafted(MARY, "cloud", kind, plain, key, b"p" * 16, sequence))
 
     def ask(self) -> None:
         """Open a question: the user waits for a report, the hospital for a verdict."""
@@ -259,6 +280,34 @@ def lying_hospital_table(data: bytes) -> None:
     parties.cloud.store(frame)
 
 
+def lying_hospital(body: type) -> Callable[[bytes], None]:
+    """Tables and jobs of the private profiles; a good table is stored first."""
+
+    def receive(data: bytes) -> None:
+        parties = world()
+        key = CLOUD.public.envelope_key
+        kind = KIND_OF[body]
+        nonce = body.__name__.encode().ljust(16, b".")
+        frame = crafted(MARY, "cloud", kind, data, key, nonce, parties.unused())
+        if body in (RingUpload, BucketUpload):
+            parties.cloud.store(frame)
+        else:
+            parties.cloud.answer(frame)
+
+    return receive
+
+
+def lying_cloud_receipt(data: bytes) -> None:
+    parties = world()
+    # Every input meets an upload that waits.
+    parties.hospital.publish("gout", parties.data, cloud="cloud")
+    place = parties.hospital._unconfirmed["gout"].published.place
+    data = data.replace(b"T" * 16, place.table_id)
+    key = MARY.public.envelope_key
+    frame = crafted(CLOUD, "st-mary", Kind.RECEIPT, data, key, b"c" * 16, parties.unused())
+    parties.hospital.confirm(frame)
+
+
 def lying_cloud(data: bytes) -> None:
     parties = world()
     data = data.replace(b"T" * 16, parties.table.table_id)
@@ -329,6 +378,13 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     ("hospital-report-batch", receives("hospital", "report_batch")),
     ("hospital-refuse", receives("hospital", "refuse")),
     ("cloud-refuse", receives("cloud", "refuse")),
+    *((f"body-{body.__name__.lower()}", body_of(body)) for body in LATER),
+    *(
+        (f"lying-hospital-{body.__name__.lower()}", lying_hospital(body))
+        for body in (RingUpload, RingJob, BucketUpload, Fetch)
+    ),
+    ("lying-cloud-receipt", lying_cloud_receipt),
+    ("hospital-confirm", receives("hospital", "confirm")),
 ]
 NAMES = [name for name, _ in TARGETS]
 
@@ -371,8 +427,22 @@ def seeds() -> dict[str, bytes]:
         "tableupload": small,
         "query": Query("flu", 1, np.array([1.0, 2, 3]).tobytes(), ALICE.public.envelope_key),
         "job": Job(mark, 1, 1, bytes(width * 5), (1).to_bytes(width, "little")),
-        "verdict": Verdict(mark, 1, 3, b"\1\0\0\0"),
-        "report": Report(3, (("no", ""), ("yes", "rest")), b"\1\0\0\0"),
+        "verdict": Verdict(mark, 1, 3, b"\1\0\0\0", bytes([1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0])),
+        "report": Report(
+            3,
+            ("no", "yes"),
+            (("no", ""), ("yes", "rest")),
+            b"\1\0\0\0",
+            bytes(8),
+            bytes(32),
+            b"\1\0",
+        ),
+        "receipt": Receipt(mark, 1, 3),
+        "ringupload": msgspec.structs.replace(RING, version=2),
+        "ringjob": RingJob(b"r" * 16, 1, 1, bytes(16)),
+        "bucketupload": msgspec.structs.replace(BUCKETS, version=2),
+        "fetch": Fetch(b"b" * 16, 1, False, bytes(4)),
+        "parities": Parities(b"b" * 16, 1, bytes(64)),
         "refusal": Refusal(),
     }
     assert modulus.bit_length() == 64 * limbs
@@ -384,6 +454,8 @@ def seeds() -> dict[str, bytes]:
     refusal = crafted(MARY, "alice", Kind.REFUSAL, plain["refusal"], key, b"r" * 16, 0)
     frames = {"table": upload, "query": query, "job": job, "verdict": verdict, "report": report}
     frames["refusal"] = refusal
+    key = MARY.public.envelope_key
+    receipt = crafted(CLOUD, "st-mary", Kind.RECEIPT, plain["receipt"], key, b"c" * 16, 0)
     signature = ALICE.signing_key.sign(b"message")
     made = {f"frame-{name}": data for name, data in frames.items()}
     made |= {f"body-{name}": data for name, data in plain.items()}
@@ -412,5 +484,11 @@ def seeds() -> dict[str, bytes]:
         "lying-cloud": plain["verdict"],
         "lying-hospital-report": plain["report"],
         "lying-header": frames["query"][:-96],
+        "lying-hospital-ringupload": plain["ringupload"],
+        "lying-hospital-ringjob": plain["ringjob"],
+        "lying-hospital-bucketupload": plain["bucketupload"],
+        "lying-hospital-fetch": plain["fetch"],
+        "lying-cloud-receipt": plain["receipt"],
+        "hospital-confirm": receipt,
     }
     return {f"seed-{name}": bytes([NAMES.index(name)]) + data for name, data in made.items()}

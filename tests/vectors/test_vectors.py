@@ -43,8 +43,9 @@ def parties():
 
 
 def receiver(parties, kind):
-    names = {"TABLE": "cloud", "QUERY": "hospital", "JOB": "cloud", "VERDICT": "hospital"}
-    return parties[names.get(kind, "alice")]
+    users = {"REPORT", "REFUSAL"}
+    hospitals = {"QUERY", "VERDICT", "RECEIPT", "PARITIES"}
+    return parties["alice" if kind in users else "hospital" if kind in hospitals else "cloud"]
 
 
 def receive(party, kind, data):

@@ -18,13 +18,19 @@ from ompd.wire import (
     CAPS,
     KIND_OF,
     SIGNATURE_BYTES,
+    BucketUpload,
+    Fetch,
     Frame,
     Header,
     Job,
     Kind,
+    Parities,
     Query,
+    Receipt,
     Refusal,
     Report,
+    RingJob,
+    RingUpload,
     TableUpload,
     Verdict,
     check_text,
@@ -40,9 +46,23 @@ BODIES = {
     TableUpload: TableUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
     Query: Query("heart", 2, b"\x00" * 32, b"k" * 33),
     Job: Job(TABLE, 1, 1, b"p" * 64, b"t" * 64),
-    Verdict: Verdict(TABLE, 1, 9, b"\x01\x00"),
+    Verdict: Verdict(TABLE, 1, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
     Refusal: Refusal(),
-    Report: Report(9, (("benign", ""), ("malignant", "see a doctor")), b"\x01\x00"),
+    Report: Report(
+        9,
+        ("benign", "malignant"),
+        (("benign", ""), ("malignant", "see a doctor")),
+        b"\x01\x00",
+        b"\x07\x00\x02\x00",
+        bytes(16),
+        b"\x01",
+    ),
+    Receipt: Receipt(TABLE, 1, 9),
+    RingUpload: RingUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),
+    RingJob: RingJob(TABLE, 1, 1, b"p" * 24),
+    BucketUpload: BucketUpload(TABLE, 1, 64, 2, 2, 4, 9, b"b" * 256),
+    Fetch: Fetch(TABLE, 1, False, b"o" * 16),
+    Parities: Parities(TABLE, 1, b"b" * 256),
 }
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_700_000_000_000, 7)
 
@@ -72,7 +92,10 @@ def test_frames_round_trip():
 
 
 def test_padding_hides_the_length():
-    short, long = (Report(9, (("x", advice),), b"\0\0") for advice in ("", "a" * 300))
+    short, long = (
+        Report(9, ("x",), (("x", advice),), b"\0\0", b"\t\0", bytes(8), b"\0")
+        for advice in ("", "a" * 300)
+    )
     assert len(encode_body(short, 400)) == len(encode_body(long, 400)) == 400
 
 
