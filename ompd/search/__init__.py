@@ -1,13 +1,15 @@
 """Exact nearest neighbours over limb vectors: index, search, vote, choice of K.
 
 `LimbTable` holds instances and their index, `compute` searches, `vote` decides; `classify` does
-both at once for blinded queries, `ballots` also counts the votes. Everything here checks its arguments; the kernels below do not.
+both at once for blinded queries, `ballots` also counts the votes. Everything here checks its
+arguments; the kernels below do not.
 """
 
 from ompd.search.choice import choose_k
 from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.relief import nearest_hit_miss
+from ompd.search.ring import RingTable
 from ompd.search.table import LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
 from ompd.search.vote import tally, vote
@@ -15,6 +17,7 @@ from ompd.search.vote import tally, vote
 __all__ = [
     "Index",
     "LimbTable",
+    "RingTable",
     "ballots",
     "build_index",
     "check_k",

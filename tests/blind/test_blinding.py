@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.blind.limbs import from_limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
-from ompd.params import PAPER, ParameterSet, profile
+from ompd.params import PAPER, ParameterSet, check_profile
 from ompd.search.conversion import Modulus, convert
 from tests import naive
 
@@ -126,11 +126,14 @@ def test_blinding_writes_where_it_is_told(rng):
 
 
 def test_paper_profile_has_the_papers_sizes():
-    assert profile("paper") is PAPER
     assert (PAPER.modulus_bits, PAPER.multiplier_bits, PAPER.noise_bits) == (512, 200, 128)
     assert PAPER.limbs == 8
-    with pytest.raises(ParameterError, match="profile: expected one of paper"):
-        profile("Paper")
+    assert check_profile("paper") == PAPER.name
+    for name in ("Paper", None, ["paper"]):
+        with pytest.raises(
+            ParameterError, match="one of sealed, hardened, paper"
+        ):
+            check_profile(name)
 
 
 def test_generated_key_meets_both_conditions():

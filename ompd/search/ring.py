@@ -1,0 +1,119 @@
+"""Search over values of the ring modulo 2**64, as the `hardened` profile sends them.
+
+Why it is exact
+---------------
+In every column the cloud sees v = ±t + c mod 2**64 of a true coordinate t, where sign and c are
+the column's secret. Let the true coordinates of a column, those of the table and of a query
+together, span less than 2**63.
+
+Take the first row's v_0. For any row, v - v_0 mod 2**64, read as a signed 64-bit number, is the
+true difference ±(t - t_0), because that lies in (-2**63, 2**63) and signed numbers represent each
+class modulo 2**64 by its only member there. So their least one, d, belongs to the smallest of the
+values ±t; with b = v_0 + d, the numbers v - b mod 2**64 are the true ±t minus that smallest one:
+they lie in [0, 2**63) and keep order and differences. For a query w - b, read as signed, is its
+true difference from that same row, in (-2**63, 2**63).
+
+Adding 2**63 to both makes table values of [2**63, 2**64) and query values of (0, 2**64), all of
+them true coordinates up to the column's sign and one translation. Absolute differences do not
+depend on either, so the L1 distances that `compute` finds are those of the true vectors, and so
+are the neighbours and, since the order of rows is kept, all ties.
+
+The largest gap between table values on the circle begins where the table ends and is above 2**63;
+b is the value behind it. It is found without sorting because one row is enough to orient oneself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ompd.errors import TableError
+from ompd.search.index import I64, U64
+from ompd.search.table import LimbTable
+
+_HALF = np.uint64(1 << 63)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RingTable:
+    """Instances as ring values, brought into an order that the search understands.
+
+    Parameters
+    ----------
+    table : LimbTable
+        One limb per coordinate; from 2**63 upwards.
+    origin : uint64 array of shape (m,)
+        What was subtracted from each column.
+    """
+
+    table: LimbTable
+    origin: U64
+
+    @classmethod
+    def of(cls, values: U64, labels: I64, classes: int) -> Self:
+        """Orient the columns and index the rows.
+
+        Parameters
+        ----------
+        values : uint64 array of shape (N, m)
+            True coordinates up to one sign and one shift per column, modulo 2**64.
+        labels : int64 array of shape (N,)
+            Codes from 0 to classes - 1.
+        classes : int
+
+        Raises
+        ------
+        TableError
+            If the array has another type or shape, there are no instances, or a column spans
+            2**63 or more, which no table of true coordinates below that does.
+        LabelError
+            If a code is outside its range.
+        """
+        if not isinstance(values, np.ndarray) or values.dtype != np.uint64:
+            raise TableError("values: expected a uint64 array")
+        if values.ndim != 2 or 0 in values.shape:
+            raise TableError(f"values: expected shape (rows, coordinates), got {values.shape}")
+        differences = (values - values[0]).view(np.int64)
+        least = differences.min(axis=0).view(np.uint64)
+        if (differences.max(axis=0).view(np.uint64) - least >= _HALF).any():
+            raise TableError("values: a column spans half of the ring or more")
+        origin = values[0] + least - _HALF
+        return cls(LimbTable(_limbs(values, origin), labels, classes), origin)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"<RingTable {len(self)} x {len(self.origin)}, {self.table.classes} classes>"
+
+    def queries(self, values: U64) -> U64:
+        """Bring queries to the table's scale, for `compute`.
+
+        Parameters
+        ----------
+        values : uint64 array of shape (q, m)
+            Blinded like the table. No ring value is invalid.
+
+        Returns
+        -------
+        uint64 array of shape (q, m, 1)
+
+        Raises
+        ------
+        TableError
+            If the array has another type or shape.
+        """
+        if not isinstance(values, np.ndarray) or values.dtype != np.uint64:
+            raise TableError("values: expected a uint64 array")
+        if values.ndim != 2 or values.shape[1:] != self.origin.shape:
+            raise TableError(
+                f"values: expected shape (queries, {len(self.origin)}), got {values.shape}"
+            )
+        return _limbs(values, self.origin)
+
+
+def _limbs(values: U64, origin: U64) -> U64:
+    return np.ascontiguousarray(values - origin)[:, :, np.newaxis]

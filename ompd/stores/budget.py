@@ -1,0 +1,252 @@
+"""Privacy spent per patient, in the process or in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import math
+import os
+import secrets
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Self
+
+from ompd.errors import (
+    BudgetExceededError,
+    ParameterError,
+    PrivacyParameterError,
+    StoreError,
+)
+from ompd.stores.database import Database
+
+_SALT_BYTES = 32
+#: Releases are named by digests of this many bytes at most.
+_MOST_DIGEST = 64
+
+_SCHEMA = (
+    "CREATE TABLE releases (patient BLOB NOT NULL, digest BLOB NOT NULL, "
+    "PRIMARY KEY (patient, digest)) WITHOUT ROWID",
+    "CREATE TABLE totals (patient BLOB PRIMARY KEY, spent TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), salt BLOB NOT NULL)",
+)
+
+
+class BudgetLedger:
+    """Adds up what has been released about each patient, and stops at a limit.
+
+    Parameters
+    ----------
+    path : path or None
+        SQLite file; created if missing, with mode 0600, shared by threads and processes. None
+        keeps the account in memory until the object is gone.
+    limit : float, int or Fraction
+        Most epsilon that a patient may be charged in all. It is not kept in the file: whoever
+        opens it says what the limit is.
+    power_safe : bool, default True
+        Whether every charge waits for the disk. Without it, charges of the last moments may be
+        lost when the machine loses power, after the release that they stand for has left.
+
+    Raises
+    ------
+    PrivacyParameterError
+        If the limit is not a positive finite number.
+    StoreError
+        If the file is damaged, foreign, writable by others, or locked for ten seconds.
+    VersionError
+        If it was written by a newer version of this library.
+
+    Notes
+    -----
+    Sums are fractions of integers, and a float counts as the decimal number that it prints as: ten
+    charges of 0.1 are 1, not a little less or more.
+
+    The file has SHA-256 digests of patients' ids (HMAC under a random key that the same file
+    holds) and of releases. Digests of different files cannot be matched, but who has the file can
+    test whether a given id is in it: keep it as you keep the list of patients.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        limit: float | Fraction,
+        power_safe: bool = True,
+    ) -> None:
+        self._limit = _exact("limit", limit)
+        self._database: Database | _Memory
+        if path is None:
+            self._database = _Memory()
+        else:
+            self._database = Database(
+                path, application=0x4F4D5042, version=1, schema=_SCHEMA, power_safe=power_safe
+            )
+        try:
+            self._salt = self._adopt_salt()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def limit(self) -> Fraction:
+        """Most epsilon that a patient may be charged in all."""
+        return self._limit
+
+    def spend(self, patient: str, digest: bytes, epsilon: float | Fraction) -> None:
+        """Charge a patient for one release, before it leaves; nothing if it left before.
+
+        Parameters
+        ----------
+        patient : str
+        digest : bytes
+            Names the release: the same release always by the same digest, any other by another
+            one, for example from `LaplaceNoise.query_digests`.
+        epsilon : float, int or Fraction
+
+        Raises
+        ------
+        BudgetExceededError
+            If the patient's total would pass the limit; nothing is charged then.
+        PrivacyParameterError
+            If epsilon is not a positive finite number.
+        ParameterError
+            If the patient is no text or the digest not 16 to 64 bytes.
+        StoreError
+            If the file cannot be used; do not release anything then.
+        """
+        self.spend_all(patient, [digest], epsilon)
+
+    def spend_all(self, patient: str, digests: Sequence[bytes], epsilon: float | Fraction) -> None:
+        """Charge a patient for several releases, for all that are new or for none.
+
+        Parameters
+        ----------
+        patient : str
+        digests : sequence of bytes
+        epsilon : float, int or Fraction
+            Of each.
+
+        Raises
+        ------
+        BudgetExceededError, PrivacyParameterError, ParameterError, StoreError
+            As `spend`.
+        """
+        charge = _exact("epsilon", epsilon)
+        for digest in digests:
+            if not isinstance(digest, bytes) or not 16 <= len(digest) <= _MOST_DIGEST:
+                raise ParameterError(f"digest: expected 16 to {_MOST_DIGEST} bytes")
+        who = self._name(patient)
+        with self._database.writing() as connection:
+            added = sum(
+                connection.execute(
+                    "INSERT OR IGNORE INTO releases VALUES (?, ?)", (who, digest)
+                ).rowcount
+                for digest in digests
+            )
+            total = _total(connection, who) + added * charge
+            if added and total > self._limit:
+                # Raised inside the transaction, which undoes the insertions.
+                raise BudgetExceededError("epsilon: the patient's privacy budget is spent")
+            if added:
+                connection.execute(
+                    "INSERT INTO totals VALUES (?, ?) "
+                    "ON CONFLICT (patient) DO UPDATE SET spent = excluded.spent",
+                    (who, str(total)),
+                )
+
+    def spent(self, patient: str) -> Fraction:
+        """Return what a patient has been charged so far; 0 for one that is not known.
+
+        Raises
+        ------
+        ParameterError, StoreError
+        """
+        who = self._name(patient)
+        with self._database.reading() as connection:
+            return _total(connection, who)
+
+    def close(self) -> None:
+        """Close the file; the ledger cannot be used any more."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<BudgetLedger with a limit of {float(self._limit):g}>"
+
+    def _adopt_salt(self) -> bytes:
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO state VALUES (1, ?)", (secrets.token_bytes(_SALT_BYTES),)
+            )
+            (salt,) = connection.execute("SELECT salt FROM state").fetchone()
+        if not isinstance(salt, bytes) or len(salt) != _SALT_BYTES:
+            raise StoreError("budget: its state is damaged")
+        return salt
+
+    def _name(self, patient: str) -> bytes:
+        if not isinstance(patient, str) or not patient:
+            raise ParameterError("patient: expected a text")
+        return hmac.digest(self._salt, patient.encode(errors="surrogatepass"), hashlib.sha256)
+
+
+def _total(connection: sqlite3.Connection, who: bytes) -> Fraction:
+    row = connection.execute("SELECT spent FROM totals WHERE patient = ?", (who,)).fetchone()
+    if row is None:
+        return Fraction(0)
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+        total = Fraction(row[0])
+        if total > 0:
+            return total
+    raise StoreError("budget: a total is damaged")
+
+
+def _exact(name: str, value: float | Fraction) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
+        raise PrivacyParameterError(f"{name}: expected a number, got {type(value).__name__}")
+    if (isinstance(value, float) and not math.isfinite(value)) or value <= 0:
+        raise PrivacyParameterError(f"{name}: expected a positive finite number")
+    # The shortest decimal that stands for the float is what its author wrote.
+    return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
+
+
+class _Memory:
+    """What `Database` does, without a file."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        for statement in _SCHEMA:
+            self._connection.execute(statement)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if not self._finalizer.alive:
+                raise StoreError("budget: was closed")
+            yield self._connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with self._lock:
+            self._finalizer()
