@@ -1,0 +1,35 @@
+"""Private retrieval: the cloud keeps encrypted buckets and never learns which of them are read.
+
+A hospital cuts its table into small buckets of neighbouring rows, encrypts and shuffles them and
+uploads them. To answer a query it ranks the buckets (`partition`), asks for a fixed number of them
+through hints (`hints`), opens what comes back and searches it exactly (`table`). The cloud's part
+is `server`, which needs no secret and imports none of the others but `layout`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ompd.sealed.layout import Layout
+    from ompd.sealed.server import answer, check_layout
+    from ompd.sealed.table import Found, SealedTable, Ticket
+
+# Lazily, so that the cloud loads no key material's code with its own.
+_HOMES = {
+    "Found": "ompd.sealed.table",
+    "Layout": "ompd.sealed.layout",
+    "SealedTable": "ompd.sealed.table",
+    "Ticket": "ompd.sealed.table",
+    "answer": "ompd.sealed.server",
+    "check_layout": "ompd.sealed.server",
+}
+
+__all__ = ["Found", "Layout", "SealedTable", "Ticket", "answer", "check_layout"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ompd.sealed' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

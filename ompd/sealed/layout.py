@@ -1,0 +1,212 @@
+"""The public shape of a sealed table: all that the cloud knows of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from ompd.errors import FramingError, ParameterError
+
+#: Bytes of one offset in a request.
+OFFSET_BYTES = 2
+#: Primary hints per bucket of a chunk. A bucket is in none of them with probability
+#: (1 - 1/C)**(20 C) < e**-20 < 2**-28, and is then not found.
+COVER = 20
+#: Tables of at most so many rows are sent whole.
+WHOLE_ROWS = 1024
+
+# Buckets are padded to whole cache lines.
+_LINE_BYTES = 64
+_TAG_BYTES = 16
+# What a fetch costs, for choosing between layouts: bytes per second that one thread combines and
+# that a line of 1 Gbit/s carries, seconds per opened bucket and per ranked one.
+_XOR_BYTES = 5e9
+_LINE_RATE = 1.25e8
+_OPEN_SECONDS = 2e-6
+_RANK_SECONDS = 1e-9
+# Fetches of a query before they are measured, and how many of them want a bucket.
+_TYPICAL_FETCHES = 16
+_TYPICAL_WANTED = 8
+# Mean number of buckets of a chunk that are asked for in a window, if it has so many.
+_LOAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The public numbers of one sealed table.
+
+    Attributes
+    ----------
+    buckets : int
+        Number of encrypted buckets, `chunks` times `chunk`.
+    bucket_bytes : int
+        Bytes of every bucket, a multiple of 64, tag included.
+    chunks, chunk : int
+        A request names one bucket in each of `chunks` runs of `chunk` buckets, a power of two up
+        to 65536.
+    fetches : int
+        Buckets asked for per query; 0 means that the whole table is sent.
+    window : int
+        Queries that one set of hints serves; 0, meaning any number, for a whole table.
+
+    Raises
+    ------
+    ParameterError
+        If the numbers contradict one another.
+    """
+
+    buckets: int
+    bucket_bytes: int
+    chunks: int
+    chunk: int
+    fetches: int
+    window: int
+
+    def __post_init__(self) -> None:
+        for name in ("buckets", "bucket_bytes", "chunks", "chunk", "fetches", "window"):
+            value = getattr(self, name)
+            least = 0 if name in {"fetches", "window"} else 1
+            if type(value) is not int or not least <= value < 1 << 40:
+                raise ParameterError(f"{name}: expected an integer from {least} below 2**40")
+        if self.buckets != self.chunks * self.chunk:
+            raise ParameterError("buckets: expected chunks times chunk")
+        if self.chunk > 1 << 16 or self.chunk & (self.chunk - 1):
+            raise ParameterError("chunk: expected a power of two up to 65536")
+        if self.bucket_bytes % _LINE_BYTES:
+            raise ParameterError(f"bucket_bytes: expected a multiple of {_LINE_BYTES}")
+        if (self.fetches == 0) != (self.window == 0):
+            raise ParameterError("window: expected 0 for a whole table, and only there")
+        if self.fetches == 0 and self.buckets != 1:
+            raise ParameterError("buckets: expected 1 for a whole table")
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of all buckets."""
+        return self.buckets * self.bucket_bytes
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes sent for one query; 0 for a whole table."""
+        return self.fetches * self.chunks * OFFSET_BYTES
+
+    @property
+    def answer_bytes(self) -> int:
+        """Bytes received for one query; a whole table comes once for a batch."""
+        return self.fetches * self.bucket_bytes if self.fetches else self.table_bytes
+
+    def queries_in(self, request_bytes: int) -> int:
+        """Return how many queries a request of this length holds.
+
+        Raises
+        ------
+        FramingError
+            If it is empty or no whole number of queries.
+        """
+        if self.fetches == 0:
+            if request_bytes:
+                raise FramingError(f"request: expected no bytes, got {request_bytes}")
+            return 0
+        count, rest = divmod(request_bytes, self.request_bytes)
+        if rest or not count:
+            raise FramingError(
+                f"request: expected a multiple of {self.request_bytes} bytes, got {request_bytes}"
+            )
+        return count
+
+    @classmethod
+    def choose(cls, rows: int, columns: int, row_bits: int, neighbors: int) -> Self:
+        """Return the layout that takes the hospital and the cloud least, in time and in memory.
+
+        Up to 1024 rows the table is one bucket that is always sent whole. Above, rows per bucket
+        (8 to 1024) and buckets per chunk are tried in powers of two, and the product of two costs
+        is smallest: the seconds of a query (XORs at the cloud, bytes on a line of 1 Gbit/s, ranking
+        and opening at the hospital, and the query's share of a window: streaming and opening the
+        table, combining hints), and the bytes that the hospital holds. `fetches` and
+        `window` are first guesses that `SealedTable.build` replaces by measured ones.
+
+        Parameters
+        ----------
+        rows : int
+            From 1.
+        columns, row_bits : int
+            Coordinates of a row, and the bits of its encoding.
+        neighbors : int
+            K; the fetched buckets of one query must hold so many rows.
+
+        Raises
+        ------
+        ParameterError
+            If there are no rows.
+        """
+        if rows < 1:
+            raise ParameterError("rows: expected a positive number")
+        if rows <= max(WHOLE_ROWS, 4 * neighbors):
+            return cls(1, padded_bytes(rows * row_bits), 1, 1, 0, 0)
+        best: tuple[float, Self] | None = None
+        for rows_log in range(3, 11):
+            bucket_rows = 1 << rows_log
+            if bucket_rows * 8 < neighbors or bucket_rows * 64 > rows:
+                continue
+            for chunk_log in range(2, 17):
+                chunk = 1 << chunk_log
+                chunks = -(-rows // (bucket_rows * chunk))
+                if chunks < 4:
+                    break
+                bucket_bytes = padded_bytes(-(-rows // (chunks * chunk)) * row_bits)
+                window = window_of(chunks, chunk, _TYPICAL_WANTED)
+                layout = cls(chunks * chunk, bucket_bytes, chunks, chunk, _TYPICAL_FETCHES, window)
+                cost = layout.seconds() * layout.resident_bytes(rows, columns)
+                if best is None or cost < best[0]:
+                    best = cost, layout
+        if best is None:
+            return cls(1, padded_bytes(rows * row_bits), 1, 1, 0, 0)
+        return best[1]
+
+    def seconds(self) -> float:
+        """Estimated seconds of one query, all parties and the share of a window's hints."""
+        if self.fetches == 0:
+            return self.table_bytes / _LINE_RATE
+        hints = COVER * self.chunk + self.chunks * backups_per_chunk(self.chunk)
+        online = (
+            self.fetches * (self.chunks * self.bucket_bytes / _XOR_BYTES + _OPEN_SECONDS)
+            + (self.request_bytes + self.answer_bytes) / _LINE_RATE
+        )
+        window = (
+            hints * self.chunks * self.bucket_bytes / _XOR_BYTES
+            + self.table_bytes / _LINE_RATE
+            + self.buckets * _OPEN_SECONDS
+        )
+        return online + window / self.window + _RANK_SECONDS * self.buckets
+
+    def resident_bytes(self, rows: int, columns: int) -> int:
+        """Bytes that the hospital keeps in memory: boxes, cells, places and hints."""
+        slots = self.chunks * backups_per_chunk(self.chunk)
+        offsets = self.chunks * OFFSET_BYTES
+        return (
+            self.buckets * (4 * columns + 8)
+            + rows * ((columns + 1) // 2)
+            + COVER * self.chunk * (self.bucket_bytes + offsets + 8)
+            + slots * (2 * self.bucket_bytes + offsets + 1)
+        )
+
+
+def padded_bytes(bits: int) -> int:
+    """Bytes of a bucket with so many bits of rows."""
+    plain = -(-bits // 8)
+    return -(-(plain + _TAG_BYTES) // _LINE_BYTES) * _LINE_BYTES
+
+
+def _load(chunk: int) -> int:
+    return min(_LOAD, max(1, chunk // 2))
+
+
+def backups_per_chunk(chunk: int) -> int:
+    """Backup hints of each chunk: the mean load of a window and four standard deviations."""
+    load = _load(chunk)
+    return min(chunk, load + 4 * (math.isqrt(load) + 1))
+
+
+def window_of(chunks: int, chunk: int, wanted: float) -> int:
+    """Queries of a window if each asks for `wanted` buckets on average."""
+    return max(1, int(chunks * _load(chunk) / wanted))

@@ -1,0 +1,183 @@
+"""What the hospital remembers of the vectors: boxes of buckets, and four bits per coordinate.
+
+The buckets are the leaves of a balanced kd tree. Of every row the hospital keeps in which
+sixteenth of its bucket's box each coordinate lies (a vector approximation, after Weber, Schek and
+Blott, VLDB 1998), from which come a lower and an upper bound of the distance to any query. Boxes
+alone would do too, but many more buckets would have to be fetched: a box of 9 dimensions says
+little about where in it the rows are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ompd._kernels.retrieval_boxes import (
+    LANES,
+    box_groups,
+    box_rows,
+    candidates,
+    fetches_needed,
+    split_buckets,
+)
+from ompd.threads import run_ranges
+
+U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
+I64 = NDArray[np.int64]
+
+_HEAD_BITS = 16
+
+
+class Ranking(NamedTuple):
+    """Buckets that may hold one of the K nearest rows, the most promising one first.
+
+    Attributes
+    ----------
+    buckets : int64 array of shape (c,)
+    bounds : int64 array of shape (c,)
+        No row of the bucket is nearer, in units of heads.
+    excess : int
+        What every distance has on top, because the query lies outside the table's range.
+    """
+
+    buckets: I64
+    bounds: I64
+    excess: int
+
+
+class Needs(NamedTuple):
+    """How many buckets sampled queries need, int64 arrays of shape (s,).
+
+    Attributes
+    ----------
+    exact : of the best ranked, to have the exact distances of the K nearest
+    proven : of the best ranked, to prove it
+    wanted : all that might hold one of the K nearest
+    """
+
+    exact: I64
+    proven: I64
+    wanted: I64
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Boxes and cells of N rows of m coordinates in B buckets.
+
+    Attributes
+    ----------
+    lows : int64 array of shape (m,)
+        The table's lowest values.
+    spans : int64 array of shape (m,)
+        Its highest values, less the lowest.
+    shift : int
+        A head is a value less the lowest, shifted right so far.
+    rows : int
+    boxes : uint16 array of shape (groups of 32, m, 2, 32)
+    above : uint16 array of shape (groups of 1024, m, 2, 32)
+    cells : uint8 array of shape (B, (m + 1) // 2, most rows of a bucket)
+    """
+
+    lows: I64
+    spans: I64
+    shift: int
+    rows: int
+    boxes: U16
+    above: U16
+    cells: U8
+
+    @property
+    def buckets(self) -> int:
+        """B."""
+        return len(self.cells)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of boxes and cells."""
+        return self.boxes.nbytes + self.above.nbytes + self.cells.nbytes
+
+    @classmethod
+    def build(
+        cls, vectors: I64, buckets: int, k: int, samples: I64, threads: int
+    ) -> tuple[Self, I64, Needs]:
+        """Cut the vectors into buckets and measure how many a query needs.
+
+        Parameters
+        ----------
+        vectors : int64 array of shape (N, m)
+            From 0 below 2**62.
+        buckets : int
+            From 1 to N.
+        k : int
+        samples : int64 array of shape (s,)
+            Rows that serve as queries; each finds itself and is not counted as a neighbour.
+        threads : int
+
+        Returns
+        -------
+        partition : Partition
+        order : int64 array of shape (N,)
+            The rows in tree order.
+        needs : Needs
+        """
+        rows, columns = vectors.shape
+        lows = vectors.min(axis=0)
+        spans = vectors.max(axis=0) - lows
+        shift = max(0, int(spans.max()).bit_length() - _HEAD_BITS)
+        heads = ((vectors - lows) >> shift).astype(np.uint16)
+        order = np.arange(rows)
+        split_buckets(heads, order, buckets, 0, buckets)
+        groups = -(-buckets // LANES)
+        boxes = _far_boxes(groups, columns)
+        above = _far_boxes(-(-groups // LANES), columns)
+        cells = np.zeros((buckets, (columns + 1) // 2, -(-rows // buckets)), dtype=np.uint8)
+        # A group's lanes share a cache line, but no two threads write the same lane.
+        run_ranges(
+            lambda first, last: box_rows(heads, order, boxes, cells, first, last),
+            buckets,
+            threads,
+            64,
+        )
+        box_groups(boxes, above)
+        partition = cls(lows, spans, shift, rows, boxes, above, cells)
+        needs = Needs(*(np.zeros(len(samples), dtype=np.int64) for _ in Needs._fields))
+        neighbors = min(k + 1, rows)
+        run_ranges(
+            lambda first, last: fetches_needed(
+                above, boxes, cells, order, vectors, heads, shift, samples, neighbors,
+                2 * columns, *needs, first, last,
+            ),
+            len(samples),
+            threads,
+            16,
+        )  # fmt: skip
+        return partition, order, needs
+
+    def rank(self, query: I64, k: int) -> Ranking:
+        """Rank the buckets for a query, int64 of shape (m,).
+
+        A bucket is left out only if none of its rows can be among the K nearest.
+        """
+        offset = query - self.lows
+        inside = np.clip(offset, 0, self.spans)
+        excess = int(np.abs(offset - inside).sum())
+        heads = (inside >> self.shift).astype(np.int32)
+        # Heads are off by less than 1 per coordinate, on either side of the comparison.
+        found, _, bounds = candidates(
+            self.above, self.boxes, self.cells, self.rows, heads, k, 2 * len(query)
+        )
+        return Ranking(found, bounds, excess)
+
+    def least_distance(self, bound: int, excess: int) -> int:
+        """No row is nearer than this if heads keep it `bound` away."""
+        return (max(0, bound - len(self.lows)) << self.shift) + excess
+
+
+def _far_boxes(groups: int, columns: int) -> U16:
+    boxes = np.zeros((groups, columns, 2, LANES), dtype=np.uint16)
+    boxes[:, :, 0] = 0xFFFF
+    return boxes
