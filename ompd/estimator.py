@@ -1,7 +1,6 @@
-"""Relief-Wasserstein nearest neighbours as a scikit-learn classifier.
+"""The classifiers of the blinded protocol, without the blinding, for scikit-learn.
 
-Uses the integers and the search of the blinded protocol, without the blinding, so both predict
-alike.
+Both use the integers and the search of the protocol, so plain and blinded runs predict alike.
 """
 
 from __future__ import annotations
@@ -14,15 +13,118 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.encode import ReliefEncoder
+from ompd.calibration import Calibration, Priors, check_priors
+from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
-from ompd.schema import Feature, Schema
-from ompd.search import LimbTable, check_k, compute, limbs_of, vote
+from ompd.schema import Codes, Feature, Floats, Schema
+from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
+
+#: Instances whose leave-one-out votes calibrate; more would not change the few parameters.
+_CALIBRATED = 4000
 
 
-class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """K nearest neighbours under the Relief-Wasserstein distance.
+class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """What classifiers by nearest neighbours share: validation, table, votes, probabilities."""
+
+    schema: Schema | None
+    priors: Priors
+    encoder_: Encoder
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the encoding, keep the instances and calibrate their votes.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, n)
+        y : array-like of shape (N,)
+            Any class labels, at least two instances of each of at least two classes.
+
+        Raises
+        ------
+        NeighborsError, ParameterError, TrainingError, FeatureError, DomainError
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        priors = check_priors(self.priors)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        codes = codes.astype(np.int64)
+        classes = tuple(str(label) for label in self.classes_)
+        if len(set(classes)) != len(classes):
+            raise TrainingError("y: expected classes with different names")
+        rows, neighbors = self._learn(Schema(self._features(X), classes), X, codes)
+        self.table_ = LimbTable.from_prefix_sums(rows, codes, len(classes))
+        self.n_neighbors_ = min(neighbors, len(codes) if len(codes) % 2 else len(codes) - 1)
+        own = np.linspace(0, len(codes) - 1, min(_CALIBRATED, len(codes))).astype(np.int64)
+        others = min(self.n_neighbors_, len(codes) - 1)
+        _, found = compute(self.table_, self.table_.limbs[own], others, exclude=own)
+        votes = tally(self.table_, found)
+        self.calibration_ = Calibration.fit(votes, codes[own], priors=priors)
+        return self
+
+    def votes(self, X: Any) -> Codes:
+        """Count the classes among the nearest instances of every vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n)
+
+        Returns
+        -------
+        int64 array of shape (m, n_classes)
+            In the order of `classes_`; each row sums to K.
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        _, rows = self._nearest(X)
+        return tally(self.table_, rows)
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return calibrated class probabilities of every vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n)
+
+        Returns
+        -------
+        float64 array of shape (m, n_classes)
+            In the order of `classes_`; each row sums to 1.
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        votes = self.votes(X)
+        return self.calibration_.probabilities(votes)
+
+    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+        """Set `encoder_`; return the table's vectors and K."""
+        raise NotImplementedError
+
+    def _nearest(self, X: Any) -> tuple[Any, Codes]:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        if self.schema is None:
+            X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
+        return compute(self.table_, limbs_of(self.encoder_.encode(X)), self.n_neighbors_)
+
+    def _features(self, X: Floats) -> tuple[Feature, ...]:
+        if self.schema is not None:
+            return self.schema.features
+        low, high = X.min(axis=0), X.max(axis=0)
+        return tuple(
+            Feature(f"x{j}", "numeric", float(low[j]), float(high[j])) for j in range(X.shape[1])
+        )
+
+
+class ReliefMWClassifier(_NeighborClassifier):
+    """K nearest neighbours under the Relief-Wasserstein distance, the faithful method.
+
+    `predict` is the majority vote of the source paper. `predict_proba` is as close to the
+    calibrated probabilities as it can be without contradicting the vote.
 
     Parameters
     ----------
@@ -34,6 +136,8 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         values outside are moved to its nearer end.
     keep_negative : bool, default=False
         Keep negative Relief weights instead of setting them to 0.
+    priors : {"equal", "training"}, default="equal"
+        For the probabilities: are all classes equally likely, or as frequent as in training?
 
     Attributes
     ----------
@@ -42,6 +146,9 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Learned integer weights and the domains.
     table_ : LimbTable
         The encoded instances.
+    n_neighbors_ : int
+        K that is used.
+    calibration_ : Calibration
     n_features_in_ : int
 
     Notes
@@ -55,46 +162,15 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         schema: Schema | None = None,
         keep_negative: bool = False,
+        priors: Priors = "equal",
     ) -> None:
         self.n_neighbors = n_neighbors
         self.schema = schema
         self.keep_negative = keep_negative
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn the weights and keep the instances.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, n)
-        y : array-like of shape (N,)
-            Any class labels, at least two instances of each of at least two classes.
-
-        Raises
-        ------
-        NeighborsError, TrainingError, FeatureError, DomainError
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        check_k(self.n_neighbors, sys.maxsize)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        classes = tuple(str(label) for label in self.classes_)
-        if len(set(classes)) != len(classes):
-            raise TrainingError("y: expected classes with different names")
-        self.encoder_ = ReliefEncoder.fit(
-            Schema(self._features(X), classes),
-            X,
-            codes.astype(np.int64),
-            weight_bits=PAPER.weight_bits,
-            feature_bits=PAPER.feature_bits,
-            keep_negative=self.keep_negative,
-        )
-        self.table_ = LimbTable.from_prefix_sums(
-            self.encoder_.encode(X), codes.astype(np.int64), len(classes)
-        )
-        return self
+        self.priors = priors
 
     def predict(self, X: Any) -> Any:
-        """Return the label of every vector.
+        """Return the label that most of the K nearest instances have.
 
         Parameters
         ----------
@@ -108,22 +184,121 @@ class ReliefMWClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         FeatureError, DomainError
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        if self.schema is None:
-            X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
-        queries = limbs_of(self.encoder_.encode(X))
-        found = compute(self.table_, queries, self._usable_k())
-        return self.classes_[vote(self.table_, *found)]
+        distances, rows = self._nearest(X)
+        return self.classes_[vote(self.table_, distances, rows)]
 
-    def _features(self, X: Any) -> tuple[Feature, ...]:
-        if self.schema is not None:
-            return self.schema.features
-        low, high = X.min(axis=0), X.max(axis=0)
-        return tuple(
-            Feature(f"x{j}", "numeric", float(low[j]), float(high[j])) for j in range(X.shape[1])
+    def predict_proba(self, X: Any) -> Floats:
+        """Return calibrated class probabilities of every vector, led by the vote's class.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n)
+
+        Returns
+        -------
+        float64 array of shape (m, n_classes)
+            In the order of `classes_`; each row sums to 1.
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        distances, rows = self._nearest(X)
+        chances = self.calibration_.probabilities(tally(self.table_, rows))
+        return _led_by(vote(self.table_, distances, rows), chances)
+
+    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+        neighbors = check_k(self.n_neighbors, sys.maxsize)
+        self.encoder_ = ReliefEncoder.fit(
+            schema,
+            X,
+            codes,
+            weight_bits=PAPER.weight_bits,
+            feature_bits=PAPER.feature_bits,
+            keep_negative=self.keep_negative,
         )
+        return self.encoder_.encode(X), neighbors
 
-    def _usable_k(self) -> int:
-        rows = len(self.table_)
-        return min(int(self.n_neighbors), rows if rows % 2 else rows - 1)
+
+class EvidenceClassifier(_NeighborClassifier):
+    """K nearest neighbours in evidence that several learners agree on.
+
+    Parameters
+    ----------
+    n_neighbors : int, optional
+        K, odd. By default the encoder chooses it within the training data.
+    schema : Schema, optional
+        Declared features; values outside a domain are refused, and nominal features are
+        treated as such. By default every column is numeric with the range of the training data
+        as its domain, and values outside are moved to its nearer end.
+    priors : {"equal", "training"}, default="equal"
+        For decision and probabilities: are all classes equally likely, or as frequent as in
+        training?
+    seed : int, default=0
+        Of folds and learners; the same seed gives the same classifier.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    encoder_ : EvidenceEncoder
+    table_ : LimbTable
+        The encoded instances.
+    n_neighbors_ : int
+        K that is used.
+    calibration_ : Calibration
+    n_features_in_ : int
+    """
+
+    def __init__(
+        self,
+        n_neighbors: int | None = None,
+        *,
+        schema: Schema | None = None,
+        priors: Priors = "equal",
+        seed: int = 0,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.schema = schema
+        self.priors = priors
+        self.seed = seed
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable label of every vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n)
+
+        Returns
+        -------
+        array of shape (m,)
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        votes = self.votes(X)
+        return self.classes_[self.calibration_.decide(votes)]
+
+    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+        given = None if self.n_neighbors is None else check_k(self.n_neighbors, sys.maxsize)
+        self.encoder_ = EvidenceEncoder.fit(schema, X, codes, seed=self.seed)
+        return self.encoder_.instances, given or self.encoder_.neighbors
+
+
+def _led_by(codes: Codes, chances: Floats) -> Floats:
+    """Return the nearest probabilities, in squares, of which `codes` are the largest.
+
+    Classes that are more probable than the given one are averaged with it.
+    """
+    led = chances.copy()
+    for row in np.flatnonzero(chances.argmax(axis=1) != codes):
+        others = sorted(range(led.shape[1]), key=lambda code: -chances[row, code])
+        pool = [int(codes[row])]
+        for code in others:
+            if code not in pool and chances[row, code] >= chances[row, pool].mean():
+                pool.append(code)
+        led[row, pool] = chances[row, pool].mean()
+        # Among equals the first would lead.
+        led[row, codes[row]] = np.nextafter(led[row, codes[row]], 1.0)
+    return led

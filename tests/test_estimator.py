@@ -11,10 +11,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import ompd
 from ompd import datasets
 from ompd.errors import DomainError, NeighborsError, TrainingError
-from ompd.estimator import ReliefMWClassifier
+from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 
 
-@parametrize_with_checks([ReliefMWClassifier()])
+@parametrize_with_checks([ReliefMWClassifier(), EvidenceClassifier()])
 def test_scikit_learns_own_checks(estimator, check):
     with warnings.catch_warnings():
         # Its data sets have random labels and constant columns, about which ompd warns.
@@ -31,7 +31,7 @@ def test_plain_and_blinded_predict_alike(name):
     hospital = ompd.Hospital.create("hospital", profile="paper")
     cloud, user = ompd.Cloud.create("cloud"), ompd.User.create("user")
     ompd.introduce(hospital, cloud, user)
-    cloud.store(hospital.publish("disease", train, cloud="cloud", k=11))
+    hospital.confirm(cloud.store(hospital.publish("disease", train, cloud="cloud", k=11)))
     job = hospital.forward(user.ask("hospital", "disease", test.features))
     diagnoses = user.read(hospital.report(cloud.answer(job)))
     blinded = train.schema.codes([diagnosis.label for diagnosis in diagnoses])

@@ -1,0 +1,248 @@
+"""Class probabilities from the votes of the nearest neighbours.
+
+What a hospital needs to turn the class counts among K neighbours into a decision and into
+probabilities that mean what they say. NumPy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from ompd.errors import ParameterError
+
+Priors = Literal["equal", "training"]
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+#: Added to every count, so that no probability becomes 0 or 1.
+_SMOOTHING = 0.5
+#: Precision of the Gaussian priors on the slope (around 1) and on the offsets (around 0). Weak:
+#: a few rows outweigh them, but two rows do not.
+_SLOPE_PRECISION = 4.0
+_OFFSET_PRECISION = 1.0
+#: The slope stays above this, so that more votes always mean a larger probability.
+_LEAST_SLOPE = 0.1
+_STEPS = 100
+_TOLERANCE = 1e-10
+
+
+def check_priors(priors: object) -> Priors:
+    """Return `priors` if it is "equal" or "training".
+
+    Raises
+    ------
+    ParameterError
+    """
+    for known in get_args(Priors):
+        if isinstance(priors, str) and priors == known:
+            return known  # type: ignore[no-any-return]
+    raise ParameterError(
+        f"priors: expected 'equal' or 'training', got {type(priors).__name__} of another value"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Maps votes to probabilities: softmax(slope * log(votes + 1/2) + offset).
+
+    With two classes this is a logistic function of the log-odds of the votes.
+
+    Parameters
+    ----------
+    slope : float
+        Above 0, common to all classes. Below 1 it pulls probabilities together, as correlated
+        or few neighbours deserve; above 1 apart.
+    offsets : tuple of float
+        One per class: what makes up for rare classes and for one-sided neighbourhoods.
+
+    Raises
+    ------
+    ParameterError
+        If the numbers are not finite, the slope is not positive or there are no classes.
+    """
+
+    slope: float
+    offsets: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.slope) and self.slope > 0):
+            raise ParameterError("slope: expected a positive finite number")
+        if not self.offsets or not np.isfinite(self.offsets).all():
+            raise ParameterError("offsets: expected one finite number per class")
+
+    @classmethod
+    def fit(cls, votes: Any, labels: Any, *, priors: Priors = "equal") -> Calibration:
+        """Learn slope and offsets from labelled votes by penalised maximum likelihood.
+
+        Parameters
+        ----------
+        votes : integer array-like of shape (N, classes)
+            Class counts among the K nearest *other* rows of each table row.
+        labels : integer array-like of shape (N,)
+            Class codes of the rows.
+        priors : {"equal", "training"}
+            Whether each class weighs the same as a whole, so that a query of unknown origin is
+            equally likely to belong to any of them, or each row does, so that classes are as
+            frequent as in the table.
+
+        Raises
+        ------
+        ParameterError
+            If `votes` are no non-negative counts, `labels` do not fit them or there are none.
+
+        Notes
+        -----
+        Source: the multinomial form of Platt (1999); the weights for equal priors follow
+        Elkan (2001).
+        """
+        priors = check_priors(priors)
+        counts = _check_votes(votes)
+        codes = _check_labels(labels, counts)
+        classes = counts.shape[1]
+        sizes = np.bincount(codes, minlength=classes)
+        weights = np.ones(len(codes))
+        if priors == "equal":
+            weights = len(codes) / (np.count_nonzero(sizes) * sizes[codes].astype(np.float64))
+        evidence = _log_shares(counts)
+        parameters = _maximise(evidence, np.eye(classes)[codes], weights, fixed_slope=None)
+        if parameters[0] < _LEAST_SLOPE:
+            parameters = _maximise(
+                evidence, np.eye(classes)[codes], weights, fixed_slope=_LEAST_SLOPE
+            )
+        return cls(float(parameters[0]), tuple(parameters[1:].tolist()))
+
+    def probabilities(self, votes: Any) -> Floats:
+        """Return the probability of every class.
+
+        Parameters
+        ----------
+        votes : integer array-like of shape (m, classes)
+            Class counts among the K nearest rows of each query.
+
+        Returns
+        -------
+        float64 array of shape (m, classes)
+            Rows sum to 1; every value lies strictly between 0 and 1 if there are two classes
+            or more, and grows with the votes of its class.
+
+        Raises
+        ------
+        ParameterError
+            If `votes` are no non-negative counts of as many classes.
+        """
+        counts = _check_votes(votes)
+        if counts.shape[1] != len(self.offsets):
+            raise ParameterError(
+                f"votes: expected counts of {len(self.offsets)} classes, got {counts.shape[1]}"
+            )
+        return _softmax(self.slope * _log_shares(counts) + np.array(self.offsets))
+
+    def decide(self, votes: Any) -> Codes:
+        """Return the code of the most probable class, the smaller one among equals.
+
+        Parameters
+        ----------
+        votes : integer array-like of shape (m, classes)
+
+        Returns
+        -------
+        int64 array of shape (m,)
+
+        Raises
+        ------
+        ParameterError
+        """
+        codes: Codes = np.argmax(self.probabilities(votes), axis=1).astype(np.int64)
+        return codes
+
+
+def _check_votes(votes: Any) -> Codes:
+    counts = np.asarray(votes)
+    if counts.dtype.kind not in "iu" or counts.ndim != 2 or counts.shape[1] < 1:
+        raise ParameterError(
+            f"votes: expected integer counts of shape (rows, classes), got {counts.dtype} "
+            f"of shape {counts.shape}"
+        )
+    if counts.size and counts.min() < 0:
+        raise ParameterError("votes: expected counts from 0")
+    return counts.astype(np.int64)
+
+
+def _check_labels(labels: Any, votes: Codes) -> Codes:
+    codes = np.asarray(labels)
+    if codes.dtype.kind not in "iu" or codes.shape != (len(votes),) or not len(votes):
+        raise ParameterError(
+            f"labels: expected one integer code per row of votes, at least one, "
+            f"got {codes.dtype} of shape {codes.shape}"
+        )
+    if codes.min() < 0 or codes.max() >= votes.shape[1]:
+        raise ParameterError(f"labels: expected codes from 0 to {votes.shape[1] - 1}")
+    return codes.astype(np.int64)
+
+
+def _log_shares(votes: Codes) -> Floats:
+    """Logarithms of the smoothed shares of the votes, shape (m, classes)."""
+    smoothed = votes + _SMOOTHING
+    logs: Floats = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
+    return logs
+
+
+def _softmax(scores: Floats) -> Floats:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _maximise(
+    evidence: Floats, truth: Floats, weights: Floats, fixed_slope: float | None
+) -> Floats:
+    """Penalised maximum-likelihood slope and offsets, shape (1 + classes,), by Newton's method.
+
+    The objective is strictly concave, so damped steps converge to its only maximum.
+    """
+    classes = evidence.shape[1]
+    precision = np.full(1 + classes, _OFFSET_PRECISION)
+    precision[0] = _SLOPE_PRECISION
+    centre = np.zeros(1 + classes)
+    centre[0] = 1.0
+    parameters = centre.copy()
+    if fixed_slope is not None:
+        parameters[0] = fixed_slope
+
+    def objective(at: Floats) -> float:
+        shares = _softmax(at[0] * evidence + at[1:])
+        fit = np.log((shares * truth).sum(axis=1)) @ weights
+        return float(fit - 0.5 * precision @ (at - centre) ** 2)
+
+    best = objective(parameters)
+    for _ in range(_STEPS):
+        shares = _softmax(parameters[0] * evidence + parameters[1:])
+        error = (truth - shares) * weights[:, np.newaxis]
+        gradient = np.concatenate([[np.sum(error * evidence)], error.sum(axis=0)])
+        gradient -= precision * (parameters - centre)
+        mean = (shares * evidence).sum(axis=1, keepdims=True)
+        spread = shares * (evidence - mean) * weights[:, np.newaxis]
+        curvature = np.diag(precision)
+        curvature[0, 0] += np.sum(spread * evidence)
+        curvature[0, 1:] += spread.sum(axis=0)
+        curvature[1:, 0] = curvature[0, 1:]
+        weighted = shares * weights[:, np.newaxis]
+        curvature[1:, 1:] += np.diag(weighted.sum(axis=0)) - weighted.T @ shares
+        if fixed_slope is not None:
+            gradient[0] = 0.0
+            curvature[0, :], curvature[:, 0] = 0.0, 0.0
+            curvature[0, 0] = 1.0
+        step = np.linalg.solve(curvature, gradient)
+        size = 1.0
+        while size > _TOLERANCE and (value := objective(parameters + size * step)) < best:
+            size /= 2
+        if size <= _TOLERANCE:
+            break
+        parameters, best = parameters + size * step, value
+        if np.abs(size * step).max() < _TOLERANCE:
+            break
+    return parameters

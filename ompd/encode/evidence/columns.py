@@ -1,0 +1,79 @@
+"""Design matrices: what the learners see of the features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ompd.schema import Floats, Schema
+
+#: A feature with more values than this is cut at quantiles, so that every cell has some rows.
+_MOST_CELLS = 10
+_QUANTILES = np.arange(1, 8) / 8
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Columns:
+    """Turns features into numeric columns, with the training rows' location, scale and cuts.
+
+    Nothing here looks at a label, so it may be learned once, outside of any cross-fitting.
+
+    Parameters
+    ----------
+    nominal : bool array of shape (n,)
+    mean, scale : float64 arrays of shape (n,)
+        Of the training rows; the scale of a constant column is 1.
+    cuts : tuple of float64 arrays
+        Per feature: the known levels of a nominal one, otherwise the borders of its cells.
+    """
+
+    nominal: np.typing.NDArray[np.bool_]
+    mean: Floats
+    scale: Floats
+    cuts: tuple[Floats, ...]
+
+    @classmethod
+    def fit(cls, schema: Schema, values: Floats) -> Columns:
+        """Learn location, scale and cuts from rows that `Schema.check` returned."""
+        scale = values.std(axis=0)
+        cuts: list[Floats] = []
+        for j, nominal in enumerate(schema.nominal):
+            levels = np.unique(values[:, j])
+            if nominal:
+                cuts.append(levels)
+            elif len(levels) <= _MOST_CELLS:
+                cuts.append((levels[1:] + levels[:-1]) / 2)
+            else:
+                cuts.append(np.unique(np.quantile(values[:, j], _QUANTILES)))
+        constant = np.ptp(values, axis=0) == 0
+        return cls(schema.nominal, values.mean(axis=0), np.where(constant, 1.0, scale), tuple(cuts))
+
+    def plain(self, values: Floats) -> Floats:
+        """Standardised numbers, and one indicator per level of a nominal feature.
+
+        A level that no training row has leaves all indicators at 0.
+        """
+        numeric = (values - self.mean)[:, ~self.nominal] / self.scale[~self.nominal]
+        levels = [values[:, [j]] == self.cuts[j] for j in np.flatnonzero(self.nominal)]
+        columns = [numeric, *levels]
+        return np.concatenate(columns, axis=1, dtype=np.float64)
+
+    def cells(self, values: Floats) -> Floats:
+        """One indicator per cell of every feature; a nominal level never seen has none."""
+        columns = []
+        for j, cuts in enumerate(self.cuts):
+            if self.nominal[j]:
+                columns.append(values[:, [j]] == cuts)
+            else:
+                cell = np.searchsorted(cuts, values[:, j], side="right")
+                columns.append(cell[:, np.newaxis] == np.arange(len(cuts) + 1))
+        return np.concatenate(columns, axis=1, dtype=np.float64)
+
+    @property
+    def cells_of(self) -> tuple[int, ...]:
+        """Number of cells of every feature, in the order of `cells`."""
+        return tuple(
+            len(cuts) + (not nominal)
+            for cuts, nominal in zip(self.cuts, self.nominal.tolist(), strict=True)
+        )

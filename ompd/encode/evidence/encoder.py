@@ -1,0 +1,230 @@
+"""Learned evidence as coordinates.
+
+Each coordinate is the evidence for a class in fixed point: the logarithm of its probability,
+stacked from several learners and centred over the classes. A table row's own coordinates come from
+learners that were trained without that row; a query, which nobody has seen, is judged by learners
+trained on all rows. Both therefore lie on one scale, and the K nearest rows are those that looked
+equally suspicious before their outcome was known: counting their classes is a local calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ompd.calibration import Calibration
+from ompd.encode.encoder import Integers
+from ompd.encode.evidence.columns import Columns
+from ompd.encode.evidence.learners import LEARNERS, require_sklearn
+from ompd.encode.evidence.models import Model
+from ompd.encode.evidence.stacking import Stack
+from ompd.encode.fixed_point import _require_trainable
+from ompd.errors import ParameterError
+from ompd.schema import Codes, Floats, Schema
+from ompd.search import LimbTable, compute
+
+#: Evidence is cut at this many nats to either side; beyond, there is no doubt left to compare.
+_REACH = 8.0
+#: One nat becomes 2**_BITS.
+_BITS = 16
+_FOLDS = 5
+#: K that are compared.
+_CANDIDATES = (1, 3, 5, 9, 15, 21, 31, 45, 61, 91)
+#: At most one of so many instances votes.
+_SHARE = 4
+#: How much worse, in nats per instance, the votes of a larger K may be. More neighbours make the
+#: vote steadier, and the loss is only an estimate.
+_TOLERANCE = 0.01
+#: Instances whose votes are compared, spread evenly over the table.
+_HELD_OUT = 1000
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class EvidenceEncoder:
+    """Turns feature vectors of one disease into evidence for its classes, in fixed point.
+
+    Get one from `fit`. The L1 distance of two vectors is how differently two patients are
+    judged.
+
+    Attributes
+    ----------
+    schema : Schema
+    instances : int64 array of shape (N, coordinates)
+        Vectors of the training rows, in their order, for the table. Read-only. They are not
+        ``encode(features)``: each was computed without its own row's label.
+    neighbors : int
+        K, odd: the largest whose leave-one-out votes, once calibrated, are about as informative
+        as the best.
+
+    Notes
+    -----
+    Source: stacked generalisation (Wolpert 1992) with non-negative weights (Breiman 1996).
+    """
+
+    schema: Schema
+    instances: Integers
+    neighbors: int
+    columns: Columns
+    models: tuple[Model, ...]
+    stack: Stack
+
+    def __post_init__(self) -> None:
+        self.instances.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<EvidenceEncoder of {len(self.schema.features)} features, "
+            f"{len(self.schema.classes)} classes>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor, since NumPy forgets that an array was read-only.
+        return EvidenceEncoder, (
+            self.schema, self.instances, self.neighbors, self.columns, self.models, self.stack
+        )  # fmt: skip
+
+    @classmethod
+    def fit(
+        cls,
+        schema: Schema,
+        features: Any,
+        labels: Any,
+        *,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> EvidenceEncoder:
+        """Learn from labelled instances.
+
+        Parameters
+        ----------
+        schema : Schema
+        features : array-like of shape (N, n)
+        labels : integer array-like of shape (N,)
+            Class codes.
+        seed : int
+            Of the folds and of the learners that draw at random; not negative.
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError
+            If the instances do not fit the schema.
+        ParameterError
+            If the seed is no integer from 0 to 2**32 - 1.
+        TrainingError
+            If there are fewer than two classes, or a class has fewer than two instances.
+        BackendUnavailableError
+            If scikit-learn is not installed.
+        """
+        if type(seed) is not int or not 0 <= seed < 1 << 32:
+            raise ParameterError("seed: expected an integer from 0 to 2**32 - 1")
+        values = schema.check(features)
+        codes = schema.check_codes(labels, len(values))
+        _require_trainable(codes, schema)
+        require_sklearn()
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        # Sums in another order differ in the last bit, and learners amplify that.
+        with threadpool_limits(1):
+            columns = Columns.fit(schema, values)
+            opinions, models = _cross_fit(columns, values, codes, seed, progress)
+            stack = Stack.fit(opinions, codes)
+            instances = _fixed_point(stack.evidence(opinions))
+        neighbors = _choose_neighbors(instances, codes, len(schema.classes))
+        return cls(schema, instances, neighbors, columns, models, stack)
+
+    @property
+    def coordinates(self) -> int:
+        """One for two classes, otherwise one per class."""
+        return _coordinates(len(self.schema.classes))
+
+    @property
+    def largest(self) -> int:
+        """What the strongest evidence becomes."""
+        return int(2 * _REACH) << _BITS
+
+    def encode(self, features: Any) -> Integers:
+        """Encode feature vectors of queries.
+
+        Parameters
+        ----------
+        features : array-like of shape (n,) or (m, n)
+
+        Returns
+        -------
+        int64 array of shape (m, coordinates)
+            From 0 to `largest`.
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        values = self.schema.check(features)
+        return _fixed_point(self.stack.evidence(self._opinions(values)))
+
+    def _opinions(self, values: Floats) -> Floats:
+        scores = [
+            model.scores(learner.design(self.columns, values))
+            for learner, model in zip(LEARNERS, self.models, strict=True)
+        ]
+        return np.stack(scores, axis=-1)
+
+
+def _cross_fit(
+    columns: Columns,
+    values: Floats,
+    codes: Codes,
+    seed: int,
+    progress: Callable[[float], None] | None,
+) -> tuple[Floats, tuple[Model, ...]]:
+    """Opinions on every row by learners that had not seen it, and learners that saw all."""
+    from sklearn.model_selection import StratifiedKFold
+
+    classes = int(codes.max()) + 1
+    folds = min(_FOLDS, int(np.bincount(codes).min()))
+    parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, codes))
+    opinions = np.empty((len(values), classes, len(LEARNERS)))
+    models = []
+    for number, learner in enumerate(LEARNERS):
+        design = learner.design(columns, values)
+        for kept, held in parts:
+            model = learner.fit(design[kept], codes[kept], classes, columns, seed)
+            opinions[held, :, number] = model.scores(design[held])
+        models.append(learner.fit(design, codes, classes, columns, seed))
+        if progress is not None:
+            progress((number + 1) / len(LEARNERS))
+    return opinions, tuple(models)
+
+
+def _coordinates(classes: int) -> int:
+    # What speaks for one of two classes speaks against the other.
+    return 1 if classes == 2 else classes
+
+
+def _fixed_point(evidence: Floats) -> Integers:
+    kept = evidence[:, -_coordinates(evidence.shape[1]) :]
+    shifted = np.clip(kept, -_REACH, _REACH) + _REACH
+    return np.rint(shifted * float(1 << _BITS)).astype(np.int64)
+
+
+def _choose_neighbors(instances: Integers, codes: Codes, classes: int) -> int:
+    """Return the largest K whose calibrated leave-one-out votes have nearly the least loss."""
+    table = LimbTable.from_prefix_sums(instances, codes, classes)
+    usable = [k for k in _CANDIDATES if k == 1 or k <= len(codes) // _SHARE]
+    own = np.unique(np.linspace(0, len(codes) - 1, min(_HELD_OUT, len(codes))).astype(np.int64))
+    _, rows = compute(table, table.limbs[own], usable[-1], exclude=own)
+    votes = np.cumsum(np.eye(classes, dtype=np.int64)[codes[rows]], axis=1)
+    truth = codes[own]
+    weights = 1.0 / np.bincount(truth, minlength=classes)[truth]
+    losses = []
+    for k in usable:
+        counts = votes[:, k - 1]
+        chances = Calibration.fit(counts, truth).probabilities(counts)
+        logs = np.log(chances[np.arange(len(truth)), truth])
+        losses.append(-float(logs @ weights / weights.sum()))
+    near = min(losses) + _TOLERANCE
+    return max(k for k, loss in zip(usable, losses, strict=True) if loss <= near)

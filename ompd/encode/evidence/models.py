@@ -1,0 +1,126 @@
+"""Fitted learners as plain arrays: fast for single rows, and the same on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ompd.schema import Floats
+
+Places = npt.NDArray[np.int64]
+
+#: Rows that are walked through the trees at a time, which bounds memory.
+_CHUNK = 2048
+#: Below this a share of trees says no more: logarithms stay finite.
+_LEAST_SHARE = 1e-4
+
+
+class Model(Protocol):
+    """Gives every row of a design matrix a logarithmic probability per class."""
+
+    def scores(self, design: Floats) -> Floats:
+        """Return logarithms of class probabilities, shape (m, classes)."""
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class LinearModel:
+    """Softmax of a linear function.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (p, classes)
+    offsets : float64 array of shape (classes,)
+    """
+
+    weights: Floats
+    offsets: Floats
+
+    def scores(self, design: Floats) -> Floats:
+        """Return logarithms of class probabilities, shape (m, classes)."""
+        return log_softmax(design @ self.weights + self.offsets)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class KernelModel:
+    """Softmax of a linear function of Gaussian kernels around landmarks.
+
+    Parameters
+    ----------
+    landmarks : float64 array of shape (l, p)
+    rate : float
+        The kernel is exp(-rate * squared distance).
+    linear : LinearModel
+        Of l weights per class.
+    """
+
+    landmarks: Floats
+    rate: float
+    linear: LinearModel
+
+    def scores(self, design: Floats) -> Floats:
+        """Return logarithms of class probabilities, shape (m, classes)."""
+        squares = (design**2).sum(axis=1)[:, np.newaxis] + (self.landmarks**2).sum(axis=1)
+        squares -= 2 * (design @ self.landmarks.T)
+        return self.linear.scores(np.exp(-self.rate * np.maximum(squares, 0.0)))
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class TreeModel:
+    """Many decision trees in one set of arrays.
+
+    Parameters
+    ----------
+    roots : int64 array of shape (trees,)
+        Node at which each tree starts.
+    feature, left, right : int64 arrays of shape (nodes,)
+        A row goes left if its value is at most the threshold. A leaf leads to itself.
+    threshold : float64 array of shape (nodes,)
+    values : float64 array of shape (nodes, classes)
+        What a leaf adds to the classes.
+    depth : int
+        Steps after which every row has reached a leaf.
+    offsets : float64 array of shape (classes,)
+    shares : bool
+        Whether the sums are probabilities (a forest) or their logarithms before the softmax
+        (boosting).
+    """
+
+    roots: Places
+    feature: Places
+    left: Places
+    right: Places
+    threshold: Floats
+    values: Floats
+    depth: int
+    offsets: Floats
+    shares: bool
+
+    def scores(self, design: Floats) -> Floats:
+        """Return logarithms of class probabilities, shape (m, classes)."""
+        sums = np.empty((len(design), len(self.offsets)))
+        for first in range(0, len(design), _CHUNK):
+            sums[first : first + _CHUNK] = self._sums(design[first : first + _CHUNK])
+        sums += self.offsets
+        return np.log(np.maximum(sums, _LEAST_SHARE)) if self.shares else log_softmax(sums)
+
+    def _sums(self, design: Floats) -> Floats:
+        # The trees were grown on values of single precision; anything else could fall on the
+        # other side of a threshold.
+        values = design.astype(np.float32)
+        rows = np.arange(len(values))[:, np.newaxis]
+        nodes = np.repeat(self.roots[np.newaxis], len(values), axis=0)
+        for _ in range(self.depth):
+            left = values[rows, self.feature[nodes]] <= self.threshold[nodes]
+            nodes = np.where(left, self.left[nodes], self.right[nodes])
+        sums: Floats = self.values[nodes].sum(axis=1)
+        return sums
+
+
+def log_softmax(scores: Floats) -> Floats:
+    """Return scores less the logarithm of the sum of their exponentials, row by row."""
+    centred = scores - scores.max(axis=1, keepdims=True)
+    logs: Floats = centred - np.log(np.exp(centred).sum(axis=1, keepdims=True))
+    return logs

@@ -1,0 +1,66 @@
+"""How much each learner's opinion counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ompd.encode.evidence.models import log_softmax
+from ompd.schema import Codes, Floats
+
+#: Precision of the Gaussian prior around equal weights that sum to 1, and around offsets of 0.
+_PRECISION = 1.0
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Stack:
+    """Softmax of a weighted sum of opinions: a product of experts.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (learners,)
+        Not negative: an opinion that is worse than none is ignored, not turned around.
+    offsets : float64 array of shape (classes,)
+    """
+
+    weights: Floats
+    offsets: Floats
+
+    @classmethod
+    def fit(cls, opinions: Floats, codes: Codes) -> Stack:
+        """Learn by penalised maximum likelihood where every class weighs the same as a whole.
+
+        Parameters
+        ----------
+        opinions : float64 array of shape (N, classes, learners)
+            Logarithms of class probabilities, of learners that had not seen the row.
+        codes : int64 array of shape (N,)
+            Every class occurs.
+        """
+        from scipy.optimize import minimize  # type: ignore[import-untyped]
+
+        rows, classes, learners = opinions.shape
+        centred = opinions - opinions.mean(axis=1, keepdims=True)
+        truth = np.eye(classes)[codes]
+        weights = (rows / (classes * truth.sum(axis=0)))[codes, np.newaxis]
+        centre = np.concatenate([np.full(learners, 1 / learners), np.zeros(classes)])
+
+        def loss(at: Floats) -> tuple[float, Floats]:
+            logs = log_softmax(centred @ at[:learners] + at[learners:])
+            error = (np.exp(logs) - truth) * weights
+            away = at - centre
+            gradient = np.concatenate([np.tensordot(error, centred, 2), error.sum(axis=0)])
+            value = 0.5 * _PRECISION * away @ away - np.sum(logs * truth * weights)
+            return float(value), gradient + _PRECISION * away
+
+        bounds = [(0, None)] * learners + [(None, None)] * classes
+        best = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+        return cls(best[:learners], best[learners:])
+
+    def evidence(self, opinions: Floats) -> Floats:
+        """Return the logarithms of class probabilities, centred, shape (m, classes)."""
+        centred = opinions - opinions.mean(axis=1, keepdims=True)
+        scores = centred @ self.weights + self.offsets
+        evidence: Floats = scores - scores.mean(axis=1, keepdims=True)
+        return evidence
