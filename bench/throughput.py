@@ -23,7 +23,7 @@ from rich.table import Table
 from bench.data import population
 from ompd.datasets import Dataset
 from ompd.roles import Cloud, Hospital, User, introduce
-from ompd.search import classify
+from ompd.search import ballots
 
 #: The name of the built-in WBC table, since names have lengths.
 DISEASE = "breast-cancer-cytology"
@@ -43,10 +43,11 @@ def world(rows, users, signatures=None):
         schema, np.clip(values, schema.low, schema.high), people.labels[picked]
     )
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", classify=partial(classify, threads=1), signatures=signatures)
+    cloud = Cloud.create("cloud", ballots=partial(ballots, threads=1), signatures=signatures)
     introduce(hospital, cloud)
     advice = {"benign": ADVICE[:600], "malignant": ADVICE[:600]}
-    cloud.store(hospital.publish(DISEASE, data, cloud="cloud", k=9, advice=advice))
+    upload = hospital.publish(DISEASE, data, cloud="cloud", k=9, advice=advice)
+    hospital.confirm(cloud.store(upload))
     crowd = []
     for i in track(range(users), "registering users", transient=True):
         user = User.create(f"user-{i}", signatures=signatures)

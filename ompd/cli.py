@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from ompd.audit_cli import audit
 from ompd.console import plain_errors
 from ompd.keys_cli import keys_app
 
@@ -19,13 +27,14 @@ if TYPE_CHECKING:
     from ompd.demo import DemoResult
 
 app = typer.Typer(
-    help="Online multiparty medical pre-diagnosis over blinded records.",
+    help="Online multiparty medical pre-diagnosis over hidden records.",
     epilog="Start with: ompd demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys_app, name="keys")
+app.command()(audit)
 
 
 class BuiltIn(StrEnum):
@@ -42,9 +51,21 @@ class Signatures(StrEnum):
     PY_ECC = "py_ecc"
 
 
+class Profile(StrEnum):
+    """What a table tells the cloud."""
+
+    SEALED = "sealed"
+    HARDENED = "hardened"
+    PAPER = "paper"
+
+
 @app.command()
 def demo(
     dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
+    profile: Annotated[
+        Profile | None,
+        typer.Option(help="What the table tells the cloud.", show_default="all, side by side"),
+    ] = None,
     queries: Annotated[int, typer.Option(help="Held-out records, half of each class.")] = 200,
     k: Annotated[
         int | None,
@@ -61,7 +82,7 @@ def demo(
 ) -> None:
     """Diagnose held-out records through user, hospital and cloud, and measure every stage.
 
-    Uses the paper's blinding, which gives no confidentiality against the cloud.
+    Without --profile, all three side by side. `ompd audit` attacks them.
     """
     with plain_errors():
         from ompd.demo import run_demo
@@ -75,22 +96,31 @@ def demo(
             transient=True,
             disable=not sys.stderr.isatty(),
         ) as bar:
-            task = bar.add_task("setting up", total=queries)
+            profiles = [profile.value] if profile else [each.value for each in Profile]
+            results = []
+            for name in profiles:
+                task = bar.add_task(f"{name}: setting up", total=queries)
 
-            def advance(done: int) -> None:
-                bar.update(task, completed=done, description="diagnosing")
+                def advance(done: int, task: TaskID = task, name: str = name) -> None:
+                    bar.update(task, completed=done, description=f"{name}: diagnosing")
 
-            result = run_demo(
-                dataset.value,
-                queries=queries,
-                k=k,
-                signatures=signatures and signatures.value,
-                progress=advance,
-            )
+                results.append(
+                    run_demo(
+                        dataset.value,
+                        profile=name,
+                        queries=queries,
+                        k=k,
+                        signatures=signatures and signatures.value,
+                        progress=advance,
+                    )
+                )
     if as_json:
-        typer.echo(json.dumps(result.as_dict()))
+        shown = {result.profile: result.as_dict() for result in results}
+        typer.echo(json.dumps(shown[profile.value] if profile else shown))
+    elif profile:
+        _show(results[0])
     else:
-        _show(result)
+        _compare(results)
 
 
 @app.command()
@@ -131,31 +161,32 @@ def _show(result: DemoResult) -> None:
         ("data set", f"{result.dataset}, {result.instances} instances, K = {result.k}"),
         ("queries", f"{result.queries} held-out records"),
         ("accuracy, plain", f"{result.accuracy_plain:.1%}"),
-        ("accuracy, blinded", f"{result.accuracy_blinded:.1%}"),
+        (f"accuracy, {result.profile}", f"{result.accuracy:.1%}"),
         (
             "labels agree",
             f"{result.label_agreement:.1%} ({result.tied_queries} queries tie at the K-th place)",
         ),
         (
-            "K distances",
-            "all equal the plain oracle's" if result.distances_agree else "DIFFER from the oracle",
+            "K nearest",
+            "as the plain oracle's" if result.distances_agree else "DIFFER from the oracle",
         ),
+        ("certified by the hospital", f"{result.certified:.1%}"),
         (
             "signatures",
             f"{result.signatures_made} made, {result.signatures_verified} verified "
             f"({result.signature_backend})",
         ),
-        ("confidentiality", "none against the cloud: profile 'paper'"),
+        ("the cloud learned", result.learned),
     ):
         head.add_row(name, value)
     console.print(head)
 
     what = {
-        "setup": ("keys, weights, blinded table", "table_upload"),
+        "setup": ("keys, weights, table", "table_upload"),
         "query": ("user signs and seals the features", "user_to_hospital"),
-        "job": ("hospital encodes and blinds", "hospital_to_cloud"),
-        "verdict": ("cloud finds neighbours, votes", "cloud_to_hospital"),
-        "report": ("hospital adds advice", "hospital_to_user"),
+        "job": (JOBS[result.profile], "hospital_to_cloud"),
+        "verdict": (ANSWERS[result.profile], "cloud_to_hospital"),
+        "report": (REPORTS[result.profile], "hospital_to_user"),
         "read": ("user opens the report", None),
     }
     stages = Table(title="Stages (setup once, the others median per query)", title_justify="left")
@@ -172,6 +203,62 @@ def _show(result: DemoResult) -> None:
     stages.add_section()
     stages.add_row("", "one query, all stages", f"{sum(per_query):.2f}", f"{sent:,}")
     console.print(stages)
+
+
+JOBS = {
+    "paper": "hospital encodes and blinds",
+    "hardened": "hospital encodes and blinds",
+    "sealed": "hospital encodes and asks for buckets",
+}
+ANSWERS = {
+    "paper": "cloud finds neighbours, votes",
+    "hardened": "cloud finds neighbours, votes",
+    "sealed": "cloud returns encrypted buckets",
+}
+REPORTS = {
+    "paper": "hospital adds advice",
+    "hardened": "hospital adds advice",
+    "sealed": "hospital finds neighbours, adds advice",
+}
+
+
+def _compare(results: list[DemoResult]) -> None:
+    """One row per profile."""
+    console = Console(highlight=False)
+    first = results[0]
+    console.print(
+        f"{first.dataset}: {first.instances} instances, K = {first.k}, {first.queries} held-out "
+        "records, one after the other through all stages"
+    )
+    table = Table()
+    table.add_column("profile")
+    for heading in ("accuracy", "certified", "ms", "bytes", "upload"):
+        table.add_column(heading, justify="right")
+    table.add_column("the cloud learned")
+    for result in results:
+        spent = sum(ms for stage, ms in result.stage_ms.items() if stage != "setup")
+        sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")
+        table.add_row(
+            result.profile,
+            f"{result.accuracy:.1%}",
+            f"{result.certified:.0%}",
+            f"{spent:.1f}",
+            f"{sent:,}",
+            f"{result.link_bytes['table_upload']:,}",
+            result.learned,
+        )
+    console.print(table)
+    wrong = [result.profile for result in results if not result.distances_agree]
+    console.print(
+        f"The K nearest DIFFER from a plain search's under: {', '.join(wrong)}."
+        if wrong
+        else "Under every profile the K nearest are those of a plain search over the same integers."
+    )
+    console.print(
+        "certified: the hospital itself knows that they are, and need not trust the cloud. "
+        "ms, bytes: one query, all stages. More: `ompd demo --profile NAME` shows the stages, "
+        "`ompd audit` what an attacker gets."
+    )
 
 
 if __name__ == "__main__":

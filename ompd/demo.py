@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ompd import datasets
-from ompd.encode import ReliefEncoder
+from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
 from ompd.errors import DatasetError, NeighborsError
-from ompd.params import PAPER
+from ompd.params import PAPER, check_profile
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
-from ompd.search import LimbTable, classify, compute, limbs_of, vote
+from ompd.search import LimbTable, ballots, compute, limbs_of, vote
 from ompd.search.conversion import Modulus, convert
 from ompd.search.index import I64, U64
 
@@ -28,6 +28,13 @@ SPLIT_SEED = 1
 STAGES = ("setup", "query", "job", "verdict", "report", "read")
 LINKS = ("user_to_hospital", "hospital_to_cloud", "cloud_to_hospital", "hospital_to_user")
 
+#: What the cloud knows in the end, besides sizes and times.
+LEARNED = {
+    "paper": "every record and query",
+    "hardened": "distances, many records",
+    "sealed": "nothing",
+}
+
 ADVICE = {
     "benign": "No sign of malignancy among comparable cases. Keep to the regular screening dates.",
     "malignant": "Comparable cases were malignant. Please arrange a biopsy; this is no diagnosis.",
@@ -36,22 +43,27 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo measured.
+    """What the demo measured under one profile.
 
     Attributes
     ----------
+    profile : str
     dataset : str
     instances, queries, k : int
-    accuracy_plain, accuracy_blinded : float
-        Share of held-out records that get their true label.
+    accuracy_plain, accuracy : float
+        Share of held-out records that get their true label, by a plain search over the same
+        integers and through the protocol.
     label_agreement : float
-        Share of queries whose blinded label is the plain one. Where several instances tie for
-        the K-th place, both choices are right and the labels may differ.
+        Share of queries whose label is the plain one. Where several instances tie for the K-th
+        place, both choices are right and the labels may differ.
     tied_queries : int
         Queries with such a tie.
     distances_agree : bool
-        Whether for every query the K rows that the cloud found have the K smallest plain
-        distances.
+        Whether for every query the K rows that were found have the K smallest plain distances.
+    certified : float
+        Share of answers of which the hospital itself knows that they are exact.
+    learned : str
+        What the cloud learned.
     stage_ms : dict
         Milliseconds per stage: `setup` once, the others the median over all queries.
     link_bytes : dict
@@ -60,15 +72,18 @@ class DemoResult:
     signatures_made, signatures_verified : int
     """
 
+    profile: str
     dataset: str
     instances: int
     queries: int
     k: int
     accuracy_plain: float
-    accuracy_blinded: float
+    accuracy: float
     label_agreement: float
     tied_queries: int
     distances_agree: bool
+    certified: float
+    learned: str
     stage_ms: dict[str, float]
     link_bytes: dict[str, int]
     signature_backend: str
@@ -85,14 +100,20 @@ class _Recorder:
 
     rows: I64
 
-    def __call__(self, table: LimbTable, points: U64, tokens: U64, modulus: Modulus, k: int) -> I64:
-        _, self.rows = compute(table, convert(points, tokens, modulus), k)
-        return classify(table, points, tokens, modulus, k)
+    def __call__(
+        self, table: LimbTable, points: U64, tokens: U64 | None, modulus: Modulus | None, k: int
+    ) -> tuple[I64, I64]:
+        scaled = points
+        if tokens is not None and modulus is not None:
+            scaled = convert(points, tokens, modulus)
+        _, self.rows = compute(table, scaled, k)
+        return ballots(table, points, tokens, modulus, k)
 
 
 def run_demo(
     dataset: str = "wbc",
     *,
+    profile: str = "sealed",
     queries: int = 200,
     k: int | None = None,
     signatures: str | None = None,
@@ -103,6 +124,7 @@ def run_demo(
     Parameters
     ----------
     dataset : {"wbc", "mm"}
+    profile : {"sealed", "hardened", "paper"}
     queries : int
         Records held out, half of them of each class.
     k : int, optional
@@ -117,7 +139,10 @@ def run_demo(
         If the data set is unknown or too small for so many queries.
     NeighborsError
         If k is even or out of range.
+    ParameterError
+        If there is no such profile.
     """
+    check_profile(profile)
     data = datasets.load(dataset)
     most = 2 * (min(data.info.class_rows) - 2)
     if not 1 <= queries <= most:
@@ -129,34 +154,25 @@ def run_demo(
     if k < 1 or k % 2 == 0 or k > len(train):
         raise NeighborsError(f"k: expected an odd integer from 1 to {len(train)}, got {k}")
 
-    encoder = ReliefEncoder.fit(
-        train.schema,
-        train.features,
-        train.labels,
-        weight_bits=PAPER.weight_bits,
-        feature_bits=PAPER.feature_bits,
-    )
-    instances = encoder.encode(train.features)
-    points = encoder.encode(features)
-    classes = len(train.schema.classes)
-    plain = LimbTable.from_prefix_sums(instances, train.labels, classes)
     # Also compiles the kernels, or loads them, so that no stage below pays for it.
-    plain_codes = vote(plain, *compute(plain, limbs_of(points), k))
+    oracle = _Oracle.of(profile, train, k)
+    points = oracle.encoder.encode(features)
+    plain_codes = oracle.codes(points)
 
     recorder = _Recorder()
     start = time.perf_counter()
-    hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", classify=recorder, signatures=signatures)
+    hospital = Hospital.create("hospital", profile=profile, signatures=signatures)
+    cloud = Cloud.create("cloud", ballots=recorder, signatures=signatures)
     user = User.create("user", signatures=signatures)
     introduce(hospital, cloud, user)
     upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)
-    cloud.store(upload)
+    hospital.confirm(cloud.store(upload))
     setup_ms = (time.perf_counter() - start) * 1e3
 
     codes = np.empty(queries, dtype=np.int64)
     sizes = np.empty((queries, len(LINKS)), dtype=np.int64)
     milliseconds = np.empty((queries, len(STAGES) - 1))
-    tied = 0
+    tied = certified = 0
     distances_agree = True
     for i in range(queries):
         clock = [time.perf_counter()]
@@ -173,25 +189,34 @@ def run_demo(
         milliseconds[i] = np.diff(clock) * 1e3
         sizes[i] = [len(frame) for frame in (query, job, verdict, report)]
         codes[i] = train.schema.codes([diagnosis.label])[0]
-        # The oracle sorts all plain distances and shares no code with the engine.
-        every = np.abs(instances - points[i]).sum(axis=1)
+        certified += diagnosis.certified
+        every = oracle.distances(points[i])
         smallest = np.sort(every)
-        distances_agree &= np.array_equal(np.sort(every[recorder.rows[0]]), smallest[:k])
-        tied += bool(k < len(smallest) and smallest[k - 1] == smallest[k])
+        straddles = bool(k < len(smallest) and smallest[k - 1] == smallest[k])
+        tied += straddles
+        if profile == "sealed":
+            # The rows stay in the hospital; without a tie, votes tell whether they were right.
+            votes = np.bincount(train.labels[np.argsort(every)[:k]], minlength=oracle.classes)
+            distances_agree &= straddles or list(diagnosis.votes.values()) == votes.tolist()
+        else:
+            distances_agree &= np.array_equal(np.sort(every[recorder.rows[0]]), smallest[:k])
         progress(i + 1)
 
     parties = (hospital, cloud, user)
     median = [statistics.median(column) for column in milliseconds.T]
     return DemoResult(
+        profile=profile,
         dataset=dataset,
         instances=len(train),
         queries=queries,
         k=k,
         accuracy_plain=float((plain_codes == truth).mean()),
-        accuracy_blinded=float((codes == truth).mean()),
+        accuracy=float((codes == truth).mean()),
         label_agreement=float((codes == plain_codes).mean()),
         tied_queries=tied,
         distances_agree=bool(distances_agree),
+        certified=certified / queries,
+        learned=LEARNED[profile],
         stage_ms=dict(zip(STAGES, (setup_ms, *median), strict=True)),
         link_bytes=dict(zip(LINKS, np.median(sizes, axis=0).astype(int).tolist(), strict=True))
         | {"table_upload": len(upload)},
@@ -199,6 +224,41 @@ def run_demo(
         signatures_made=sum(party.signatures_made for party in parties),
         signatures_verified=sum(party.signatures_verified for party in parties),
     )
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    """A plain search over the integers of a profile; its distances share no code with engines."""
+
+    encoder: Encoder
+    instances: I64
+    labels: Codes
+    classes: int
+    k: int
+
+    @classmethod
+    def of(cls, profile: str, train: datasets.Dataset, k: int) -> _Oracle:
+        encoder: Encoder = ReliefEncoder.fit(
+            train.schema,
+            train.features,
+            train.labels,
+            weight_bits=PAPER.weight_bits,
+            feature_bits=PAPER.feature_bits,
+        )
+        classes = len(train.schema.classes)
+        if profile == "hardened":
+            vectors = encoder.encode(train.features)
+            step = choose_step(vectors, train.labels, classes, min(k, len(train) - 1))
+            encoder = CoarseEncoder(encoder, step)
+        return cls(encoder, encoder.encode(train.features), train.labels, classes, k)
+
+    def codes(self, points: I64) -> Codes:
+        table = LimbTable.from_prefix_sums(self.instances, self.labels, self.classes)
+        return vote(table, *compute(table, limbs_of(points), self.k))
+
+    def distances(self, point: I64) -> I64:
+        every: I64 = np.abs(self.instances - point).sum(axis=1)
+        return every
 
 
 def _alternating(labels: Codes) -> Codes:

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from ompd.cli import app
 
 KEYS = {
-    "dataset", "instances", "queries", "k", "accuracy_plain", "accuracy_blinded",
-    "label_agreement", "distances_agree", "stage_ms", "link_bytes", "signature_backend",
+    "profile", "dataset", "instances", "queries", "k", "accuracy_plain", "accuracy", "certified",
+    "label_agreement", "distances_agree", "learned", "stage_ms", "link_bytes", "signature_backend",
 }  # fmt: skip
 
 
@@ -18,29 +18,43 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(("dataset", "k", "features"), [("wbc", 9, 9), ("mm", 11, 5)])
-def test_demo_prints_one_json_object(dataset, k, features):
-    done = run("demo", "--dataset", dataset, "--queries", "30", "--json")
+@pytest.mark.parametrize("profile", ["paper", "hardened", "sealed"])
+def test_demo_prints_one_json_object(profile, dataset, k, features):
+    done = run("demo", "--profile", profile, "--dataset", dataset, "--queries", "30", "--json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert set(result) >= KEYS
+    assert result["profile"] == profile
     assert result["dataset"] == dataset
     assert result["queries"] == 30
     assert result["k"] == k
     assert result["distances_agree"] is True
     assert result["label_agreement"] >= 1 - result["tied_queries"] / 30
-    assert result["accuracy_blinded"] > 0.7
+    assert result["accuracy"] > 0.7
     assert len(result["stage_ms"]) == 6
-    # Four frames per query, one upload; the job carries n + 2 numbers and a token of 64 bytes.
-    assert result["signatures_made"] == result["signatures_verified"] == 4 * 30 + 1
-    assert result["link_bytes"]["hospital_to_cloud"] > 64 * (features + 3)
+    # Four frames per query, one upload and its receipt.
+    assert result["signatures_made"] == result["signatures_verified"] == 4 * 30 + 2
+    assert result["certified"] == (profile == "sealed")
+    if profile == "paper":
+        # The job carries n + 2 numbers and a token of 64 bytes.
+        assert result["link_bytes"]["hospital_to_cloud"] > 64 * (features + 3)
 
 
 def test_demo_prints_a_table():
-    done = run("demo", "--queries", "4", "--k", "3")
+    done = run("demo", "--profile", "paper", "--queries", "4", "--k", "3")
     assert done.exit_code == 0, done.output
-    for words in ("accuracy, blinded", "K = 3", "verdict", "all equal the plain oracle's",
-                  "none against the cloud"):  # fmt: skip
+    for words in ("accuracy, paper", "K = 3", "verdict", "as the plain oracle's",
+                  "every record and query"):  # fmt: skip
         assert words in done.stdout
+
+
+def test_demo_compares_the_profiles():
+    done = run("demo", "--queries", "4")
+    assert done.exit_code == 0, done.output
+    rows = [line for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [row.split()[1] for row in rows] == ["sealed", "hardened", "paper"]
+    done = run("demo", "--queries", "4", "--json")
+    assert list(json.loads(done.stdout)) == ["sealed", "hardened", "paper"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The cloud: keeps blinded tables and answers jobs on them.
+"""The cloud: keeps tables and answers jobs on them.
 
 This module names neither the encoder nor the secret side of blinding, and needs neither.
 """
@@ -6,44 +6,56 @@ This module names neither the encoder nor the secret side of blinding, and needs
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ompd.crypto import Identity
-from ompd.errors import (
-    ContextMismatchError,
-    FramingError,
-    NeighborsError,
-    NonCanonicalError,
-    ParameterError,
-    VersionError,
-)
+from ompd.errors import ContextMismatchError, VersionError
 from ompd.roles.party import Party
-from ompd.search import LimbTable, check_k, choose_k, classify
-from ompd.search.conversion import Modulus
-from ompd.search.verdicts import Classify
-from ompd.wire import Job, Kind, TableUpload, Verdict, check_below, unpack_limbs
+from ompd.roles.stored import BlindedStored, BucketStored, RingStored, Stored
+from ompd.search import ballots
+from ompd.search.verdicts import Ballots
+from ompd.wire import (
+    BucketUpload,
+    Fetch,
+    Job,
+    Kind,
+    Receipt,
+    RingJob,
+    RingUpload,
+    TableUpload,
+)
+
+_UPLOADS: dict[Kind, type[TableUpload | RingUpload | BucketUpload]] = {
+    Kind.TABLE: TableUpload,
+    Kind.RING_TABLE: RingUpload,
+    Kind.BUCKET_TABLE: BucketUpload,
+}
+_JOBS: dict[Kind, type[Job | RingJob | Fetch]] = {
+    Kind.JOB: Job,
+    Kind.RING_JOB: RingJob,
+    Kind.FETCH: Fetch,
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Stored:
+class _Version:
+    """One version of a table, and when it stops answering."""
+
     owner: str
     version: int
-    modulus: Modulus
-    table: LimbTable
-    k: int
+    stored: Stored
+    expires: float | None = None
 
 
 class Cloud(Party):
-    """Finds neighbours among blinded instances.
+    """Finds neighbours among blinded instances, or returns encrypted buckets.
 
     Parameters
     ----------
     identity : Identity
-    classify : callable
-        The engine; same contract as `ompd.search.classify`.
+    ballots : callable
+        The engine of the blinded profiles; same contract as `ompd.search.ballots`.
     **options
         Directory, replays, clock and window as for `Party`.
     """
@@ -52,18 +64,20 @@ class Cloud(Party):
         self,
         identity: Identity,
         *,
-        classify: Classify = classify,
+        ballots: Ballots = ballots,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
-        self._classify = classify
-        self._stored: dict[bytes, _Stored] = {}
+        self._ballots = ballots
+        # The newest version and, until the hospital has moved on, the one before it.
+        self._tables: dict[bytes, tuple[_Version, ...]] = {}
         self._lock = threading.Lock()
 
-    def store(self, upload: bytes) -> None:
-        """Accept a table, or a newer version of one.
+    def store(self, upload: bytes) -> bytes:
+        """Accept a table, or a newer version of one, and return a receipt frame.
 
-        Chooses K on the blinded table where the hospital left it open.
+        Chooses K on the blinded table where the hospital left it open. The version before goes on
+        answering until the hospital, once it has the receipt, asks the new one.
 
         Raises
         ------
@@ -72,64 +86,53 @@ class Cloud(Party):
         VersionError
             If the version is not newer than the stored one.
         ParameterError, RangeError, NeighborsError, LabelError, TableError
-            If modulus, values, K or labels are not possible.
+            If modulus, values, layout, K or labels are not possible.
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
-        frame = self._authenticate(upload, Kind.TABLE)
-        body = self._open(frame, TableUpload)
-        owner = frame.header.sender
-        self._check_succession(body, owner)
-        modulus = _modulus(body)
-        table = _table(body, modulus)
-        if body.k:
-            check_k(body.k, len(table))
-        elif len(table) < 2:
-            raise NeighborsError("k: expected two instances or more to choose it by leave-one-out")
+        frame = self._authenticate(upload, *_UPLOADS)
+        header = frame.header
+        body = self._open(frame, _UPLOADS[header.kind])
+        self._check_succession(body.table_id, body.version, header.sender)
+        stored = self._stored(body)
         self._claim(frame)
-        k = body.k or choose_k(table)
+        added = _Version(header.sender, body.version, stored)
         with self._lock:
-            self._check_succession(body, owner)
-            self._stored[body.table_id] = _Stored(
-                owner, body.version, Modulus.of(modulus, body.limbs), table, k
-            )
+            self._check_succession(body.table_id, body.version, header.sender)
+            before = self._tables.get(body.table_id, ())
+            self._tables[body.table_id] = (added, *before[:1])
+        return self._send(
+            header.sender,
+            Receipt(body.table_id, body.version, stored.k),
+            nonce=header.nonce,
+            sequence=header.sequence,
+        )
 
     def answer(self, job: bytes) -> bytes:
-        """Answer a job frame with a verdict frame.
+        """Answer a job frame with a verdict frame, or with sums of buckets.
 
         Raises
         ------
         ContextMismatchError
             If the sender has no such table here.
         VersionError
-            If the job is for another version of the table.
+            If the job is for a version of the table that is not or no longer here.
         FramingError, RangeError
-            If the blinded queries have the wrong number or are not below the modulus.
+            If the queries or offsets have the wrong number or range, or are of another profile
+            than the table.
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
-        frame = self._authenticate(job, Kind.JOB)
-        body = self._open(frame, Job)
+        frame = self._authenticate(job, *_JOBS)
         header = frame.header
-        stored = self._stored.get(body.table_id)
-        if stored is None or stored.owner != header.sender:
-            raise ContextMismatchError("job: the sender has no table under this id")
-        if body.version != stored.version:
-            raise VersionError(f"job: expected version {stored.version} of the table")
-        table = stored.table
-        modulus = stored.modulus
-        _, coordinates, limbs = table.limbs.shape
-        points = unpack_limbs(body.points, modulus.value, body.rows * coordinates)
-        tokens = unpack_limbs(body.tokens, modulus.value, body.rows, least=1)
+        body = self._open(frame, _JOBS[header.kind])
+        table = self._find(body.table_id, body.version, header.sender)
+        if not isinstance(body, table.stored.job):
+            raise ContextMismatchError("job: is of another profile than the table")
+        run = table.stored.prepare(body)
         self._claim(frame)
-        points = points.reshape(-1, coordinates, limbs)
-        codes = self._classify(table, points, tokens, modulus, stored.k)
-        return self._send(
-            header.sender,
-            Verdict(body.table_id, body.version, stored.k, codes.astype("<u2").tobytes()),
-            nonce=header.nonce,
-            sequence=header.sequence,
-        )
+        self._retire(body.table_id, body.version)
+        return self._send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
 
     def refuse(self, job: bytes) -> bytes:
         """Answer a job that `answer` did not accept with a frame that tells no reason.
@@ -139,35 +142,40 @@ class Cloud(Party):
         OmpdError
             If the frame is not authentic and fresh, or was received before.
         """
-        return self._refuse(job, Kind.JOB)
+        return self._refuse(job, *_JOBS)
 
-    def _check_succession(self, body: TableUpload, owner: str) -> None:
-        stored = self._stored.get(body.table_id)
-        if stored is None:
+    def _stored(self, body: TableUpload | RingUpload | BucketUpload) -> Stored:
+        if isinstance(body, TableUpload):
+            return BlindedStored.of(body, self._ballots)
+        if isinstance(body, RingUpload):
+            return RingStored.of(body, self._ballots)
+        return BucketStored.of(body)
+
+    def _check_succession(self, table_id: bytes, version: int, owner: str) -> None:
+        versions = self._tables.get(table_id)
+        if versions is None:
             return
-        if stored.owner != owner:
+        if versions[0].owner != owner:
             raise ContextMismatchError("table: belongs to another hospital")
-        if body.version <= stored.version:
-            raise VersionError(f"table: expected a version above {stored.version}")
+        if version <= versions[0].version:
+            raise VersionError(f"table: expected a version above {versions[0].version}")
 
+    def _find(self, table_id: bytes, version: int, owner: str) -> _Version:
+        versions = self._tables.get(table_id)
+        if versions is None or versions[0].owner != owner:
+            raise ContextMismatchError("job: the sender has no table under this id")
+        now = self._clock()
+        for found in versions:
+            if found.version == version and (found.expires is None or now <= found.expires):
+                return found
+        raise VersionError(f"job: expected version {versions[0].version} of the table")
 
-def _modulus(body: TableUpload) -> int:
-    modulus = int.from_bytes(body.modulus, "little")
-    if not body.modulus or body.modulus[-1] == 0:
-        raise NonCanonicalError("modulus: expected no leading zero bytes")
-    if modulus % 2 == 0 or -(-modulus.bit_length() // 64) != body.limbs:
-        raise ParameterError(f"modulus: expected an odd number of {body.limbs} limbs")
-    return modulus
-
-
-def _table(body: TableUpload, modulus: int) -> LimbTable:
-    width = 8 * body.coordinates * body.limbs
-    if len(body.values) % width:
-        raise FramingError(f"values: expected a multiple of {width} bytes")
-    limbs = np.frombuffer(body.values, dtype="<u8").astype(np.uint64, copy=False)
-    limbs = limbs.reshape(-1, body.coordinates, body.limbs)
-    if len(body.labels) != 2 * len(limbs):
-        raise FramingError(f"labels: expected {len(limbs)} codes")
-    check_below(limbs, modulus)
-    labels = np.frombuffer(body.labels, dtype="<u2").astype(np.int64)
-    return LimbTable(limbs, labels, body.classes)
+    def _retire(self, table_id: bytes, version: int) -> None:
+        """Let the version before end, once the newest is asked; what is on its way still counts."""
+        with self._lock:
+            now = self._clock()
+            newest, *before = self._tables[table_id]
+            if version == newest.version and before and before[0].expires is None:
+                before = [replace(before[0], expires=now + self._window)]
+            kept = [old for old in before if old.expires is None or now <= old.expires]
+            self._tables[table_id] = (newest, *kept)

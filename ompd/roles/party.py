@@ -41,6 +41,12 @@ _SENDS = {
     Kind.JOB: "hospital",
     Kind.VERDICT: "cloud",
     Kind.REPORT: "hospital",
+    Kind.RECEIPT: "cloud",
+    Kind.RING_TABLE: "hospital",
+    Kind.RING_JOB: "hospital",
+    Kind.BUCKET_TABLE: "hospital",
+    Kind.FETCH: "hospital",
+    Kind.PARITIES: "cloud",
 }
 
 #: Seconds that a frame stays acceptable.
@@ -234,9 +240,9 @@ class Party:
         key = self._identity.envelope_key if key is None else key
         return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
 
-    def _refuse(self, data: bytes, kind: Kind) -> bytes:
+    def _refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
         """Tell the sender of an authentic request that it was not accepted, once and not why."""
-        frame = self._authenticate(data, kind)
+        frame = self._authenticate(data, kind, *others)
         header = frame.header
         self._claim(frame)
         return self._send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)

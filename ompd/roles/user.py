@@ -32,11 +32,21 @@ class Diagnosis:
         The hospital's text for this class.
     k : int
         Number of neighbours that voted.
+    votes : dict of str to int
+        How many of them had each class.
+    probabilities : dict of str to float
+        Of each class, calibrated by the hospital on its own records.
+    certified : bool
+        Whether the hospital itself knows that these were the nearest; False where it has only the
+        cloud's word.
     """
 
     label: str
     advice: str
     k: int
+    votes: dict[str, int]
+    probabilities: dict[str, float]
+    certified: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,12 +144,39 @@ class User(Party):
             self._asked.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("report: the hospital did not accept the query")
         body = self._open(frame, Report, asked.reply_key)
-        choice = np.frombuffer(body.choice, dtype="<u2") if len(body.choice) % 2 == 0 else None
-        if choice is None or len(choice) != asked.rows:
-            raise FramingError(f"report: expected {asked.rows} findings")
-        if choice.max() >= len(body.findings):
-            raise FramingError("report: a choice points beyond the findings")
+        diagnoses = _diagnoses(body, asked.rows)
         self._claim(frame)
         self._asked.close(header.sender, header.nonce, header.sequence)
-        diagnoses = [Diagnosis(label, advice, body.k) for label, advice in body.findings]
-        return [diagnoses[index] for index in choice]
+        return diagnoses
+
+
+def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
+    """Check and take apart a report on so many rows."""
+    cells = rows * len(body.classes)
+    expected = {"choice": 2 * rows, "votes": 2 * cells, "probabilities": 8 * cells}
+    expected["certified"] = rows
+    for name, size in expected.items():
+        if len(getattr(body, name)) != size:
+            raise FramingError(f"report: expected {size} bytes of {name}")
+    if len(set(body.classes)) != len(body.classes):
+        raise FramingError("report: expected classes with different names")
+    choice = np.frombuffer(body.choice, dtype="<u2")
+    if choice.max() >= len(body.findings):
+        raise FramingError("report: a choice points beyond the findings")
+    votes = np.frombuffer(body.votes, dtype="<u2").reshape(rows, -1)
+    probabilities = np.frombuffer(body.probabilities, dtype="<f8").reshape(rows, -1)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise FramingError("report: expected probabilities from 0 to 1")
+    if not set(body.certified) <= {0, 1}:
+        raise FramingError("report: expected 0 or 1 for certified")
+    return [
+        Diagnosis(
+            label=body.findings[choice[row]][0],
+            advice=body.findings[choice[row]][1],
+            k=body.k,
+            votes=dict(zip(body.classes, votes[row].tolist(), strict=True)),
+            probabilities=dict(zip(body.classes, probabilities[row].tolist(), strict=True)),
+            certified=bool(body.certified[row]),
+        )
+        for row in range(rows)
+    ]

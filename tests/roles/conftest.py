@@ -33,20 +33,19 @@ def instances(seed=0, rows=60, classes=("no", "yes"), features=3):
 class World:
     """A hospital, a cloud and a user that know one another."""
 
-    def __init__(self, signatures=None, suite="x25519"):
+    def __init__(self, signatures=None, suite="x25519", profile="paper", **hospital):
         self.clock = Clock()
         options = {"signatures": signatures, "suite": suite, "clock": self.clock}
-        self.hospital = ompd.Hospital.create("st-mary", profile="paper", **options)
+        self.hospital = ompd.Hospital.create("st-mary", profile=profile, **options, **hospital)
         self.cloud = ompd.Cloud.create("cloud", **options)
         self.user = ompd.User.create("alice", **options)
         ompd.introduce(self.hospital, self.cloud, self.user)
         self.options = options
 
-    def publish(self, disease="flu", data=None, k=3, advice=None):
-        upload = self.hospital.publish(
-            disease, data or instances(), cloud="cloud", k=k, advice=advice
-        )
-        self.cloud.store(upload)
+    def publish(self, disease="flu", data=None, k=3, **options):
+        data = data or instances()
+        upload = self.hospital.publish(disease, data, cloud="cloud", k=k, **options)
+        self.hospital.confirm(self.cloud.store(upload))
         return upload
 
     def frames(self, features=(3, 4, 5), disease="flu"):

@@ -40,7 +40,8 @@ class Deployment:
         )
 
     def publish(self):
-        self.cloud.store(self.hospital.publish("flu", instances(), cloud="cloud", k=3))
+        upload = self.hospital.publish("flu", instances(), cloud="cloud", k=3)
+        self.hospital.confirm(self.cloud.store(upload))
 
     def close(self):
         for store in (*self.guards, self.registry):

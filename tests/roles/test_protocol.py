@@ -33,7 +33,7 @@ from ompd.errors import (
     WrongRecipientError,
 )
 from ompd.params import PAPER
-from ompd.wire import Frame, Job, Kind, TableUpload, Verdict
+from ompd.wire import Frame, Job, Kind, Receipt, TableUpload, Verdict
 from tests import naive
 from tests.roles.conftest import World, instances
 
@@ -93,7 +93,7 @@ def test_one_query_with_either_signature_backend(signatures):
     (diagnosis,) = world.user.read(world.frames([6, 6, 6])[-1])
     assert diagnosis.label == "yes"
     assert world.user.signature_backend == signatures
-    assert (world.hospital.signatures_made, world.hospital.signatures_verified) == (3, 2)
+    assert (world.hospital.signatures_made, world.hospital.signatures_verified) == (3, 3)
 
 
 def test_many_diseases_many_hospitals_one_cloud(world):
@@ -102,7 +102,7 @@ def test_many_diseases_many_hospitals_one_cloud(world):
     ompd.introduce(other, world.user)
     world.publish("flu", instances(seed=1))
     world.publish("gout", instances(seed=2, classes=("a", "b", "c"), features=5))
-    world.cloud.store(other.publish("flu", instances(seed=3), cloud="cloud", k=1))
+    other.confirm(world.cloud.store(other.publish("flu", instances(seed=3), cloud="cloud", k=1)))
     assert set(world.hospital.diseases) == {"flu", "gout"}
     assert len(world.hospital.diseases["gout"].features) == 5
     assert world.user.read(world.frames([6, 6, 6])[-1])[0].label in {"no", "yes"}
@@ -183,7 +183,8 @@ def state_of(world):
         sorted(world.hospital._tables),
         len(world.hospital._forwarded),
         len(world.hospital._replays._seen),
-        sorted(world.cloud._stored),
+        sorted(world.hospital._unconfirmed),
+        sorted(world.cloud._tables),
         len(world.cloud._replays._seen),
         len(world.user._asked),
         len(world.user._replays._seen),
@@ -259,7 +260,7 @@ def test_reflected_and_foreign_frames_are_refused(world):
     with pytest.raises(FramingError, match="expected a job, got a verdict"):
         world.cloud.answer(verdict)
     own = world.hospital._send(
-        "cloud", Verdict(b"t" * 16, 1, 3, b"\0\0"), nonce=b"n" * 16, sequence=0
+        "cloud", Verdict(b"t" * 16, 1, 3, b"\0\0", b"\3\0\0\0"), nonce=b"n" * 16, sequence=0
     )
     refuse(world, ReflectionError, world.hospital.report, own)
 
@@ -315,8 +316,10 @@ def test_unknown_names_are_refused(world):
         world.hospital.publish("flu", instances(), cloud="elsewhere", k=3)
     with pytest.raises(ParameterError, match="profile: expected one of"):
         ompd.Hospital.create("h", profile="none")
-    with pytest.raises(TypeError, match="profile"):
-        ompd.Hospital.create("h")
+    assert ompd.Hospital.create("h").profile == "sealed"
+    for method, priors in (("knn", "equal"), ("relief-mw", "none")):
+        with pytest.raises(ParameterError, match="expected"):
+            world.publish(method=method, priors=priors)
 
 
 @pytest.mark.parametrize("k", [0, 2, 61, -1, 3.0])
@@ -343,18 +346,76 @@ def test_hospital_refuses_instances_that_cannot_train(world):
     refuse(world, ParameterError, publish, (data.features, data.labels), "see Dataset.from_arrays")
 
 
-def test_tables_follow_one_another(world):
+def test_tables_follow_one_another_without_a_pause(world):
+    ask = lambda: world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))  # noqa: E731
     first = world.publish(data=instances(seed=1))
-    stale = world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
+    stale = ask()
     second = world.hospital.publish("flu", instances(seed=2), cloud="cloud", k=3)
     third = world.hospital.publish("flu", instances(seed=3), cloud="cloud", k=3)
-    ahead = world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
-    refuse(world, VersionError, world.cloud.answer, ahead, "expected version 1")
-    world.cloud.store(third)
+    # Neither lost uploads nor one on its way hold up the old version.
+    assert world.user.read(world.frames()[-1])
+    receipt = world.cloud.store(third)
     refuse(world, VersionError, world.cloud.store, second, "above 3")
     refuse(world, ReplayError, world.cloud.store, first)
-    refuse(world, VersionError, world.cloud.answer, stale, "expected version 3")
+    waiting = ask()
+    world.cloud.answer(waiting)
+    late = ask()
+    world.hospital.confirm(receipt)
     assert world.user.read(world.frames()[-1])
+    # What left before the receipt came is still answered, for as long as frames live.
+    world.cloud.answer(late)
+    world.clock.now += 100
+    assert world.user.read(world.frames()[-1])
+    world.clock.now += 19
+    world.cloud.answer(stale)
+    forged = Job(next(iter(world.cloud._tables)), 1, 1, bytes(5 * 64), b"\1" + bytes(63))
+    world.clock.now += 2
+    refuse(world, VersionError, world.cloud.answer, send(world.hospital, "cloud", forged), "3")
+
+
+def test_receipts_that_fit_no_upload_are_refused(world):
+    other = ompd.Cloud.create("cloud-2", **world.options)
+    ompd.introduce(other, world.hospital)
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    query = world.user.ask("st-mary", "flu", [1, 2, 3])
+    refuse(world, UnknownDiseaseError, world.hospital.forward, query)
+    receipt = world.cloud.store(upload)
+    (table_id,) = world.cloud._tables
+    for cloud, body, error in (
+        (world.cloud, Receipt(b"x" * 16, 1, 3), ContextMismatchError),
+        (world.cloud, Receipt(table_id, 2, 3), ContextMismatchError),
+        (world.cloud, Receipt(table_id, 1, 5), NeighborsError),
+        (other, Receipt(table_id, 1, 3), ContextMismatchError),
+    ):
+        refuse(world, error, world.hospital.confirm, send(cloud, "st-mary", body))
+    world.hospital.confirm(receipt)
+    refuse(world, ReplayError, world.hospital.confirm, receipt)
+    again = send(world.cloud, "st-mary", Receipt(table_id, 1, 3))
+    refuse(world, ContextMismatchError, world.hospital.confirm, again)
+    world.hospital.forward(query)
+
+
+def test_a_cloud_cannot_choose_an_impossible_k(world):
+    upload = world.hospital.publish("flu", instances(), cloud="cloud")
+    world.cloud.store(upload)
+    (table_id,) = world.cloud._tables
+    for k in (0, 2, 61):
+        frame = send(world.cloud, "st-mary", Receipt(table_id, 1, k))
+        refuse(world, NeighborsError, world.hospital.confirm, frame)
+
+
+def test_reports_show_votes_and_probabilities(world):
+    data = instances(classes=("a", "b", "c"))
+    for k in (1, 7):
+        world.publish("flu", data, k=k)
+        features = np.clip(data.features[:20] + 1, 0, 12)
+        for diagnosis in world.user.read(world.frames(features)[-1]):
+            assert list(diagnosis.votes) == list(diagnosis.probabilities) == ["a", "b", "c"]
+            assert sum(diagnosis.votes.values()) == k
+            assert diagnosis.votes[diagnosis.label] == max(diagnosis.votes.values())
+            assert sum(diagnosis.probabilities.values()) == pytest.approx(1)
+            # It is the cloud that found them.
+            assert not diagnosis.certified
 
 
 def send(sender, recipient, body, like=None):
@@ -365,8 +426,8 @@ def send(sender, recipient, body, like=None):
 
 def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
     world.publish()
-    (table_id,) = world.cloud._stored
-    modulus = world.cloud._stored[table_id].modulus.value
+    (table_id,) = world.cloud._tables
+    modulus = world.cloud._tables[table_id][0].stored.modulus.value
     good = {
         "table_id": table_id,
         "version": 1,
@@ -394,7 +455,7 @@ def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
 
 def test_cloud_refuses_impossible_tables(world):
     world.publish()
-    (table_id,) = world.cloud._stored
+    (table_id,) = world.cloud._tables
     modulus = (2**511 + 111).to_bytes(64, "little")
     good = {
         "table_id": b"y" * 16,
@@ -437,10 +498,11 @@ def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world):
     verdict = world.cloud.answer(world.hospital.forward(query))
     (key,) = world.hospital._forwarded._open
     _, nonce, sequence = key
-    (table_id,) = world.cloud._stored
+    (table_id,) = world.cloud._tables
 
     def forged(nonce=nonce, **changes):
-        good = {"table_id": table_id, "version": 1, "k": 3, "codes": b"\0\0"}
+        good = {"table_id": table_id, "version": 1, "k": 3}
+        good |= {"codes": b"\0\0", "votes": b"\2\0\1\0"}
         return world.cloud._send(
             "st-mary", Verdict(**(good | changes)), nonce=nonce, sequence=sequence
         )
@@ -455,6 +517,9 @@ def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world):
         (forged(codes=b""), FramingError),
         (forged(codes=b"\0\0\0\0"), FramingError),
         (forged(codes=b"\2\0"), LabelError),
+        (forged(codes=b"\1\0"), LabelError),
+        (forged(votes=b"\2\0"), FramingError),
+        (forged(votes=b"\2\0\2\0"), NeighborsError),
     ):
         refuse(world, error, world.hospital.report, frame)
     world.user.read(world.hospital.report(verdict))
@@ -480,9 +545,10 @@ def test_secrets_and_patient_values_stay_out_of_sight(world, caplog):
     diagnoses = world.user.read(report)
     table = world.hospital._tables["flu"]
     texts = [repr(o) + str(o) for o in (world.user, world.hospital, world.cloud, diagnoses[0])]
-    texts += [repr(table), repr(table.key), repr(world.cloud._stored)]
+    key = table.retrieval.key
+    texts += [repr(table), repr(table.retrieval), repr(key), repr(world.cloud._tables)]
     sums = table.encoder.encode([MARK, 1, 1])
-    texts += [repr(table.encoder), repr(blind_queries(table.key, sums)), repr(world.user._asked)]
+    texts += [repr(table.encoder), repr(blind_queries(key, sums)), repr(world.user._asked)]
     for features in ([MARK + 100, 1, 1], [1, MARK, 1, 1], [[1, 1, 1], [MARK * 100, 1, 1]]):
         frame = world.user.ask("st-mary", "flu", features)
         try:
@@ -492,11 +558,11 @@ def test_secrets_and_patient_values_stay_out_of_sight(world, caplog):
             lines = traceback.format_exc().splitlines()
             texts.append("\n".join(line for line in lines if not line.startswith(" ")))
     texts.append(caplog.text)
-    hidden = [table.key.scalar, table.key.multiplier, *table.encoder.weights, *sums[0].tolist()]
+    hidden = [key.scalar, key.multiplier, *table.encoder.weights, *sums[0].tolist()]
     secrets = [str(MARK), "7.06", "107.06", "706.25", *map(str, hidden), *map(hex, hidden)]
     for text in texts:
         assert not any(secret in text for secret in secrets)
-    assert len(texts) == 4 + 3 + 3 + 3 + 1
+    assert len(texts) == 4 + 4 + 3 + 3 + 1
 
 
 def test_datasets_and_protocol_fit_together(world):
@@ -513,7 +579,7 @@ def test_datasets_and_protocol_fit_together(world):
 
 def test_paper_parameters_are_the_hospitals(world):
     world.publish()
-    assert world.hospital._tables["flu"].key.parameters is PAPER
+    assert world.hospital._tables["flu"].retrieval.key.parameters is PAPER
 
 
 def test_a_frame_above_the_receivers_cap_is_not_sent(world):

@@ -1,0 +1,158 @@
+"""Attacks on the blinding of the `hardened` profile, from what the cloud gets.
+
+A secret order, signs and shifts of the columns keep all distances, and with them nearly everything
+else: consecutive prefix sums still differ by few levels, class means still tell the columns apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ompd.audit.levels import fit_line, lines_through, nearest
+from ompd.audit.posterior import decode
+from ompd.audit.structure import in_order, match_columns
+from ompd.audit.views import I64, Population, Public, RingView
+from ompd.schema import Codes, Floats
+from ompd.search import RingTable, compute, vote
+
+#: What rounding can add to a difference of two coarse integers.
+_ROUNDING = 1.0
+#: Widest range of coarse sums for which exact posteriors are computed.
+_WIDEST = 1 << 10
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Insider:
+    """Side knowledge of an attacker who knows the encoder and the population.
+
+    Attributes
+    ----------
+    population : Population
+    steps : tuple of float64 arrays, one of shape (v,) per feature
+        What each value of the population's grid adds to a prefix sum, in coarse units: the
+        weights and the coarse step.
+    epsilon : float, optional
+        Decay of the noise per coarse unit, if there is noise.
+    """
+
+    population: Population
+    steps: tuple[Floats, ...]
+    epsilon: float | None = None
+
+
+def adaptive(view: RingView, public: Public) -> tuple[Floats, Floats]:
+    """Recover cells from the domains and each feature's most frequent value alone.
+
+    Orders and signs the columns by the path of fewest levels, fits every feature's domain to the
+    levels, and settles the one mirror left by the most frequent values.
+
+    Returns
+    -------
+    table : float64 array of shape (N, n)
+    queries : float64 array of shape (q, n)
+        NaN where a column holds nothing.
+    """
+    table, queries = in_order(*view.unwrapped())
+    tries = []
+    for sign in (1, -1):
+        steps, asked = _steps(sign * table), _steps(sign * queries)
+        guess, answer = np.full(steps.shape, np.nan), np.full(asked.shape, np.nan)
+        for j in range(steps.shape[1]):
+            values, positions = public.grid(j)
+            levels = np.unique(steps[:, j])
+            tolerance = max(2 * _ROUNDING, 1e-7 * np.ptp(levels))
+            line = fit_line(levels, positions, tolerance=tolerance)
+            if line is not None:
+                factor, shift = line
+                guess[:, j] = values[nearest(positions, (steps[:, j] - shift) / factor)]
+                answer[:, j] = values[nearest(positions, (asked[:, j] - shift) / factor)]
+        tries.append((float((guess == public.modes).mean()), guess, answer))
+    _, guess, answer = max(tries, key=lambda tried: tried[0])
+    return guess, answer
+
+
+def informed(view: RingView, insider: Insider, classes: int) -> tuple[Floats, Floats]:
+    """Recover cells with the weights, the labels and the population's class-wise frequencies.
+
+    Returns
+    -------
+    table : float64 array of shape (N, n)
+    queries : float64 array of shape (q, n)
+        Under the class that their neighbours vote for.
+    """
+    table, queries = _aligned(view, insider)
+    votes = voted(view, classes)
+    return (
+        _decoded(table[np.newaxis], view.labels, insider),
+        _decoded(queries[np.newaxis], votes, insider),
+    )
+
+
+def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> Floats:
+    """Recover queries, each of which was asked `repeats` times in a row.
+
+    Returns
+    -------
+    float64 array of shape (q / repeats, n)
+    """
+    _, queries = _aligned(view, insider)
+    releases = queries.reshape(-1, repeats, queries.shape[1]).transpose(1, 0, 2)
+    if (releases == releases[0]).all():
+        # One release seen many times tells nothing more.
+        releases = releases[:1]
+    return _decoded(releases, voted(view, classes)[::repeats], insider)
+
+
+def known_rows(view: RingView, rows: I64, features: Floats) -> Floats:
+    """Recover cells from a few rows whose values are known, without domains or weights.
+
+    Returns
+    -------
+    float64 array of shape (N, n)
+        NaN where nothing follows.
+    """
+    table, _ = in_order(*view.unwrapped())
+    return lines_through(_steps(table), rows, features, tolerance=_ROUNDING)
+
+
+def link(view: RingView) -> tuple[I64, I64]:
+    """Name the vector behind every row and query; equal records have equal names."""
+    _, names = np.unique(np.concatenate([view.table, view.queries]), axis=0, return_inverse=True)
+    names = names.reshape(-1)
+    return names[: len(view.table)], names[len(view.table) :]
+
+
+def voted(view: RingView, classes: int, k: int = 9) -> Codes:
+    """Return the class that the nearest rows of every query vote for."""
+    ring = RingTable.of(view.table, view.labels, classes)
+    found = compute(ring.table, ring.queries(view.queries), min(k, len(ring)))
+    return vote(ring.table, *found)
+
+
+def _aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
+    """Bring table and queries to the true order, sign and shift of the coarse sums."""
+    table, queries = view.unwrapped()
+    means = np.cumsum(insider.population.means(insider.steps), axis=1)
+    order, signs, shifts = match_columns(table, view.labels, means)
+    # True sums are whole numbers; the mean of many leaves a shift off by less than half.
+    shifts = np.rint(shifts)
+    return table[:, order] * signs + shifts, queries[:, order] * signs + shifts
+
+
+def _decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
+    if sum(step.max() for step in insider.steps) <= _WIDEST:
+        population, epsilon = insider.population, insider.epsilon
+        return decode(releases, labels, insider.steps, population, epsilon=epsilon)
+    # So fine that every step can be read by itself.
+    guess = np.full(releases.shape[1:], np.nan)
+    differences = _steps(releases.mean(axis=0))
+    for j, step in enumerate(insider.steps):
+        if step.max() > 2 * _ROUNDING:
+            guess[:, j] = insider.population.values[j][nearest(step, differences[:, j])]
+    return guess
+
+
+def _steps(sums: I64 | Floats) -> Floats:
+    return np.diff(sums, axis=1, prepend=0).astype(np.float64)

@@ -1,0 +1,261 @@
+"""The attacks of each profile, run one after the other and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ompd.audit import distances, hardened, paper, sealed
+from ompd.audit.report import Result
+from ompd.audit.runner import Progress, Runner
+from ompd.audit.scenes import PaperScene, Records, RingScene
+from ompd.audit.scoring import Score
+from ompd.audit.views import RingView, SealedView
+from ompd.audit.windows import SealedScene
+from ompd.datasets import Dataset
+from ompd.errors import ParameterError
+from ompd.params import check_profile
+from ompd.schema import Floats
+
+#: Relative error up to which a weight counts as recovered.
+_WEIGHT_ERROR = 1e-6
+#: Known rows of the attacks on distances.
+_ANCHORS = 20
+#: Noise levels, per median distance of two records.
+_EPSILONS = (128, 32, 8)
+#: How often a query is repeated to average its noise away, at which of these levels.
+_REPEATS, _REPEATED_AT = 32, 32
+
+#: Fewest windows from which a third is enough to learn.
+_FEWEST_WINDOWS = 30
+
+
+def run_audit(
+    data: Dataset,
+    profiles: Sequence[str],
+    *,
+    seed: int = 0,
+    windows: int = 300,
+    progress: Progress = lambda attack: None,
+) -> list[Result]:
+    """Attack a table as the cloud could, under each profile.
+
+    Parameters
+    ----------
+    data : Dataset
+        Part of it becomes the table, the rest the queries.
+    profiles : sequence of {"paper", "hardened", "sealed"}
+    seed : int
+        Fixes the split and the choice of known rows; keys are fresh each time.
+    windows : int
+        Windows of each kind of queries that the distinguisher gets, at least 30.
+    progress : callable
+        Called with the name of each attack before it runs.
+
+    Returns
+    -------
+    list of Result
+
+    Raises
+    ------
+    ParameterError
+        If a profile is unknown, there are too few windows, or the seed is no integer from 0.
+    DatasetError, TrainingError
+        If a class has fewer than four rows, or there is one class only.
+    """
+    chosen = [check_profile(name) for name in dict.fromkeys(profiles)]
+    if type(windows) is not int or windows < _FEWEST_WINDOWS:
+        raise ParameterError(f"windows: expected an integer of at least {_FEWEST_WINDOWS}")
+    if type(seed) is not int or seed < 0:
+        raise ParameterError("seed: expected an integer of at least 0")
+    records = Records.of(data, seed)
+    suites = {
+        "paper": lambda: paper_suite(records, seed, progress),
+        "hardened": lambda: hardened_suite(records, seed, progress),
+        "sealed": lambda: sealed_suite(records, seed, progress, windows),
+    }
+    return [result for name in chosen for result in suites[name]()]
+
+
+def paper_suite(records: Records, seed: int, progress: Progress) -> Iterator[Result]:
+    """Run the attacks on the `paper` profile."""
+    runner = Runner("paper", records, progress)
+    scene = PaperScene.of(records)
+    view, public = scene.view, records.public
+    yield runner.run(
+        "cells_from_ciphertext",
+        "every record, from the table and the features' domains alone",
+        lambda: paper.ciphertext_only(view, public)[0],
+        runner.score_table,
+    )
+    yield runner.run(
+        "queries_from_ciphertext",
+        "every query, from job, table and the features' domains alone",
+        lambda: paper.ciphertext_only(view, public)[1],
+        runner.score_queries,
+    )
+    for known in (1, 2, 5):
+        yield runner.known_rows(
+            f"cells_from_{known}_known_row{'s' * (known > 1)}",
+            f"the others' records, from {known} known ones, without any domain",
+            known,
+            seed,
+            lambda rows, values: paper.known_rows(view, rows, values),
+        )
+    yield runner.run(
+        "scalar_of_table",
+        "the secret s, exactly: the greatest common divisor of the table",
+        lambda: paper.strip(view).scalar,
+        lambda found: (float(found == scene.key.scalar), 0.0),
+    )
+    yield runner.run(
+        "scalars_of_queries",
+        "the fresh secret s_q of every query, exactly: s / t",
+        lambda: paper.query_scalars(view, paper.strip(view).scalar),
+        lambda found: (scene.undone_by(found), 0.0),
+    )
+    yield runner.run(
+        "weights",
+        "the Relief weights up to one factor, each within a millionth",
+        lambda: paper.weights(view, public),
+        lambda found: _weight_score(found, records.encoder.weights),
+    )
+    yield from runner.linking(lambda: paper.link(view))
+
+
+def hardened_suite(records: Records, seed: int, progress: Progress) -> Iterator[Result]:
+    """Run the attacks on the `hardened` profile, without and with noise."""
+    runner = Runner("hardened", records, progress)
+    public, classes = records.public, records.classes
+    scene = RingScene.of(records)
+    view, insider = scene.view, scene.insider
+    fine = RingScene.of(records, coarse=False).view
+    yield runner.run(
+        "control_cells_of_fine_integers",
+        "as the next, on integers of full precision, which the profile never sends",
+        lambda: hardened.adaptive(fine, public)[0],
+        runner.score_table,
+        control=True,
+    )
+    yield runner.run(
+        "cells_from_ciphertext",
+        "records, from the coarse table, domains and usual values",
+        lambda: hardened.adaptive(view, public)[0],
+        runner.score_table,
+    )
+    yield runner.known_rows(
+        "cells_from_5_known_rows",
+        "the others' records, from 5 known ones, without any domain",
+        5,
+        seed,
+        lambda rows, values: hardened.known_rows(view, rows, values),
+    )
+    yield runner.run(
+        "cells_knowing_weights",
+        "records, knowing weights, labels and how often values occur within a class",
+        lambda: hardened.informed(view, insider, classes)[0],
+        runner.score_table_by_class,
+    )
+    yield runner.run(
+        "queries_knowing_weights",
+        "queries, knowing the same",
+        lambda: hardened.informed(view, insider, classes)[1],
+        lambda guess: runner.score_queries_by_class(guess, view),
+    )
+    yield from _distance_attacks(runner, view, insider, seed)
+    yield from runner.linking(lambda: hardened.link(view))
+    for epsilon in _EPSILONS:
+        yield _under_noise(runner, epsilon)
+    for repeats, memoised in ((1, True), (_REPEATS, True), (_REPEATS, False)):
+        yield _averaging(runner, repeats, memoised=memoised)
+
+
+def sealed_suite(records: Records, seed: int, progress: Progress, windows: int) -> Iterator[Result]:
+    """Run the distinguisher on the `sealed` profile, and on a variant that reuses its hints."""
+    runner = Runner("sealed", records, progress)
+    rng = np.random.default_rng(seed)
+    for reusing in (True, False):
+        scene = SealedScene.of(records, reusing=reusing)
+        progress("sealed: asking queries")
+        usual = [scene.window("distinct", rng) for _ in range(windows)]
+        for kind in ("repeated",) if reusing else ("repeated", "skewed", "extreme"):
+            other = [scene.window(kind, rng) for _ in range(windows)]
+            yield _telling(runner, kind, usual, other, reusing=reusing)
+
+
+def _under_noise(runner: Runner, epsilon: int) -> Result:
+    scene = RingScene.of(runner.records, epsilon=epsilon)
+    return runner.run(
+        f"cells_under_noise_{epsilon}",
+        f"records with noise of epsilon {epsilon}, knowing weights, labels, frequencies",
+        lambda: hardened.informed(scene.view, scene.insider, runner.records.classes)[0],
+        runner.score_table_by_class,
+    )
+
+
+def _telling(
+    runner: Runner,
+    kind: str,
+    usual: Sequence[SealedView],
+    other: Sequence[SealedView],
+    *,
+    reusing: bool,
+) -> Result:
+    limit = sealed.detectable(len(usual))
+    meaning = f"{kind} queries told from distinct ones; up to {limit:.1%} is chance"
+    return runner.run(
+        "control_hints_reused" if reusing else f"{kind}_queries_told",
+        meaning + (", but here hints are used twice" if reusing else ""),
+        lambda: sealed.tell_apart(usual, other),
+        lambda accuracy: (accuracy, 0.5),
+        control=reusing,
+    )
+
+
+def _distance_attacks(
+    runner: Runner, view: RingView, insider: hardened.Insider, seed: int
+) -> Iterator[Result]:
+    labels = view.labels
+    yield runner.known_rows(
+        "cells_from_order_of_distances",
+        f"a record's nearest among {_ANCHORS} known ones; any scheme that ranks gives this",
+        _ANCHORS,
+        seed,
+        lambda rows, values: distances.copy_nearest(distances.distances(view, rows), values),
+    )
+    yield runner.known_rows(
+        "cells_from_distances",
+        f"records, from their distances to {_ANCHORS} known ones, weights and frequencies",
+        _ANCHORS,
+        seed,
+        lambda rows, values: distances.multilaterate(
+            distances.distances(view, rows), values, labels, insider
+        ),
+        draws=1,
+        by_class=True,
+    )
+
+
+def _averaging(runner: Runner, repeats: int, *, memoised: bool) -> Result:
+    scene = RingScene.of(runner.records, epsilon=_REPEATED_AT, repeats=repeats, memoised=memoised)
+    name = "query_asked_once" if repeats == 1 else f"query_asked_{repeats}_times"
+    meaning = f"queries with noise of epsilon {_REPEATED_AT}, each asked {repeats}x"
+    if not memoised:
+        name = f"control_{repeats}_fresh_noises"
+        meaning += ", with noise drawn anew, which the profile never does"
+    return runner.run(
+        name,
+        meaning,
+        lambda: hardened.averaged(scene.view, scene.insider, runner.records.classes, repeats),
+        lambda guess: runner.score_queries_by_class(guess, scene.view, repeats),
+        control=not memoised,
+    )
+
+
+def _weight_score(found: Floats, weights: Sequence[int]) -> Score:
+    """Compare shares; the baseline takes all features for equally important."""
+    truth = np.array(weights) / sum(weights)
+    tries = (found, np.full(len(truth), 1 / len(truth)))
+    right = [np.abs(tried - truth) <= _WEIGHT_ERROR * np.maximum(truth, 1e-12) for tried in tries]
+    return float(right[0].mean()), float(right[1].mean())

@@ -1,0 +1,216 @@
+"""What the cloud sees, and what an attacker is assumed to know besides.
+
+Attacks take objects of this module and nothing else. Everything in a view was sent to the cloud;
+everything in `Public` and `Population` is common knowledge, or assumed to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ompd.schema import Codes, Feature, Floats, Schema
+from ompd.wire import Job, RingJob, RingUpload, TableUpload, unpack_limbs
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+#: A feature with more values than this is treated as continuous.
+MOST_VALUES = 256
+#: Values that stand for a continuous feature: one is always within 1% of its domain.
+_SAMPLED_VALUES = 51
+
+
+def is_counted(feature: Feature) -> bool:
+    """Tell whether a feature has so few values that each is a cell's content by itself."""
+    return feature.kind != "numeric" and feature.high - feature.low < MOST_VALUES
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class PaperView:
+    """Blinded table and jobs of the `paper` profile.
+
+    Attributes
+    ----------
+    modulus : int
+    table : uint64 array of shape (N, n + 2, L)
+        Limbs of s * (alpha * P + c), two padding coordinates first.
+    labels : int64 array of shape (N,)
+    points : uint64 array of shape (q, n + 2, L)
+        Limbs of s_q * (alpha * P + c) mod p.
+    tokens : uint64 array of shape (q, L)
+        Limbs of s / s_q mod p.
+    """
+
+    modulus: int
+    table: U64
+    labels: Codes
+    points: U64
+    tokens: U64
+
+    @classmethod
+    def of(cls, upload: TableUpload, jobs: Sequence[Job]) -> Self:
+        """Read the bodies of the frames that the cloud opened."""
+        modulus = int.from_bytes(upload.modulus, "little")
+        shape = (-1, upload.coordinates, upload.limbs)
+        points = [
+            unpack_limbs(job.points, modulus, job.rows * upload.coordinates).reshape(shape)
+            for job in jobs
+        ]
+        tokens = [unpack_limbs(job.tokens, modulus, job.rows) for job in jobs]
+        return cls(
+            modulus=modulus,
+            table=np.frombuffer(upload.values, "<u8").astype(np.uint64).reshape(shape),
+            labels=np.frombuffer(upload.labels, "<u2").astype(np.int64),
+            points=np.concatenate(points),
+            tokens=np.concatenate(tokens),
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RingView:
+    """Table and queries of the `hardened` profile.
+
+    Attributes
+    ----------
+    table : uint64 array of shape (N, m)
+        Coordinates in secret order, with secret signs and shifts, modulo 2**64.
+    labels : int64 array of shape (N,)
+    queries : uint64 array of shape (q, m)
+        Blinded like the table.
+    """
+
+    table: U64
+    labels: Codes
+    queries: U64
+
+    @classmethod
+    def of(cls, upload: RingUpload, jobs: Sequence[RingJob]) -> Self:
+        """Read the bodies of the frames that the cloud opened."""
+
+        def rows(data: bytes) -> U64:
+            return np.frombuffer(data, "<u8").astype(np.uint64).reshape(-1, upload.coordinates)
+
+        return cls(
+            table=rows(upload.values),
+            labels=np.frombuffer(upload.labels, "<u2").astype(np.int64),
+            queries=np.concatenate([rows(job.points) for job in jobs]),
+        )
+
+    def unwrapped(self) -> tuple[I64, I64]:
+        """Return table and queries as integers that keep all differences.
+
+        Every column of the table starts at 0; queries may be negative.
+        """
+        origin = self.table[0]
+        table = (self.table - origin).view(np.int64)
+        lowest = table.min(axis=0)
+        return table - lowest, (self.queries - origin).view(np.int64) - lowest
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class SealedView:
+    """What the cloud of the `sealed` profile gets during one window.
+
+    Attributes
+    ----------
+    chunks, chunk : int
+        R and C of the layout.
+    requests : tuple of bytes
+        One per query, as received.
+    """
+
+    chunks: int
+    chunk: int
+    requests: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Public:
+    """What the scheme publishes, and the one number per feature that every attacker may have.
+
+    Attributes
+    ----------
+    schema : Schema
+        Features in order, with their domains.
+    feature_bits : int
+        Fractional bits of a scaled feature.
+    modes : float64 array of shape (n,)
+        Most frequent value of each feature: the guess for a cell of which nothing is known.
+    """
+
+    schema: Schema
+    feature_bits: int
+    modes: Floats
+
+    def grid(self, feature: int) -> tuple[Floats, Floats]:
+        """Return all values of a feature, ascending, and the scaled integers they become."""
+        declared = self.schema.features[feature]
+        span = declared.high - declared.low
+        largest = 1 << self.feature_bits
+        fine = declared.kind == "numeric" or span > largest
+        steps = np.arange((largest if fine else int(span)) + 1)
+        values = declared.low + steps * (span / largest if fine else 1.0)
+        return values.astype(np.float64), np.rint(steps / max(len(steps) - 1, 1) * largest)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Population:
+    """How often each value of each feature occurs within each class.
+
+    Attributes
+    ----------
+    values : tuple of float64 arrays, one of shape (v,) per feature
+    chances : tuple of float64 arrays, one of shape (classes, v) per feature
+        Rows sum to 1.
+    shares : float64 array of shape (classes,)
+        Of the classes themselves.
+    """
+
+    values: tuple[Floats, ...]
+    chances: tuple[Floats, ...]
+    shares: Floats
+
+    @classmethod
+    def of(cls, schema: Schema, features: Floats, labels: Codes) -> Self:
+        """Count values class by class; nothing of how features go together is kept."""
+        values, chances = [], []
+        for feature, column in zip(schema.features, features.T, strict=True):
+            span = feature.high - feature.low
+            few = is_counted(feature)
+            steps = int(span) + 1 if few else _SAMPLED_VALUES
+            grid = np.linspace(feature.low, feature.high, steps)
+            if few:
+                grid = np.rint(grid)
+            places = np.rint((column - feature.low) / (span or 1.0) * (len(grid) - 1))
+            counts = np.zeros((len(schema.classes), len(grid)))
+            np.add.at(counts, (labels, places.astype(np.int64)), 1.0)
+            # A value that a class never shows is not impossible.
+            counts += 1e-3
+            values.append(grid)
+            chances.append(counts / counts.sum(axis=1, keepdims=True))
+        shares = np.bincount(labels, minlength=len(schema.classes)) / len(labels)
+        return cls(tuple(values), tuple(chances), shares)
+
+    @property
+    def modes(self) -> Floats:
+        """Most frequent value of each feature, shape (n,)."""
+        places = [int((self.shares @ chance).argmax()) for chance in self.chances]
+        return np.array([value[at] for value, at in zip(self.values, places, strict=True)])
+
+    def modes_within(self, labels: Codes) -> Floats:
+        """Most frequent values within the class of each label, shape (len(labels), n)."""
+        columns = [
+            value[chance.argmax(axis=1)][labels]
+            for value, chance in zip(self.values, self.chances, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def means(self, scaled: Sequence[Floats]) -> Floats:
+        """Return the mean of each class, given what every value counts; shape (classes, n)."""
+        columns = [chance @ count for chance, count in zip(self.chances, scaled, strict=True)]
+        return np.stack(columns, axis=1)

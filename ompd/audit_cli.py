@@ -1,0 +1,115 @@
+"""The command that attacks the profiles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ompd.console import plain_errors
+from ompd.errors import ParameterError
+
+if TYPE_CHECKING:
+    from ompd.audit import Result
+
+
+class AuditData(StrEnum):
+    """Data sets that come with the package."""
+
+    WBC = "wbc"
+    MM = "mm"
+
+
+class AuditProfile(StrEnum):
+    """Profiles, as in `ompd.params.PROFILES`."""
+
+    PAPER = "paper"
+    HARDENED = "hardened"
+    SEALED = "sealed"
+
+
+def audit(
+    dataset: Annotated[AuditData, typer.Option(help="Data set.")] = AuditData.WBC,
+    profile: Annotated[
+        list[AuditProfile] | None,
+        typer.Option(help="Profile to attack; may be repeated.", show_default="all"),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Own records as CSV, instead of a data set.")
+    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="Schema of --table, as JSON.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also write a picture; needs the extra 'audit'.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Fixes the split and the known rows; keys are always fresh.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Attack records and queries as a curious cloud could, and show what each profile leaks.
+
+    Attacks get what the cloud receives and side knowledge that their line names. Whatever they
+    achieve is a lower bound: others may do better.
+    """
+    with plain_errors():
+        from ompd import audit as attacks
+        from ompd.datasets import load
+
+        if (table is None) != (schema is None):
+            raise ParameterError("table, schema: expected both or neither")
+        data = load(dataset.value) if table is None else load(table, schema)
+        profiles = [chosen.value for chosen in profile or AuditProfile]
+        if plot is not None:
+            attacks.check_plot(plot)
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            task = bar.add_task("making tables", total=None)
+            results = attacks.run_audit(
+                data,
+                profiles,
+                seed=seed,
+                progress=lambda attack: bar.update(task, description=attack),
+            )
+        if plot is not None:
+            attacks.plot(results, f"What the cloud recovers from {data.info.title}", plot)
+    if as_json:
+        typer.echo(json.dumps(attacks.as_dict(results)))
+    else:
+        _show(results, data.info.title)
+
+
+def _show(results: list[Result], title: str) -> None:
+    console = Console(highlight=False)
+    for name in dict.fromkeys(result.profile for result in results):
+        shown = Table(title=f"{name}: what the cloud recovers from {title}", title_justify="left")
+        shown.add_column("attack")
+        shown.add_column("what is recovered, from what", ratio=1)
+        for heading in ("recovered", "baseline", "ms"):
+            shown.add_column(heading, justify="right", no_wrap=True)
+        for result in results:
+            if result.profile == name:
+                shown.add_row(
+                    result.attack.replace("_", " "),
+                    result.meaning,
+                    f"{result.recovered:.1%}",
+                    f"{result.baseline:.1%}",
+                    f"{1e3 * result.seconds:,.1f}",
+                )
+        console.print(shown)
+    console.print(
+        "baseline: the best guess without ciphertext. A control is no part of its profile and must "
+        "succeed."
+    )

@@ -1,0 +1,251 @@
+"""From labelled records to a table that can be asked: training, retrieval, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ompd.blind import LaplaceNoise, epsilon_per_unit
+from ompd.calibration import Calibration, Priors
+from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
+from ompd.errors import NeighborsError, ParameterError, TooLargeError
+from ompd.params import PAPER
+from ompd.roles.retrieval import (
+    BlindedRetrieval,
+    BucketRetrieval,
+    Place,
+    Retrieval,
+    RingRetrieval,
+)
+from ompd.roles.retrieval.retrieval import I64
+from ompd.schema import Codes, Floats, Schema
+from ompd.search import LimbTable, check_k, choose_k, compute, tally
+from ompd.wire import CAPS, MAX_ADVICE, MAX_K, Body, Kind, check_text
+
+#: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums,
+#: plain majority. `evidence` learns scores, and decides by calibrated probabilities.
+METHODS = ("relief-mw", "evidence")
+#: Instances whose neighbours calibrate the probabilities.
+_CALIBRATED = 2000
+
+
+class Instances(Protocol):
+    """Labelled records, for example a `Dataset`."""
+
+    @property
+    def schema(self) -> Schema:
+        """Features and classes."""
+
+    @property
+    def features(self) -> Floats:
+        """Shape (N, n)."""
+
+    @property
+    def labels(self) -> Codes:
+        """Shape (N,)."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """What a hospital decided about a table.
+
+    Parameters
+    ----------
+    profile : {"sealed", "hardened", "paper"}
+    method : {"relief-mw", "evidence"}
+    k : int, optional
+    priors : {"equal", "training"}
+    epsilon : float, optional
+        Of the noise, per median distance of two instances; profile `hardened` only.
+    noise_key : bytes
+        Outlives a version, so that an unchanged record keeps its noise.
+    """
+
+    profile: str
+    method: str
+    k: int | None
+    priors: Priors
+    epsilon: float | None
+    noise_key: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Published:
+    """The hospital's side of one table.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    retrieval : Retrieval
+    place : Place
+    cloud : str
+    rows : int
+    k : int
+        0 until the cloud has told which it chose.
+    findings : tuple of (label, advice)
+    decides : bool
+        Whether calibrated probabilities decide, or the plain majority.
+    calibration : Calibration, optional
+        None until K is known.
+    noise : LaplaceNoise, optional
+        For the queries; the instances have theirs.
+    epsilon : float, optional
+        What one release of a query costs its patient.
+    """
+
+    encoder: Encoder
+    retrieval: Retrieval
+    place: Place
+    cloud: str
+    rows: int
+    k: int
+    findings: tuple[tuple[str, str], ...]
+    decides: bool
+    calibration: Calibration | None = None
+    noise: LaplaceNoise | None = None
+    epsilon: float | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(label for label, _ in self.findings)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unconfirmed:
+    """A table that the cloud has yet to acknowledge, with what calibrates its probabilities."""
+
+    published: Published
+    vectors: I64
+    labels: I64
+    priors: Priors
+
+    def confirmed(self, k: int) -> Published:
+        """Return the table with the K that votes, and its calibration.
+
+        Parameters
+        ----------
+        k : int
+            As the cloud acknowledged it; 0 if it does not count votes.
+
+        Raises
+        ------
+        NeighborsError
+            If it is not possible, or not the one that was published.
+        """
+        known = self.published.k
+        if known and k not in (0, known):
+            raise NeighborsError(f"k: expected {known} as published, got {k}")
+        k = check_k(known or k, min(self.published.rows, MAX_K))
+        return replace(self.published, k=k, calibration=self._calibration(k))
+
+    def _calibration(self, k: int) -> Calibration:
+        """Votes of instances among all others, against their own class."""
+        table = _plain(self.vectors, self.labels, len(self.published.findings))
+        own = np.unique(np.linspace(0, len(table) - 1, min(_CALIBRATED, len(table))).astype(int))
+        # A table of K instances has one less to offer.
+        others = min(k, len(table) - 1)
+        _, rows = compute(table, table.limbs[own], others, exclude=own)
+        return Calibration.fit(tally(table, rows), table.labels[own], priors=self.priors)
+
+
+def prepare(
+    instances: Instances,
+    plan: Plan,
+    place: Place,
+    cloud: str,
+    advice: Mapping[str, str],
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Unconfirmed, Body]:
+    """Train, encode and build a table, and make the body that uploads it.
+
+    Raises
+    ------
+    OmpdError
+        As `Hospital.publish`.
+    """
+    if not all(hasattr(instances, name) for name in ("schema", "features", "labels")):
+        raise ParameterError(
+            "instances: expected schema, features and labels, "
+            f"got {type(instances).__name__}; see Dataset.from_arrays"
+        )
+    schema = instances.schema
+    rows = len(instances.features)
+    _check_size(plan, rows, len(schema.features))
+    k = plan.k if plan.k is None else check_k(plan.k, min(rows, MAX_K))
+    findings = _findings(schema, advice)
+    encoder: Encoder
+    if plan.method == "evidence":
+        learned = EvidenceEncoder.fit(schema, instances.features, instances.labels)
+        encoder, vectors = learned, learned.instances
+        k = k or learned.neighbors
+    else:
+        encoder = ReliefEncoder.fit(
+            schema,
+            instances.features,
+            instances.labels,
+            weight_bits=PAPER.weight_bits,
+            feature_bits=PAPER.feature_bits,
+        )
+        vectors = encoder.encode(instances.features)
+    labels = np.ascontiguousarray(instances.labels, dtype=np.int64)
+    classes = len(schema.classes)
+    if k is None and plan.profile != "paper":
+        k = choose_k(_plain(vectors, labels, classes))
+    retrieval: Retrieval
+    upload: Body
+    noise = None
+    if plan.profile == "paper":
+        retrieval, upload = BlindedRetrieval.build(
+            place, vectors, labels, classes=classes, k=k or 0, largest=encoder.largest
+        )
+    elif plan.profile == "hardened":
+        k = k or 1
+        step = choose_step(vectors, labels, classes, min(k, rows - 1))
+        encoder, vectors = CoarseEncoder(encoder, step), coarsen(vectors, step)
+        if plan.epsilon is not None:
+            noise = LaplaceNoise(plan.noise_key, epsilon_per_unit(plan.epsilon, vectors))
+            vectors = noise.instances(vectors)
+        retrieval, upload = RingRetrieval.build(place, vectors, labels, classes=classes, k=k)
+    else:
+        retrieval, upload = BucketRetrieval.build(
+            place, vectors, labels, classes=classes, k=k or 1, progress=progress
+        )
+    published = Published(
+        encoder=encoder,
+        retrieval=retrieval,
+        place=place,
+        cloud=cloud,
+        rows=rows,
+        k=k or 0,
+        findings=findings,
+        decides=plan.method == "evidence",
+        noise=noise,
+        epsilon=plan.epsilon,
+    )
+    return Unconfirmed(published, vectors, labels, plan.priors), upload
+
+
+def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
+    """Table for searches of the hospital's own; noise may have made vectors negative."""
+    return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
+
+
+def _check_size(plan: Plan, rows: int, features: int) -> None:
+    """Refuse at once what is too large; other profiles and methods learn it from their upload."""
+    size = BlindedRetrieval.upload_bytes(rows, features) if plan.profile == "paper" else 0
+    if size > CAPS[Kind.TABLE] - 2**20:
+        raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
+
+
+def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(advice, Mapping):
+        raise ParameterError(f"advice: expected a mapping, got {type(advice).__name__}")
+    schema.codes(list(advice))  # refuses advice for classes that do not exist
+    for text in advice.values():
+        check_text("advice", text, least=0, most=MAX_ADVICE)
+    return tuple((label, advice.get(label, "")) for label in schema.classes)

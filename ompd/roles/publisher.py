@@ -1,0 +1,272 @@
+"""The part of the hospital that publishes tables and keeps them able to answer."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ompd.calibration import check_priors
+from ompd.crypto import Identity
+from ompd.errors import ContextMismatchError, ParameterError, UnknownDiseaseError, VersionError
+from ompd.params import check_profile
+from ompd.roles.party import Party
+from ompd.roles.publication import METHODS, Instances, Plan, Published, Unconfirmed, prepare
+from ompd.roles.retrieval import BucketRetrieval, Place
+from ompd.schema import Schema
+from ompd.stores import BudgetLedger, Pending
+from ompd.wire import Fetch, Kind, Parities, Receipt, check_text
+
+
+class Publisher(Party):
+    """Publishes tables.
+
+    Parameters
+    ----------
+    identity : Identity
+    profile : {"sealed", "hardened", "paper"}
+        What its tables tell the cloud. `sealed`, the default: nothing but sizes and times.
+        `hardened`: all distances, of coarse and, with `epsilon`, noisy vectors. `paper`:
+        everything; it is for study of the published scheme.
+    epsilon : float, optional
+        Noise for the tables and queries of `hardened`: how well two patients at the median
+        distance may be told apart by their vectors.
+    ledger : BudgetLedger, optional
+        What the queries of each user have released; goes with `epsilon`.
+    **options
+        Directory, replays, clock and window as for `Party`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such profile, or epsilon and ledger do not belong to it or together.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        profile: str = "sealed",
+        epsilon: float | None = None,
+        ledger: BudgetLedger | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(identity, **options)
+        self._profile = check_profile(profile)
+        if (epsilon is None) != (ledger is None):
+            raise ParameterError("epsilon, ledger: expected both or neither")
+        if epsilon is not None and profile != "hardened":
+            raise ParameterError("epsilon: only the profile 'hardened' adds noise")
+        self._epsilon = epsilon
+        self._ledger = ledger
+        self._noise_key = secrets.token_bytes(32)
+        self._tables: dict[str, Published] = {}
+        # Uploads that no receipt has come for, the newest of each disease.
+        self._unconfirmed: dict[str, Unconfirmed] = {}
+        self._places: dict[str, Place] = {}
+        self._lock = threading.Lock()
+        self._renewing: Pending[Published] = Pending(self._window)
+
+    @property
+    def profile(self) -> str:
+        """What its tables tell the cloud."""
+        return self._profile
+
+    @property
+    def diseases(self) -> dict[str, Schema]:
+        """Diseases that can be asked about, and what each expects of a feature vector."""
+        tables = dict(self._tables)
+        return {disease: table.encoder.schema for disease, table in tables.items()}
+
+    def publish(
+        self,
+        disease: str,
+        instances: Instances,
+        *,
+        cloud: str,
+        k: int | None = None,
+        advice: Mapping[str, str] | None = None,
+        method: str = "relief-mw",
+        priors: str = "equal",
+        progress: Callable[[float], None] | None = None,
+    ) -> bytes:
+        """Train a table, hide it as the profile says, under a fresh key, and make its upload.
+
+        The table is asked from `confirm` on. Until then the version before goes on answering, so
+        that neither a lost upload nor a slow cloud interrupts anything.
+
+        Parameters
+        ----------
+        disease : str
+        instances : Instances
+            Records of this disease; none of the query's person should be among them.
+        cloud : str
+            Id of a cloud this hospital has met.
+        k : int, optional
+            Neighbours that vote. By default it is chosen by leave-one-out: by the cloud, on the
+            blinded table, in the profile `paper`, else by the hospital.
+        advice : mapping of class name to text, optional
+            What a user gets besides the label.
+        method : {"relief-mw", "evidence"}
+            How features become vectors. `relief-mw`: as published; the majority decides.
+            `evidence`: learned scores; calibrated probabilities decide. It needs scikit-learn.
+        priors : {"equal", "training"}
+            Which shares the classes have among those who ask: all the same, or those of the
+            instances. Probabilities are calibrated to these.
+        progress : callable, optional
+            Called with the finished share of sealing from 0 to 1.
+
+        Returns
+        -------
+        bytes
+            A frame for `Cloud.store`.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError, TrainingError
+            If the instances cannot train a table.
+        NeighborsError
+            If k is even or out of range.
+        ParameterError
+            If the disease is no text of 1 to 255 characters, an advice is too long, or there is no
+            such method or priors.
+        PrivacyParameterError
+            If epsilon means nothing for these instances.
+        OverflowParameterError
+            If the blinded values would not fit the profile.
+        BackendUnavailableError
+            If the method needs a package that is not installed.
+        UnknownKeyError
+            If the cloud is unknown.
+        TooLargeError
+            If the table is above the cap of one frame.
+        """
+        check_text("disease", disease)
+        if method not in METHODS:
+            raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
+        self.directory.get(cloud)
+        plan = Plan(self._profile, method, k, check_priors(priors), self._epsilon, self._noise_key)
+        with self._lock:
+            # Taken at once: a version that comes to nothing is never given twice.
+            old = self._places.get(disease)
+            place = Place(
+                old.table_id if old else secrets.token_bytes(16), old.version + 1 if old else 1
+            )
+            self._places[disease] = place
+        unconfirmed, upload = prepare(
+            instances, plan, place, cloud, advice or {}, progress=progress
+        )
+        frame = self._send(cloud, upload, nonce=secrets.token_bytes(16), sequence=place.version)
+        with self._lock:
+            waiting = self._unconfirmed.get(disease)
+            if waiting is None or waiting.published.place.version < place.version:
+                self._unconfirmed[disease] = unconfirmed
+        return frame
+
+    def confirm(self, receipt: bytes) -> None:
+        """Ask a published table from now on, since the cloud has it.
+
+        Raises
+        ------
+        ContextMismatchError
+            If the receipt is for no upload that waits for one.
+        NeighborsError
+            If the cloud chose a K that is not possible.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        frame = self._authenticate(receipt, Kind.RECEIPT)
+        body = self._open(frame, Receipt)
+        place = Place(body.table_id, body.version)
+        waiting = {each.published.place: each for each in self._unconfirmed.values()}.get(place)
+        if waiting is None:
+            raise ContextMismatchError("receipt: no such upload waits for one")
+        if waiting.published.cloud != frame.header.sender:
+            raise ContextMismatchError("receipt: comes from another cloud")
+        table = waiting.confirmed(body.k)
+        self._claim(frame)
+        with self._lock:
+            for disease, each in list(self._unconfirmed.items()):
+                if each is waiting:
+                    del self._unconfirmed[disease]
+                    self._tables[disease] = table
+
+    def remaining(self, disease: str) -> int | None:
+        """Return how many queries the disease's table can answer before `renew`.
+
+        None where there is no such limit.
+
+        Raises
+        ------
+        UnknownDiseaseError
+        """
+        room = self._table(disease).retrieval.room
+        return None if room == sys.maxsize else room
+
+    def renew(self, disease: str) -> bytes:
+        """Ask the cloud for the whole sealed table, to make the hints of a new window from it.
+
+        Publishing the disease anew does as well, and needs no download.
+
+        Returns
+        -------
+        bytes
+            A frame for `Cloud.answer`, whose answer is for `renewed`.
+
+        Raises
+        ------
+        UnknownDiseaseError
+        ParameterError
+            If the disease's table is of another profile.
+        """
+        table = self._table(disease)
+        if not isinstance(table.retrieval, BucketRetrieval):
+            raise ParameterError("disease: only sealed tables have windows")
+        nonce = secrets.token_bytes(16)
+        self._renewing.add(table.cloud, nonce, 0, table, self._clock())
+        place = table.place
+        return self._send(
+            table.cloud, Fetch(place.table_id, place.version, True, b""), nonce=nonce, sequence=0
+        )
+
+    def renewed(self, answer: bytes) -> None:
+        """Make the hints of a new window; what is on its way in the old one still counts.
+
+        Raises
+        ------
+        BucketAuthError
+            If a bucket is not the one that was stored; nothing changes then.
+        OmpdError
+            If the frame is not an authentic, fresh answer to `renew`.
+        """
+        frame = self._authenticate(answer, Kind.PARITIES)
+        header = frame.header
+        table = self._renewing.find(header, self._clock())
+        body = self._open(frame, Parities)
+        check_place(Place(body.table_id, body.version), table.place)
+        retrieval = table.retrieval
+        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (`renew` saw to it)
+        self._claim(frame)
+        self._renewing.close(header.sender, header.nonce, header.sequence)
+        retrieval.renew(body)
+
+    def _table(self, disease: str) -> Published:
+        table = self._tables.get(disease)
+        if table is None:
+            raise UnknownDiseaseError("disease: no table is published under this name")
+        return table
+
+
+def check_place(place: Place, expected: Place) -> None:
+    """Refuse an answer about another table or version.
+
+    Raises
+    ------
+    ContextMismatchError, VersionError
+    """
+    if place.table_id != expected.table_id:
+        raise ContextMismatchError("answer: is about another table")
+    if place.version != expected.version:
+        raise VersionError("answer: is about another version of the table")

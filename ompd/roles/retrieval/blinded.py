@@ -1,0 +1,105 @@
+"""Profile `paper`: the published blinding by big primes.
+
+Gives no confidentiality against the cloud; `ompd audit` shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.params import PAPER
+from ompd.roles.retrieval.retrieval import I64, Neighbours, Place, read_verdict
+from ompd.wire import CAPS, MAX_BATCH, Body, Job, Kind, TableUpload, Verdict, pack_limbs
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BlindedRetrieval:
+    """A blinded table; the cloud searches it and votes.
+
+    Parameters
+    ----------
+    place : Place
+    key : BlindingKey
+    classes : int
+    """
+
+    place: Place
+    key: BlindingKey
+    classes: int
+
+    @classmethod
+    def build(
+        cls, place: Place, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
+    ) -> tuple[BlindedRetrieval, TableUpload]:
+        """Blind the instances under a fresh key.
+
+        Parameters
+        ----------
+        place : Place
+        vectors : int64 array of shape (N, coordinates)
+            From 0 to `largest`.
+        labels : int64 array of shape (N,)
+        classes : int
+        k : int
+            0 leaves the choice to the cloud.
+        largest : int
+
+        Raises
+        ------
+        OverflowParameterError
+            If the blinded values would not fit the parameters.
+        """
+        coordinates = vectors.shape[1] + PADDING
+        key = BlindingKey.generate(PAPER, coordinates, largest)
+        upload = TableUpload(
+            table_id=place.table_id,
+            version=place.version,
+            modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
+            coordinates=coordinates,
+            limbs=PAPER.limbs,
+            classes=classes,
+            k=k,
+            labels=labels.astype("<u2").tobytes(),
+            values=blind_table(key, vectors).astype("<u8", copy=False).tobytes(),
+        )
+        return cls(place, key, classes), upload
+
+    @staticmethod
+    def upload_bytes(rows: int, coordinates: int) -> int:
+        """Length of the upload of so many instances, to within a KiB."""
+        return rows * ((coordinates + PADDING) * PAPER.limbs * 8 + 2)
+
+    @property
+    def answer(self) -> type[Body]:
+        """Type of the body that answers a job."""
+        return Verdict
+
+    @property
+    def most(self) -> int:
+        """Most queries in one job."""
+        row = 8 * PAPER.limbs * (self.key.coordinates + 1)
+        verdict = (CAPS[Kind.VERDICT] - 2**20) // (2 * self.classes + 2)
+        return min(MAX_BATCH, (CAPS[Kind.JOB] - 2**20) // row, verdict)
+
+    @property
+    def room(self) -> int:
+        """Nothing is used up."""
+        return sys.maxsize
+
+    def job(self, vectors: I64) -> tuple[Job, None]:
+        """Blind queries, each with a scalar of its own."""
+        blinded = blind_queries(self.key, vectors)
+        modulus = self.key.modulus
+        return Job(
+            table_id=self.place.table_id,
+            version=self.place.version,
+            rows=len(vectors),
+            points=pack_limbs(blinded.points, modulus),
+            tokens=pack_limbs(blinded.tokens, modulus),
+        ), None
+
+    def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
+        """Read the cloud's votes."""
+        return read_verdict(body, rows, k, self.classes)

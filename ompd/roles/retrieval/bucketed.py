@@ -1,0 +1,129 @@
+"""Profile `sealed`: encrypted buckets of which the cloud does not learn which are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ompd.roles.retrieval.retrieval import I64, Neighbours, Place
+from ompd.sealed import SealedTable, Ticket
+from ompd.wire import CAPS, MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BucketRetrieval:
+    """A sealed table; the hospital searches the buckets that it fetches, and votes itself.
+
+    Parameters
+    ----------
+    place : Place
+    table : SealedTable
+    classes : int
+    """
+
+    place: Place
+    table: SealedTable
+    classes: int
+
+    @classmethod
+    def build(
+        cls,
+        place: Place,
+        vectors: I64,
+        labels: I64,
+        *,
+        classes: int,
+        k: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> tuple[BucketRetrieval, BucketUpload]:
+        """Cut the instances into buckets and encrypt them under a fresh key.
+
+        Parameters
+        ----------
+        place : Place
+            Bound into every bucket.
+        vectors : int64 array of shape (N, coordinates)
+            From 0 to below 2**62.
+        labels : int64 array of shape (N,)
+        classes, k : int
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
+        """
+        table, buckets = SealedTable.build(
+            vectors, labels, classes, k, context=_context(place), progress=progress
+        )
+        layout = table.layout
+        upload = BucketUpload(
+            table_id=place.table_id,
+            version=place.version,
+            bucket_bytes=layout.bucket_bytes,
+            chunks=layout.chunks,
+            chunk=layout.chunk,
+            fetches=layout.fetches,
+            window=layout.window,
+            buckets=buckets.tobytes(),
+        )
+        return cls(place, table, classes), upload
+
+    @property
+    def answer(self) -> type[Body]:
+        """Type of the body that answers a job."""
+        return Parities
+
+    @property
+    def most(self) -> int:
+        """Most queries in one job."""
+        layout = self.table.layout
+        if not layout.fetches:
+            return MAX_BATCH
+        request = (CAPS[Kind.FETCH] - 2**20) // (2 * layout.chunks * layout.fetches)
+        answer = (CAPS[Kind.PARITIES] - 2**20) // (layout.bucket_bytes * layout.fetches)
+        return max(1, min(MAX_BATCH, request, answer))
+
+    @property
+    def room(self) -> int:
+        """Queries that the hints of this window are enough for."""
+        return self.table.remaining
+
+    def job(self, vectors: I64) -> tuple[Fetch, Ticket]:
+        """Use up hints and ask for buckets."""
+        request, ticket = self.table.ask(vectors)
+        return Fetch(self.place.table_id, self.place.version, False, request), ticket
+
+    def read(self, body: Parities, context: Ticket, rows: int, k: int) -> Neighbours:
+        """Open the buckets, find the nearest instances and count their votes."""
+        found = self.table.read(context, body.buckets)
+        votes = np.zeros((rows, self.classes), dtype=np.int64)
+        np.add.at(votes, (np.arange(rows)[:, np.newaxis], found.labels), 1)
+        return Neighbours(_winners(votes, found.distances, found.labels), votes, found.certified)
+
+    def renew(self, body: Parities) -> None:
+        """Start a new window from the whole table.
+
+        Raises
+        ------
+        FramingError, BucketAuthError
+            If a bucket is missing or not the one that was stored.
+        """
+        self.table.renew(body.buckets)
+
+
+def _context(place: Place) -> bytes:
+    return place.table_id + place.version.to_bytes(8, "little")
+
+
+def _winners(votes: I64, distances: I64, labels: I64) -> I64:
+    """Most frequent class per query, as `ompd.search.vote` decides."""
+    winners: I64 = votes.argmax(axis=1)
+    tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    for query in np.flatnonzero(tied):
+        own = votes[query]
+        # Python's integers: a sum of distances can pass 64 bits.
+        sums = {
+            int(code): sum(map(int, distances[query][labels[query] == code]))
+            for code in np.flatnonzero(own == own.max())
+        }
+        winners[query] = min(sums, key=lambda code: (sums[code], code))
+    return winners

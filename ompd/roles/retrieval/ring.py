@@ -1,0 +1,86 @@
+"""Profile `hardened`: coarse integers under a signed permutation and shifts modulo 2**64.
+
+The cloud still sees all distances; noise, if asked for, bounds what they tell.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from ompd.blind import RingKey
+from ompd.roles.retrieval.retrieval import I64, Neighbours, Place, read_verdict
+from ompd.wire import CAPS, MAX_BATCH, Body, Kind, RingJob, RingUpload, Verdict
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RingRetrieval:
+    """A table of ring values; the cloud searches it and votes.
+
+    Parameters
+    ----------
+    place : Place
+    key : RingKey
+    classes : int
+    """
+
+    place: Place
+    key: RingKey
+    classes: int
+
+    @classmethod
+    def build(
+        cls, place: Place, vectors: I64, labels: I64, *, classes: int, k: int
+    ) -> tuple[RingRetrieval, RingUpload]:
+        """Blind the instances under a fresh key.
+
+        Parameters
+        ----------
+        place : Place
+        vectors : int64 array of shape (N, coordinates)
+            As they go into the table: with noise, if there is any.
+        labels : int64 array of shape (N,)
+        classes, k : int
+        """
+        key = RingKey.generate(vectors.shape[1])
+        upload = RingUpload(
+            table_id=place.table_id,
+            version=place.version,
+            coordinates=vectors.shape[1],
+            classes=classes,
+            k=k,
+            labels=labels.astype("<u2").tobytes(),
+            values=key.blind(vectors).astype("<u8", copy=False).tobytes(),
+        )
+        return cls(place, key, classes), upload
+
+    @staticmethod
+    def upload_bytes(rows: int, coordinates: int) -> int:
+        """Length of the upload of so many instances, to within a KiB."""
+        return rows * (8 * coordinates + 2)
+
+    @property
+    def answer(self) -> type[Body]:
+        """Type of the body that answers a job."""
+        return Verdict
+
+    @property
+    def most(self) -> int:
+        """Most queries in one job."""
+        verdict = (CAPS[Kind.VERDICT] - 2**20) // (2 * self.classes + 2)
+        job = (CAPS[Kind.RING_JOB] - 2**20) // (8 * self.key.coordinates)
+        return min(MAX_BATCH, job, verdict)
+
+    @property
+    def room(self) -> int:
+        """Nothing is used up."""
+        return sys.maxsize
+
+    def job(self, vectors: I64) -> tuple[RingJob, None]:
+        """Blind queries as the table was."""
+        points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
+        return RingJob(self.place.table_id, self.place.version, len(vectors), points), None
+
+    def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
+        """Read the cloud's votes."""
+        return read_verdict(body, rows, k, self.classes)

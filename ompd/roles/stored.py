@@ -1,0 +1,231 @@
+"""The cloud's side of a stored table, per profile.
+
+Nothing here names the encoder or the secret side of blinding, and nothing needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ompd.errors import FramingError, NeighborsError, NonCanonicalError, ParameterError
+from ompd.sealed.layout import Layout
+from ompd.sealed.server import answer, check_layout
+from ompd.search import LimbTable, RingTable, check_k, choose_k
+from ompd.search.conversion import Modulus
+from ompd.search.verdicts import Ballots
+from ompd.wire import (
+    MAX_K,
+    Body,
+    BucketUpload,
+    Fetch,
+    Job,
+    Parities,
+    RingJob,
+    RingUpload,
+    TableUpload,
+    Verdict,
+    check_below,
+    unpack_limbs,
+)
+
+I64 = npt.NDArray[np.int64]
+
+
+class Stored(Protocol):
+    """A table that the cloud can answer jobs on."""
+
+    @property
+    def job(self) -> type[Body]:
+        """Type of the jobs that this table answers."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours that vote; 0 where the hospital counts votes itself."""
+
+    def prepare(self, body: Any) -> Callable[[], Body]:
+        """Check a job, and return what answers it.
+
+        Raises
+        ------
+        FramingError, RangeError
+        """
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BlindedStored:
+    """Instances blinded by big primes, and the K that votes."""
+
+    table: LimbTable
+    modulus: Modulus
+    k: int
+    ballots: Ballots
+
+    @classmethod
+    def of(cls, body: TableUpload, ballots: Ballots) -> BlindedStored:
+        """Check an upload and index its instances.
+
+        Raises
+        ------
+        ParameterError, RangeError, NeighborsError, LabelError, TableError, FramingError
+        """
+        modulus = _modulus(body)
+        width = 8 * body.coordinates * body.limbs
+        limbs = _words(body.values, width)
+        limbs = limbs.reshape(-1, body.coordinates, body.limbs)
+        labels = _labels(body.labels, len(limbs))
+        check_below(limbs, modulus)
+        _check_open_k(body.k, len(limbs))
+        table = LimbTable(limbs, labels, body.classes)
+        return cls(table, Modulus.of(modulus, body.limbs), body.k or choose_k(table), ballots)
+
+    @property
+    def job(self) -> type[Body]:
+        """Type of the jobs that this table answers."""
+        return Job
+
+    def prepare(self, body: Job) -> Callable[[], Verdict]:
+        """Check blinded queries, and return what finds their neighbours."""
+        _, coordinates, limbs = self.table.limbs.shape
+        modulus = self.modulus.value
+        points = unpack_limbs(body.points, modulus, body.rows * coordinates)
+        tokens = unpack_limbs(body.tokens, modulus, body.rows, least=1)
+        points = points.reshape(-1, coordinates, limbs)
+
+        def search() -> Verdict:
+            found = self.ballots(self.table, points, tokens, self.modulus, self.k)
+            return _verdict(body, self.k, *found)
+
+        return search
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RingStored:
+    """Instances on the ring of integers modulo 2**64, and the K that votes."""
+
+    table: RingTable
+    k: int
+    ballots: Ballots
+
+    @classmethod
+    def of(cls, body: RingUpload, ballots: Ballots) -> RingStored:
+        """Check an upload and index its instances.
+
+        Raises
+        ------
+        NeighborsError, LabelError, TableError, FramingError
+        """
+        values = _words(body.values, 8 * body.coordinates)
+        values = values.reshape(-1, body.coordinates)
+        labels = _labels(body.labels, len(values))
+        _check_open_k(body.k, len(values))
+        table = RingTable.of(values, labels, body.classes)
+        return cls(table, body.k or choose_k(table.table), ballots)
+
+    @property
+    def job(self) -> type[Body]:
+        """Type of the jobs that this table answers."""
+        return RingJob
+
+    def prepare(self, body: RingJob) -> Callable[[], Verdict]:
+        """Check queries on the ring, and return what finds their neighbours."""
+        coordinates = len(self.table.origin)
+        if len(body.points) != 8 * body.rows * coordinates:
+            raise FramingError(f"points: expected {8 * body.rows * coordinates} bytes")
+        values = np.frombuffer(body.points, dtype="<u8").astype(np.uint64, copy=False)
+        points = self.table.queries(values.reshape(-1, coordinates))
+
+        def search() -> Verdict:
+            return _verdict(
+                body, self.k, *self.ballots(self.table.table, points, None, None, self.k)
+            )
+
+        return search
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BucketStored:
+    """Encrypted buckets."""
+
+    layout: Layout
+    buckets: bytes
+
+    @classmethod
+    def of(cls, body: BucketUpload) -> BucketStored:
+        """Check an upload.
+
+        Raises
+        ------
+        ParameterError, FramingError
+        """
+        layout = Layout(
+            buckets=body.chunks * body.chunk,
+            bucket_bytes=body.bucket_bytes,
+            chunks=body.chunks,
+            chunk=body.chunk,
+            fetches=body.fetches,
+            window=body.window,
+        )
+        check_layout(layout, len(body.buckets))
+        return cls(layout, body.buckets)
+
+    @property
+    def job(self) -> type[Body]:
+        """Type of the jobs that this table answers."""
+        return Fetch
+
+    @property
+    def k(self) -> int:
+        """The hospital counts votes itself."""
+        return 0
+
+    def prepare(self, body: Fetch) -> Callable[[], Parities]:
+        """Check a request, and return what answers it."""
+        if body.whole:
+            if body.request:
+                raise FramingError("request: expected none with the whole table")
+            return lambda: Parities(body.table_id, body.version, self.buckets)
+        sums = answer(self.buckets, self.layout, body.request)
+        return lambda: Parities(body.table_id, body.version, sums)
+
+
+def _verdict(body: Job | RingJob, k: int, codes: I64, votes: I64) -> Verdict:
+    return Verdict(
+        body.table_id,
+        body.version,
+        k,
+        codes.astype("<u2").tobytes(),
+        votes.astype("<u2").tobytes(),
+    )
+
+
+def _modulus(body: TableUpload) -> int:
+    modulus = int.from_bytes(body.modulus, "little")
+    if not body.modulus or body.modulus[-1] == 0:
+        raise NonCanonicalError("modulus: expected no leading zero bytes")
+    if modulus % 2 == 0 or -(-modulus.bit_length() // 64) != body.limbs:
+        raise ParameterError(f"modulus: expected an odd number of {body.limbs} limbs")
+    return modulus
+
+
+def _words(data: bytes, width: int) -> npt.NDArray[np.uint64]:
+    if len(data) % width:
+        raise FramingError(f"values: expected a multiple of {width} bytes")
+    return np.frombuffer(data, dtype="<u8").astype(np.uint64, copy=False)
+
+
+def _labels(data: bytes, rows: int) -> I64:
+    if len(data) != 2 * rows:
+        raise FramingError(f"labels: expected {rows} codes")
+    return np.frombuffer(data, dtype="<u2").astype(np.int64)
+
+
+def _check_open_k(k: int, rows: int) -> None:
+    if k:
+        check_k(k, min(rows, MAX_K))
+    elif rows < 2:
+        raise NeighborsError("k: expected two instances or more to choose it by leave-one-out")
