@@ -19,6 +19,7 @@ SUBSET = [
     "tests/search/test_engine.py::test_hits_and_misses",
     "tests/search/test_classify.py::test_classify",
     "tests/search/test_conversion.py::test_convert",
+    "tests/blind/test_laplace.py::test_kernel_equals_the_sampler_in_python_integers",
 ]
 
 
