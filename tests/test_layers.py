@@ -55,7 +55,7 @@ HOMES = {
     "typer": {"console", "cli", "keys_cli", "audit_cli"},
     "rich": {"console", "cli", "keys_cli", "audit_cli"},
     "matplotlib": {"audit"},
-    "msgspec": {"wire", "schema", "crypto", "datasets", "stores"},
+    "msgspec": {"wire", "schema", "crypto", "datasets", "stores", "roles"},
     "numpy": set(ALLOWED) - {"cli", "keys_cli", "audit_cli", "errors", "params", "crypto"},
 }
 

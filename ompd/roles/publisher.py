@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import threading
@@ -12,6 +13,7 @@ from ompd.calibration import check_priors
 from ompd.crypto import Identity
 from ompd.errors import ContextMismatchError, ParameterError, UnknownDiseaseError, VersionError
 from ompd.params import check_profile
+from ompd.roles.archive import Archive
 from ompd.roles.party import Party
 from ompd.roles.publication import METHODS, Instances, Plan, Published, Unconfirmed, prepare
 from ompd.roles.retrieval import BucketRetrieval, Place
@@ -37,6 +39,10 @@ class Publisher(Party):
         What the queries of each user have released; goes with `epsilon`.
     **options
         Directory, replays, clock and window as for `Party`.
+    state : path, optional
+        Folder where a hospital with sealed tables keeps them and their hints between runs; made if
+        it is missing. Without it all tables end with the process and are to be published anew. It
+        holds keys in the clear.
 
     Raises
     ------
@@ -51,6 +57,7 @@ class Publisher(Party):
         profile: str = "sealed",
         epsilon: float | None = None,
         ledger: BudgetLedger | None = None,
+        state: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
@@ -68,6 +75,15 @@ class Publisher(Party):
         self._places: dict[str, Place] = {}
         self._lock = threading.Lock()
         self._renewing: Pending[Published] = Pending(self._window)
+        self._archive: Archive | None = None
+        if state is not None:
+            if profile != "sealed":
+                raise ParameterError("state: only the profile 'sealed' keeps tables")
+            self._archive = Archive(state)
+            for disease, kept in self._archive.load().items():
+                self._places[disease] = kept.place
+                if kept.published is not None:
+                    self._tables[disease] = kept.published
 
     @property
     def profile(self) -> str:
@@ -144,6 +160,8 @@ class Publisher(Party):
             If the table is above the cap of one frame.
         """
         check_text("disease", disease)
+        if self._archive is not None and method != "relief-mw":
+            raise ParameterError("method: only 'relief-mw' can be kept in a state folder")
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
         self.directory.get(cloud)
@@ -155,6 +173,8 @@ class Publisher(Party):
                 old.table_id if old else secrets.token_bytes(16), old.version + 1 if old else 1
             )
             self._places[disease] = place
+            if self._archive is not None:
+                self._archive.reserve(disease, place)
         unconfirmed, upload = prepare(
             instances, plan, place, cloud, advice or {}, progress=progress
         )
@@ -190,8 +210,19 @@ class Publisher(Party):
         with self._lock:
             for disease, each in list(self._unconfirmed.items()):
                 if each is waiting:
+                    if self._archive is not None:
+                        self._archive.keep(disease, table)
                     del self._unconfirmed[disease]
                     self._tables[disease] = table
+
+    def close(self) -> None:
+        """Put the hints of sealed tables back into the state folder; the hospital ends here.
+
+        After a crash instead, tables open without hints, and `renew` makes new ones.
+        """
+        for table in self._tables.values():
+            if isinstance(table.retrieval, BucketRetrieval):
+                table.retrieval.table.close()
 
     def remaining(self, disease: str) -> int | None:
         """Return how many queries the disease's table can answer before `renew`.

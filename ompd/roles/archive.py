@@ -1,0 +1,223 @@
+"""What a hospital with sealed tables keeps on disk, to go on after a restart.
+
+A folder of mode 0700 holds the file ``tables`` and one folder per sealed table. ``tables`` names,
+for every disease, the last version that was ever given and the table that is asked, with what
+encodes, calibrates and advises. It is replaced as a whole, so a crash leaves the old file or the
+new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ompd.calibration import Calibration
+from ompd.encode import ReliefEncoder
+from ompd.errors import HintStateError, StoreError
+from ompd.files import sync_folder
+from ompd.roles.publication import Published
+from ompd.roles.retrieval import BucketRetrieval, Place
+from ompd.schema import Schema
+from ompd.sealed import SealedTable
+
+_FILE = "tables"
+_VERSION = 1
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table that is asked."""
+
+    folder: str
+    version: int
+    cloud: str
+    rows: int
+    k: int
+    findings: tuple[tuple[str, str], ...]
+    slope: float
+    offsets: tuple[float, ...]
+    schema: Schema
+    weights: tuple[int, ...]
+    weight_bits: int
+    feature_bits: int
+
+    def __repr__(self) -> str:
+        return "<_Asked>"
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One disease."""
+
+    table_id: bytes
+    last: int
+    asked: _Asked | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content of the file."""
+
+    version: int
+    diseases: dict[str, _Entry]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Kept:
+    """A disease as it was found on disk.
+
+    Attributes
+    ----------
+    place : Place
+        With the last version that was ever given.
+    published : Published, optional
+        The table that is asked, if there is one.
+    """
+
+    place: Place
+    published: Published | None
+
+
+class Archive:
+    """The folder of one hospital, used by one process at a time.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is missing; its parent exists.
+
+    Raises
+    ------
+    StoreError
+        From every method, if the folder or a file in it cannot be used.
+    HintStateError
+        If a table is in use elsewhere, missing or damaged. Hints alone that are damaged or an old
+        copy count as lost: that table needs a new window.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder).absolute()
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        with _translated():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.chmod(0o700)
+            file = self._folder / _FILE
+            if file.exists():
+                self._entries = _entries(file.read_bytes())
+
+    def load(self) -> dict[str, Kept]:
+        """Open all tables and take their hints off the disk, by disease."""
+        return {disease: self._kept(entry) for disease, entry in self._entries.items()}
+
+    def reserve(self, disease: str, place: Place) -> None:
+        """Remember that a version was given, before its upload leaves."""
+        with self._lock:
+            entry = self._entries.get(disease)
+            asked = entry.asked if entry else None
+            self._replace(disease, _Entry(place.table_id, place.version, asked))
+
+    def keep(self, disease: str, published: Published) -> None:
+        """Save a table that is asked from now on, and remove the one before."""
+        retrieval, encoder = published.retrieval, published.encoder
+        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (sealed hospitals only)
+        assert isinstance(encoder, ReliefEncoder)  # noqa: S101  (checked when published)
+        assert published.calibration is not None  # noqa: S101  (confirmed)
+        place = published.place
+        asked = _Asked(
+            folder=f"{place.table_id.hex()}-{place.version}",
+            version=place.version,
+            cloud=published.cloud,
+            rows=published.rows,
+            k=published.k,
+            findings=published.findings,
+            slope=published.calibration.slope,
+            offsets=published.calibration.offsets,
+            schema=encoder.schema,
+            weights=encoder.weights,
+            weight_bits=encoder.weight_bits,
+            feature_bits=encoder.feature_bits,
+        )
+        with self._lock:
+            retrieval.table.save(self._folder / asked.folder)
+            entry = self._entries[disease]
+            self._replace(disease, msgspec.structs.replace(entry, asked=asked))
+        if entry.asked:
+            # Still asked by jobs on their way, from memory; on disk it is of no more use.
+            shutil.rmtree(self._folder / entry.asked.folder, ignore_errors=True)
+
+    def _kept(self, entry: _Entry) -> Kept:
+        last = Place(entry.table_id, entry.last)
+        asked = entry.asked
+        if asked is None:
+            return Kept(last, None)
+        place = Place(entry.table_id, asked.version)
+        table = _open(self._folder / asked.folder)
+        published = Published(
+            encoder=ReliefEncoder(
+                asked.schema, asked.weights, asked.weight_bits, asked.feature_bits
+            ),
+            retrieval=BucketRetrieval(place, table, len(asked.findings)),
+            place=place,
+            cloud=asked.cloud,
+            rows=asked.rows,
+            k=asked.k,
+            findings=asked.findings,
+            decides=False,
+            calibration=Calibration(asked.slope, asked.offsets),
+        )
+        return Kept(last, published)
+
+    def _replace(self, disease: str, entry: _Entry) -> None:
+        entries = self._entries | {disease: entry}
+        data = msgspec.json.encode(_File(_VERSION, entries))
+        spare = self._folder / f"{_FILE}.{secrets.token_hex(4)}"
+        with _translated():
+            descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                spare.replace(self._folder / _FILE)
+            finally:
+                spare.unlink(missing_ok=True)
+            sync_folder(self._folder)
+        self._entries = entries
+
+
+def _open(folder: Path) -> SealedTable:
+    """Open a table; hints that cannot be trusted are given up."""
+    try:
+        return SealedTable.open(folder)
+    except HintStateError:
+        return SealedTable.open(folder, fresh=True)
+
+
+def _entries(data: bytes) -> dict[str, _Entry]:
+    try:
+        found = msgspec.json.decode(data, type=_File)
+    except msgspec.MsgspecError:
+        found = None
+    if found is None:
+        raise StoreError(f"{_FILE}: is damaged")
+    if found.version != _VERSION:
+        raise StoreError(f"{_FILE}: expected version {_VERSION}")
+    return found.diseases
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of the file system into ours, which name no path."""
+    problem = ""
+    try:
+        yield
+    except OSError as error:
+        problem = error.strerror or "cannot be used"
+    if problem:
+        raise StoreError(f"state: {problem}")

@@ -1,0 +1,421 @@
+"""What differs between the profiles, and what must not."""
+
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+
+import ompd
+from ompd.errors import (
+    BucketAuthError,
+    BudgetExceededError,
+    ContextMismatchError,
+    FramingError,
+    HintStateError,
+    OmpdError,
+    ParameterError,
+    PrivacyParameterError,
+    RangeError,
+    VersionError,
+    WindowExhaustedError,
+)
+from ompd.stores import BudgetLedger
+from ompd.wire import (
+    BucketUpload,
+    Fetch,
+    Frame,
+    Kind,
+    Parities,
+    RingJob,
+    RingUpload,
+    decode_body,
+)
+from tests import naive
+from tests.roles.conftest import World, instances
+
+PROFILES = ("sealed", "hardened", "paper")
+
+
+def population(rows=3000, seed=0, features=3):
+    """Enough rows that a sealed table is not sent whole, in a schema of real numbers."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    values = np.clip(rng.normal(labels[:, None] * 3 + 4, 2, (rows, features)), 0, 12)
+    schema = ompd.Schema(
+        tuple(ompd.Feature(f"f{j}", "numeric", 0, 12) for j in range(features)), ("no", "yes")
+    )
+    return SimpleNamespace(schema=schema, features=values, labels=labels)
+
+
+def opened(party, frame, body):
+    """The body of a frame as its recipient sees it."""
+    (kind,) = (kind for kind in Kind if _is(frame, kind))
+    return party._open(Frame.decode(frame, kind), body)
+
+
+def _is(frame, kind):
+    try:
+        Frame.decode(frame, kind)
+    except OmpdError:
+        return False
+    return True
+
+
+def answered(world, query):
+    report = world.hospital.report(world.cloud.answer(world.hospital.forward(query)))
+    return world.user.read(report)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_same_user_code_gets_the_oracles_votes(profile, rng):
+    world = World(profile=profile)
+    data = instances(classes=("a", "b", "c"), rows=90)
+    world.publish("flu", data, k=7, advice={"a": "rest"})
+    features = rng.integers(0, 13, (25, 3)).astype(float)
+    diagnoses = world.user.read(world.frames(features)[-1])
+    encoder = world.hospital._tables["flu"].encoder
+    table = encoder.encode(data.features).tolist()
+    sure = 0
+    for diagnosis, point in zip(diagnoses, encoder.encode(features).tolist(), strict=True):
+        assert sum(diagnosis.votes.values()) == diagnosis.k == 7
+        assert sum(diagnosis.probabilities.values()) == pytest.approx(1)
+        assert diagnosis.certified == (profile == "sealed")
+        assert diagnosis.advice == ("rest" if diagnosis.label == "a" else "")
+        near = naive.nearest(table, point, 7)
+        if not naive.straddles(table, point, 7):
+            sure += 1
+            codes = [int(data.labels[row]) for _, row in near]
+            assert list(diagnosis.votes.values()) == [codes.count(c) for c in range(3)]
+    assert sure > 3
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_learned_method_decides_by_probability(profile):
+    world = World(profile=profile)
+    data = instances(rows=80)
+    world.publish("flu", data, k=None, method="evidence")
+    right = 0
+    for diagnosis, truth in zip(
+        world.user.read(world.frames(data.features)[-1]), data.labels, strict=True
+    ):
+        most = max(diagnosis.probabilities, key=diagnosis.probabilities.get)
+        assert diagnosis.label == most
+        right += diagnosis.label == ("no", "yes")[truth]
+    assert right > 60
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_priors_move_the_probabilities_only(profile):
+    data = instances(rows=80)
+    few = np.flatnonzero((np.arange(80) % 2 == 0) | (np.arange(80) < 21))
+    data.features, data.labels = data.features[few], data.labels[few]
+    shown = {}
+    for priors in ("equal", "training"):
+        world = World(profile=profile)
+        world.publish("flu", data, k=5, priors=priors)
+        (shown[priors],) = world.user.read(world.frames([6, 6, 6])[-1])
+    assert shown["equal"].votes == shown["training"].votes
+    # "yes" is rare among the instances.
+    assert shown["equal"].probabilities["yes"] > shown["training"].probabilities["yes"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_jobs_on_tables_of_another_profile_are_refused(profile):
+    world = World(profile=profile)
+    world.publish()
+    (table_id,) = world.cloud._tables
+    for body in (RingJob(table_id, 1, 1, bytes(24)), Fetch(table_id, 1, True, b"")):
+        if isinstance(body, world.cloud._tables[table_id][0].stored.job):
+            continue
+        frame = world.hospital._send("cloud", body, nonce=b"n" * 16, sequence=0)
+        with pytest.raises(ContextMismatchError, match="another profile"):
+            world.cloud.answer(frame)
+    query = world.user.ask("st-mary", "flu", [1, 2, 3])
+    head = Frame.decode(world.hospital.forward(query), Kind.JOB, Kind.RING_JOB, Kind.FETCH).header
+    other = Parities(table_id, 1, b"") if profile != "sealed" else None
+    if other is not None:
+        frame = world.cloud._send("st-mary", other, nonce=head.nonce, sequence=head.sequence)
+        with pytest.raises(ContextMismatchError, match="another profile"):
+            world.hospital.report(frame)
+
+
+@pytest.mark.parametrize("profile", ["sealed", "hardened"])
+def test_secrets_stay_out_of_sight(profile):
+    world = World(profile=profile)
+    world.publish("flu", population(), k=5)
+    table = world.hospital._tables["flu"]
+    for thing in (table, table.retrieval, world.cloud._tables, world.hospital):
+        assert "0x" not in repr(thing).replace("object at 0x", "")
+        assert not any(str(value) in repr(thing) for value in table.encoder.encode([5, 5, 5])[0])
+    secret = table.retrieval.key if profile == "hardened" else table.retrieval.table
+    with pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(secret)
+
+
+# --- hardened ------------------------------------------------------------------------------------
+
+
+def test_hardened_uploads_are_ring_values_of_coarse_vectors():
+    world = World(profile="hardened")
+    data = population()
+    upload = world.publish("flu", data, k=5)
+    body = opened(world.cloud, upload, RingUpload)
+    values = np.frombuffer(body.values, "<u8").reshape(len(data.labels), -1)
+    encoder = world.hospital._tables["flu"].encoder
+    assert encoder.step > 1
+    # Columns keep their number of levels, and nothing else that a single column could tell.
+    levels = sorted(len(np.unique(column)) for column in encoder.encode(data.features).T)
+    assert sorted(len(np.unique(column)) for column in values.T) == levels
+
+
+def test_noise_is_charged_once_per_release():
+    ledger = BudgetLedger(None, limit=40)
+    world = World(profile="hardened", epsilon=16, ledger=ledger)
+    world.publish("flu", population(), k=5)
+    first = answered(world, world.user.ask("st-mary", "flu", [5, 5, 5]))
+    for _ in range(3):
+        assert answered(world, world.user.ask("st-mary", "flu", [5, 5, 5])) == first
+    assert ledger.spent("alice") == 16
+    # A batch is released as a whole or not at all.
+    over = world.user.ask("st-mary", "flu", [[1, 1, 1], [2, 2, 2]])
+    with pytest.raises(BudgetExceededError):
+        world.hospital.forward(over)
+    assert ledger.spent("alice") == 16
+    answered(world, world.user.ask("st-mary", "flu", [1, 1, 1]))
+    assert ledger.spent("alice") == 32
+    batch = world.hospital.forward_batch([world.user.ask("st-mary", "flu", [9, 9, 9])])
+    assert isinstance(batch.refused[0], BudgetExceededError)
+
+
+def test_an_unchanged_table_keeps_its_noise():
+    """Or else publishing it again and again would average the noise away."""
+    world = World(profile="hardened", epsilon=16, ledger=BudgetLedger(None, limit=40))
+    data = population(rows=200)
+    views = []
+    for _ in range(2):
+        body = opened(world.cloud, world.publish("flu", data, k=5), RingUpload)
+        values = np.frombuffer(body.values, "<u8").reshape(200, -1)
+        # Up to order, sign and shift of the columns.
+        steps = (values - values[0]).view(np.int64)
+        views.append(sorted(tuple(column * np.sign(column[1] or 1)) for column in steps.T))
+    assert views[0] == views[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"profile": "paper", "epsilon": 3.0}, ParameterError),
+        ({"profile": "hardened", "epsilon": 3.0}, ParameterError),
+        ({"profile": "hardened", "ledger": True}, ParameterError),
+        ({"profile": "sealed", "epsilon": 3.0, "ledger": True}, ParameterError),
+    ],
+)
+def test_epsilon_and_ledger_belong_together_and_to_hardened(options, error):
+    if "ledger" in options:
+        options["ledger"] = BudgetLedger(None, limit=1)
+    with pytest.raises(error, match="epsilon"):
+        ompd.Hospital.create("h", **options)
+
+
+@pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf"), True])
+def test_epsilon_must_mean_something(epsilon):
+    world = World(profile="hardened", epsilon=epsilon, ledger=BudgetLedger(None, limit=1))
+    with pytest.raises(PrivacyParameterError):
+        world.publish("flu", population(rows=50), k=5)
+
+
+# --- sealed --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sealed():
+    """A world with a sealed table of several hundred buckets."""
+    world = World(profile="sealed")
+    world.publish("flu", population(), k=5)
+    assert world.hospital._tables["flu"].retrieval.table.layout.fetches
+    return world
+
+
+def ready(world, rows=1):
+    """Make sure that the window still has so many queries."""
+    if world.hospital.remaining("flu") < rows:
+        world.hospital.renewed(world.cloud.answer(world.hospital.renew("flu")))
+
+
+def test_sealed_is_the_default():
+    assert ompd.Hospital.create("h").profile == "sealed"
+
+
+def test_all_frames_of_one_kind_have_one_length(sealed, rng):
+    lengths = set()
+    for features in ([0, 0, 0], [12, 12, 12], [5.5, 5.25, 5.125], [5.5, 5.25, 5.125]):
+        ready(sealed)
+        lengths.add(tuple(len(frame) for frame in sealed.frames(features)))
+    assert len(lengths) == 1
+
+
+def test_the_cloud_sees_neither_rows_nor_labels(sealed):
+    data = population()
+    upload = sealed.publish("flu", data, k=5)
+    body = opened(sealed.cloud, upload, BucketUpload)
+    octets = np.frombuffer(body.buckets, np.uint8)
+    # Every octet is as frequent as any other; five standard deviations.
+    counts = np.bincount(octets, minlength=256)
+    mean = len(octets) / 256
+    assert np.abs(counts - mean).max() < 5 * mean**0.5 + 5
+
+
+def test_each_version_has_a_key_of_its_own(sealed):
+    data = population()
+    seen = set()
+    for _ in range(3):
+        body = opened(sealed.cloud, sealed.publish("flu", data, k=5), BucketUpload)
+        size = body.bucket_bytes
+        buckets = {
+            body.buckets[first : first + size] for first in range(0, len(body.buckets), size)
+        }
+        assert not buckets & seen
+        seen |= buckets
+
+
+def lying(sealed, change):
+    """The answer of a cloud that changes its buckets, properly signed."""
+    query = sealed.user.ask("st-mary", "flu", [5, 5, 5])
+    job = sealed.hospital.forward(query)
+    header = Frame.decode(job, Kind.FETCH).header
+    body = opened(sealed.hospital, sealed.cloud.answer(job), Parities)
+    changed = msgspec.structs.replace(body, buckets=change(body.buckets))
+    return sealed.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
+
+
+def test_a_wrong_answer_is_noticed_and_stays_in_the_hospital(sealed):
+    ready(sealed, 9)
+    size = sealed.hospital._tables["flu"].retrieval.table.layout.bucket_bytes
+    for place in (0, 1, size - 1):
+        made = sealed.hospital.signatures_made
+
+        def flipped(buckets, place=place):
+            changed = bytearray(buckets)
+            changed[place] ^= 1
+            return bytes(changed)
+
+        verdict = lying(sealed, flipped)
+        with pytest.raises(BucketAuthError):
+            sealed.hospital.report(verdict)
+        # Nothing was sent but the job, and the same answer cannot be tried again.
+        assert sealed.hospital.signatures_made == made + 1
+        with pytest.raises(OmpdError):
+            sealed.hospital.report(verdict)
+    for change in (lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""):
+        with pytest.raises(FramingError):
+            sealed.hospital.report(lying(sealed, change))
+    ready(sealed)
+    assert answered(sealed, sealed.user.ask("st-mary", "flu", [5, 5, 5]))[0].votes
+
+
+def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
+    ready(sealed)
+    layout = sealed.hospital._tables["flu"].retrieval.table.layout
+    place = sealed.hospital._tables["flu"].place
+    good = {"table_id": place.table_id, "version": place.version, "whole": False}
+    request = bytes(layout.request_bytes)
+    for changes, error in (
+        ({"request": request[:-2]}, FramingError),
+        ({"request": b""}, FramingError),
+        ({"request": b"\xff" * len(request)}, RangeError),
+        ({"request": request, "whole": True}, FramingError),
+        ({"request": request, "version": 99}, VersionError),
+        ({"request": request, "table_id": b"x" * 16}, ContextMismatchError),
+    ):
+        frame = sealed.hospital._send(
+            "cloud", Fetch(**(good | changes)), nonce=b"w" * 16, sequence=1
+        )
+        with pytest.raises(error):
+            sealed.cloud.answer(frame)
+
+
+def test_a_spent_window_refuses_and_a_new_one_serves(sealed):
+    sealed.publish("flu", population(), k=5)
+    most = sealed.hospital.remaining("flu")
+    queries = [sealed.user.ask("st-mary", "flu", [5, 5, 5]) for _ in range(most + 2)]
+    batch = sealed.hospital.forward_batch(queries)
+    assert sorted(batch.refused) == [most, most + 1]
+    assert all(isinstance(error, WindowExhaustedError) for error in batch.refused.values())
+    answer = sealed.cloud.answer(batch.jobs[0])
+    request = sealed.hospital.renew("flu")
+    whole = sealed.cloud.answer(request)
+    sealed.hospital.renewed(whole)
+    with pytest.raises(OmpdError):
+        sealed.hospital.renewed(whole)
+    # What was on its way is still read, and the refused queries were not used up.
+    assert len(sealed.hospital.report_batch(answer)) == most
+    assert answered(sealed, queries[-1])
+    with pytest.raises(ompd.OmpdError):
+        sealed.hospital.renew("gout")
+
+
+def test_a_new_window_needs_the_table_that_was_stored(sealed):
+    sealed.publish("flu", population(), k=5)
+    request = sealed.hospital.renew("flu")
+    header = Frame.decode(request, Kind.FETCH).header
+    body = opened(sealed.hospital, sealed.cloud.answer(request), Parities)
+    changed = bytearray(body.buckets)
+    changed[-1] ^= 1
+    frame = sealed.cloud._send(
+        "st-mary",
+        msgspec.structs.replace(body, buckets=bytes(changed)),
+        nonce=header.nonce,
+        sequence=header.sequence,
+    )
+    before = sealed.hospital.remaining("flu")
+    with pytest.raises(BucketAuthError):
+        sealed.hospital.renewed(frame)
+    assert sealed.hospital.remaining("flu") == before
+    assert answered(sealed, sealed.user.ask("st-mary", "flu", [5, 5, 5]))
+
+
+def test_only_sealed_tables_have_windows(world):
+    world.publish()
+    assert world.hospital.remaining("flu") is None
+    with pytest.raises(ParameterError, match="only sealed"):
+        world.hospital.renew("flu")
+
+
+def test_a_small_sealed_table_is_sent_whole():
+    world = World(profile="sealed")
+    world.publish()
+    assert world.hospital.remaining("flu") is None
+    frames = world.frames([[1, 2, 3], [4, 5, 6]])
+    assert opened(world.cloud, frames[1], Fetch).request == b""
+    assert all(diagnosis.certified for diagnosis in world.user.read(frames[-1]))
+
+
+def test_a_ticket_is_read_once(sealed):
+    table = sealed.hospital._tables["flu"].retrieval.table
+    ready(sealed)
+    request, ticket = table.ask(sealed.hospital._tables["flu"].encoder.encode([5, 5, 5]))
+    place = sealed.hospital._tables["flu"].place
+    stored = next(
+        found.stored
+        for found in sealed.cloud._tables[place.table_id]
+        if found.version == place.version
+    )
+    answer = stored.prepare(Fetch(place.table_id, place.version, False, request))().buckets
+    table.read(ticket, answer)
+    with pytest.raises(HintStateError):
+        table.read(ticket, answer)
+
+
+def test_requests_are_decodable_and_nothing_else(sealed):
+    ready(sealed)
+    job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [5, 5, 5]))
+    frame = Frame.decode(job, Kind.FETCH)
+    plain = sealed.cloud._identity.envelope_key.open(frame.ciphertext, frame.header.sealing_info())
+    layout = sealed.hospital._tables["flu"].retrieval.table.layout
+    offsets = np.frombuffer(decode_body(Fetch, plain).request, "<u2")
+    assert offsets.shape == (layout.fetches * layout.chunks,)
+    assert offsets.max() < layout.chunk
