@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.paper import ordinary, tables
-from bench.paper import statistics as st
+from bench.paper import ordinary, scores, tables
 from bench.paper.data import PAPER_K, TITLES
 from bench.paper.findings import Findings, matrix, percent, sentence
 from bench.paper.splits import CALIBRATED, EVIDENCE, EVIDENCE_BLINDED, Split
@@ -81,8 +80,6 @@ def table_3(found: Findings) -> str:
         f"{EVIDENCE} for equally likely classes, as the test sets are: Table 3b compares on equal "
         "terms.",
         "",
-        "![Accuracy of all methods](accuracies.png)",
-        "",
         *_ties(found.splits),
         "",
         "### Where the paper's ranking holds",
@@ -137,6 +134,8 @@ def better(found: Findings) -> str:
         "(the SVM's come from five-fold sigmoid calibration). This removes the advantage that a "
         "method for equal priors has on class-balanced test sets.",
         "",
+        "![Accuracy of all methods](accuracies.png)",
+        "",
         f"### {EVIDENCE} against the others",
         "",
         "As they come:",
@@ -154,7 +153,7 @@ def better(found: Findings) -> str:
     return "\n".join(lines)
 
 
-def _balance(*families: Sequence[st.Difference]) -> str:
+def _balance(*families: Sequence[scores.Difference]) -> str:
     words = []
     for family, name in zip(families, ("as they come", "for equal priors"), strict=True):
         counts = [sum(d.verdict == v for d in family) for v in ("better", "noise", "worse")]
@@ -208,9 +207,9 @@ def calibration(found: Findings) -> str:
                 ],
                 body,
             ),
-            f"Lower is better. Equal priors, probabilities kept from {st.CLIP:g} to "
-            f"{1 - st.CLIP:g} for the logarithm; the column *with training prior* has the ordinary "
-            "classifiers' probabilities as they give them. Lowest mean log loss: "
+            f"Lower is better. Equal priors, probabilities kept from {scores.CLIP:g} to "
+            f"{1 - scores.CLIP:g} for the logarithm; the column *with training prior* has the "
+            "ordinary classifiers' probabilities as they give them. Lowest mean log loss: "
             f"{order[0]} ({mean(order[0], 'log_loss'):.3f}), then {order[1]} "
             f"({mean(order[1], 'log_loss'):.3f}); {EVIDENCE} is place {order.index(EVIDENCE) + 1} "
             f"of {len(order)}.",

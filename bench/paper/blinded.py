@@ -68,12 +68,22 @@ def unweighted(schema) -> ReliefEncoder:
     return ReliefEncoder(schema, (1 << bits,) * len(schema.features), bits, PAPER.feature_bits)
 
 
-def protocol(train: Dataset, test: Dataset, k: int) -> np.ndarray:
-    """Class codes by way of user, hospital and cloud: sealed and signed frames in every leg."""
+def protocol(train: Dataset, test: Dataset, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers by way of user, hospital and cloud: sealed and signed frames in every leg.
+
+    Returns
+    -------
+    codes : ndarray of shape (m,)
+        The majority's class.
+    probabilities : ndarray of shape (m,)
+        Of class 1, as the hospital calibrates the votes.
+    """
     hospital = Hospital.create("hospital", profile="paper")
     cloud, user = Cloud.create("cloud"), User.create("user")
     introduce(hospital, cloud, user)
-    cloud.store(hospital.publish("disease", train, cloud="cloud", k=k))
+    hospital.confirm(cloud.store(hospital.publish("disease", train, cloud="cloud", k=k)))
     query = user.ask("hospital", "disease", test.features)
     diagnoses = user.read(hospital.report(cloud.answer(hospital.forward(query))))
-    return train.schema.codes([diagnosis.label for diagnosis in diagnoses])
+    codes = train.schema.codes([diagnosis.label for diagnosis in diagnoses])
+    last = train.schema.classes[1]
+    return codes, np.array([diagnosis.probabilities[last] for diagnosis in diagnoses])

@@ -106,9 +106,13 @@ def _speeds(costs: Sequence[Cost]) -> list[str]:
         )[0]
         lines.append(
             f"- {scheme}: {duration(last.middle)} at N = {last.rows:,}, "
-            f"{last.middle / index.middle:,.3g} times our index; grows as N^{slope:.2f} at the end."
+            f"{_times(last.middle / index.middle)} times our index, and grows as N^{slope:.2f}."
         )
     return lines
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def figure_3(found: Findings) -> str:
@@ -159,7 +163,7 @@ def figure_3(found: Findings) -> str:
         f"and each of the four legs needs a signature. Ours needs {last.total:,} bytes in all: "
         f"{by_part['signature']} of signatures, {by_part['envelope']} of envelopes, {vector} for "
         f"the vector, {by_part['token']} for its token, {by_part['advice']} of advice and "
-        f"{rest} of headers, features, keys, names and padding.",
+        f"{rest} for all else.",
         "",
     ]
     if bfv := [cost for cost in found.sizes if cost.scheme == BFV]:

@@ -173,18 +173,19 @@ def homomorphic(rows: int, repeats: int, largest_bfv: int) -> tuple[list[Cost], 
     from bench import homomorphic as he
 
     features, _ = patients(rows, seed=1)
-    estimate = he.paillier_estimate(rows, features.shape[1])
-    seconds = [_spread(PAILLIER, rows, [estimate["seconds"]], extrapolated=True)]
-    sizes = [_spread(PAILLIER, rows, [estimate["bytes"]], extrapolated=True)]
+    seconds, sizes = [], []
     if rows <= largest_bfv and find_spec("tenseal") is not None:
         instances = features.astype(np.int64)
         taken = []
         for turn in range(repeats):
-            point = patients(3, seed=4 + turn)[0].astype(np.int64)
-            _, spent, size = he.bfv_scan(instances, point)
+            points = patients(3, seed=4 + turn)[0].astype(np.int64)
+            _, spent, size = he.bfv_scan(instances, points)
             taken.append(spent)
         seconds.append(_spread(BFV, rows, taken))
         sizes.append(_spread(BFV, rows, [size]))
+    estimate = he.paillier_estimate(rows, features.shape[1])
+    seconds.append(_spread(PAILLIER, rows, [estimate["seconds"]], extrapolated=True))
+    sizes.append(_spread(PAILLIER, rows, [estimate["bytes"]], extrapolated=True))
     return seconds, sizes
 
 

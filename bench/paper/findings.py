@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.paper import statistics as st
-from bench.paper import tables
+from bench.paper import scores, tables
 from bench.paper.costs import Cost
 from bench.paper.data import TITLES, Trial
 from bench.paper.splits import Split
@@ -50,9 +49,9 @@ class Findings:
     times: list[Cost]
     sizes: list[Cost]
     exchanges: list[Exchange]
-    claims: list[st.Difference] = field(default_factory=list)
-    against_ordinary: list[st.Difference] = field(default_factory=list)
-    equal_prior: list[st.Difference] = field(default_factory=list)
+    claims: list[scores.Difference] = field(default_factory=list)
+    against_ordinary: list[scores.Difference] = field(default_factory=list)
+    equal_prior: list[scores.Difference] = field(default_factory=list)
 
 
 def percent(row: tables.Row, bold: bool = False) -> str:
@@ -67,7 +66,7 @@ def p_value(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
 
 
-def sentence(d: st.Difference) -> str:
+def sentence(d: scores.Difference) -> str:
     """One difference in words."""
     return (
         f"{d.first} − {d.second} on {TITLES[d.data]}: {d.mean:+.2f} ± {d.deviation:.2f} points, "
@@ -75,18 +74,18 @@ def sentence(d: st.Difference) -> str:
     )
 
 
-def matrix(differences: Sequence[st.Difference]) -> str:
+def matrix(differences: Sequence[scores.Difference]) -> str:
     """Differences as a table, a row per rival and a column per data set."""
     data = list(dict.fromkeys(d.data for d in differences))
     rows = []
     for rival in dict.fromkeys(d.second for d in differences):
         own = {d.data: d for d in differences if d.second == rival}
-        rows.append([f"− {rival}", *(_cell(own[name]) for name in data)])
+        rows.append([rival, *(_cell(own[name]) for name in data)])
     first = differences[0].first
-    return tables.markdown([f"{first}, points", *(TITLES[name] for name in data)], rows)
+    return tables.markdown([f"points of {first} over", *(TITLES[name] for name in data)], rows)
 
 
-def _cell(d: st.Difference) -> str:
+def _cell(d: scores.Difference) -> str:
     text = f"{d.mean:+.2f} ± {d.deviation:.2f}, {p_value(d.adjusted)}"
     return text if d.verdict == "noise" else f"**{text}**"
 

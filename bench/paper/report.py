@@ -76,7 +76,7 @@ def _short(found: Findings) -> str:
     lines.append(
         f"- At {largest:,} instances a query takes {1e3 * scan.middle:.3g} ms of computation by "
         f"the paper's linear scan and {1e3 * index.middle:.3g} ms with our index, "
-        f"{scan.middle / index.middle:.0f} times less."
+        f"{scan.middle / index.middle:,.0f} times less."
     )
     total = found.exchanges[-1].total
     lines.append(
@@ -111,9 +111,15 @@ def _data(found: Findings) -> str:
         f"Splits: seeds {seeds[0]} to {seeds[-1]}. A test set has as many rows of each class; the "
         "rest trains at its natural prevalence. K holds for the methods that do not choose it: "
         f"the paper's {PAPER_K['wbc']} and {PAPER_K['mm']}, and {PAPER_K['heart']} on the others. "
-        f"Statlog heart holds out {HELD['heart']} per class, since {HELD['wbc']} would leave too "
-        "few rows of its smaller class.",
+        f"{TITLES['heart']} has too few rows of its smaller class to hold out {HELD['wbc']}.",
+        "",
     ]
-    lines += [f"\n**{TITLES[name]} is missing**: {reason}." for name, reason in
-              found.missing.items()]  # fmt: skip
+    lines += [
+        f"- {trial.title}: {' '.join(change.reason for change in trial.data.info.changes)}"
+        for trial in found.trials
+        if trial.data.info.changes
+    ]
+    lines += [
+        f"- **{TITLES[name]} is missing**: {reason}." for name, reason in found.missing.items()
+    ]
     return "\n".join([*lines, ""])

@@ -10,6 +10,7 @@ from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bench.paper import blinded, ordinary
 from bench.paper.data import Trial
@@ -22,6 +23,7 @@ from ompd.search.choice import CANDIDATES
 SCHEMES = ("OMPD", "OMPD-MW", "EPDK", "PPDP")
 EVIDENCE = "Evidence (ours)"
 EVIDENCE_BLINDED = "Evidence (ours), blinded"
+#: OMPD's votes as the probabilities that a user gets, and decisions by these.
 CALIBRATED = "OMPD, calibrated"
 
 
@@ -69,8 +71,6 @@ class Split:
 
 def run_split(job: tuple[Trial, int]) -> Split:
     """Train and test every method on one split."""
-    from threadpoolctl import threadpool_limits
-
     trial, seed = job
     with threadpool_limits(1), repeatable(f"{trial.name} {seed}"):
         return _run_split(trial, seed)
@@ -89,16 +89,16 @@ def _run_split(trial: Trial, seed: int) -> Split:
         for candidate in CANDIDATES
     }
     tied, differ = _ties(encoder, train, test, k, vote(case.table, distances, rows, k))
-    codes = {
-        "OMPD": blinded.protocol(train, test, k),
+    codes, probabilities = {}, {}
+    codes["OMPD"], probabilities[CALIBRATED] = blinded.protocol(train, test, k)
+    codes |= {
         "OMPD-MW": blinded.encoded(blinded.unweighted(train.schema), train, test.features).classify(
             k
         ),
         "EPDK": epdk.run(train.features, train.labels, test.features, k=k, seed=seed).codes,
         "PPDP": ppdp.run(train.features, train.labels, test.features, seed=seed).codes,
     }
-    probabilities = {}
-    _ours(train, test, k, seed, codes, probabilities)
+    _evidence(train, test, seed, codes, probabilities)
     for name in ordinary.NAMES:
         model = ordinary.fit(name, train.schema, train.features, train.labels, k, seed)
         codes[name] = model.predict(test.features)
@@ -120,9 +120,9 @@ def _run_split(trial: Trial, seed: int) -> Split:
     )
 
 
-def _ours(train, test, k, seed, codes, probabilities) -> None:
-    """The better classifier, plain and blinded, and calibrated votes of the faithful one."""
-    from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
+def _evidence(train, test, seed, codes, probabilities) -> None:
+    """The better classifier, plain and on blinded integers."""
+    from ompd.estimator import EvidenceClassifier
 
     model = EvidenceClassifier(schema=train.schema, seed=seed).fit(train.features, train.labels)
     codes[EVIDENCE] = model.predict(test.features)
@@ -136,8 +136,6 @@ def _ours(train, test, k, seed, codes, probabilities) -> None:
         len(train.schema.classes),
     )
     codes[EVIDENCE_BLINDED] = model.calibration_.decide(case.votes(model.n_neighbors_))
-    faithful = ReliefMWClassifier(k, schema=train.schema).fit(train.features, train.labels)
-    probabilities[CALIBRATED] = faithful.predict_proba(test.features)[:, 1]
 
 
 def _ties(encoder, train, test, k, codes) -> tuple[int, int]:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.paper import ordinary
-from bench.paper import statistics as st
+from bench.paper import ordinary, scores
 from bench.paper.splits import CALIBRATED, EVIDENCE, EVIDENCE_BLINDED, SCHEMES, Split
 from ompd.search.choice import CANDIDATES
 
@@ -42,7 +41,7 @@ def equal_prior(split: Split, method: str) -> np.ndarray:
     probabilities = split.probabilities[method]
     if method in {EVIDENCE, CALIBRATED}:
         return probabilities
-    return st.with_prior(probabilities, 1 / split.prior)
+    return scores.with_prior(probabilities, 1 / split.prior)
 
 
 def per_split(splits: Sequence[Split]) -> list[Row]:
@@ -108,10 +107,10 @@ def calibration(splits: Sequence[Split]) -> list[Row]:
                 {
                     "method": method,
                     "data": data,
-                    "log_loss": _exact(st.log_loss(p, truth)),
-                    "brier": _exact(st.brier(p, truth)),
-                    "calibration_error": _exact(st.calibration_error(p, truth)),
-                    "log_loss_as_given": _exact(st.log_loss(raw, truth)),
+                    "log_loss": _exact(scores.log_loss(p, truth)),
+                    "brier": _exact(scores.brier(p, truth)),
+                    "calibration_error": _exact(scores.calibration_error(p, truth)),
+                    "log_loss_as_given": _exact(scores.log_loss(raw, truth)),
                 }
             )
     return rows
@@ -123,7 +122,7 @@ def reliability(splits: Sequence[Split], methods: Sequence[str]) -> list[Row]:
     for method in methods:
         p = np.concatenate([equal_prior(split, method) for split in splits])
         truth = np.concatenate([split.truth for split in splits])
-        for mean, share, count in st.reliability(p, truth):
+        for mean, share, count in scores.reliability(p, truth):
             rows.append(
                 {
                     "method": method,
@@ -137,7 +136,7 @@ def reliability(splits: Sequence[Split], methods: Sequence[str]) -> list[Row]:
 
 def differences(
     splits: Sequence[Split], pairs: Iterable[tuple[str, str, str]], *, equal_priors: bool = False
-) -> list[st.Difference]:
+) -> list[scores.Difference]:
     """Paired differences in points with corrected tests; Holm over all pairs given.
 
     Parameters
@@ -154,14 +153,14 @@ def differences(
         else:
             a, b = ([split.accuracy(m) for split in own] for m in (first, second))
         delta = np.array(a) - np.array(b)
-        p = st.corrected_t(delta, len(own[0].truth), own[0].train_rows)
+        p = scores.corrected_t(delta, len(own[0].truth), own[0].train_rows)
         mean, spread = 100 * float(delta.mean()), 100 * float(delta.std(ddof=1))
-        found.append(st.Difference(first, second, data, mean, spread, p))
-    adjusted = st.holm([difference.p for difference in found])
+        found.append(scores.Difference(first, second, data, mean, spread, p))
+    adjusted = scores.holm([difference.p for difference in found])
     return [replace(d, adjusted=p) for d, p in zip(found, adjusted, strict=True)]
 
 
-def difference_rows(found: Iterable[st.Difference], family: str) -> list[Row]:
+def difference_rows(found: Iterable[scores.Difference], family: str) -> list[Row]:
     """CSV rows of tests."""
     return [
         {

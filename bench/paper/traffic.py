@@ -62,7 +62,7 @@ def exchange(rows: int, repeats: int) -> Exchange:
     advice = dict.fromkeys(schema().classes, ADVICE[:ADVICE_BYTES])
     data = Dataset.from_arrays(schema(), features, labels.astype(np.int64))
     upload = hospital.publish("breast-cancer-cytology", data, cloud="cloud", k=K, advice=advice)
-    cloud.store(upload)
+    hospital.confirm(cloud.store(upload))
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for query in queries:
         clock = [time.perf_counter()]
@@ -93,12 +93,14 @@ def _parts(leg: str, frame: bytes) -> list[dict[str, object]]:
     header = len(frame) - SIGNATURE_BYTES - len(decoded.ciphertext)
     width = PAPER.modulus_bits // 8
     coordinates = len(schema().features) + 2
+    classes = len(schema().classes)
     content = {
         "query": {"features": 8 * len(schema().features), "reply key": 33},
         "job": {"blinded vector": coordinates * width, "token": width},
-        "verdict": {"class code": 2},
-        "report": {"advice": ADVICE_BYTES},
-    }[leg]
+        "verdict": {"code, votes": 2 + 2 * classes},
+        "report": {"advice": ADVICE_BYTES, "code, votes": 2 + 2 * classes,
+                   "probabilities": 8 * classes},
+    }[leg]  # fmt: skip
     rest = len(decoded.ciphertext) - envelope - sum(content.values())
     sizes = {
         **content,
