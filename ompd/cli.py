@@ -176,7 +176,7 @@ def _show(result: DemoResult) -> None:
             f"{result.signatures_made} made, {result.signatures_verified} verified "
             f"({result.signature_backend})",
         ),
-        ("the cloud learned", result.learned),
+        ("records the cloud learns", _learned(result)),
     ):
         head.add_row(name, value)
     console.print(head)
@@ -222,6 +222,12 @@ REPORTS = {
 }
 
 
+def _learned(result: DemoResult) -> str:
+    if result.recovered is None:
+        return "nothing"
+    return f"{result.recovered:.0%} (a guess: {result.guessed:.0%})"
+
+
 def _compare(results: list[DemoResult]) -> None:
     """One row per profile."""
     console = Console(highlight=False)
@@ -232,9 +238,9 @@ def _compare(results: list[DemoResult]) -> None:
     )
     table = Table()
     table.add_column("profile")
-    for heading in ("accuracy", "certified", "ms", "bytes", "upload"):
+    for heading in ("accuracy", "certified", "ms", "bytes"):
         table.add_column(heading, justify="right")
-    table.add_column("the cloud learned")
+    table.add_column("records the cloud learns")
     for result in results:
         spent = sum(ms for stage, ms in result.stage_ms.items() if stage != "setup")
         sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")
@@ -244,8 +250,7 @@ def _compare(results: list[DemoResult]) -> None:
             f"{result.certified:.0%}",
             f"{spent:.1f}",
             f"{sent:,}",
-            f"{result.link_bytes['table_upload']:,}",
-            result.learned,
+            _learned(result),
         )
     console.print(table)
     wrong = [result.profile for result in results if not result.distances_agree]

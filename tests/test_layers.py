@@ -32,7 +32,7 @@ ALLOWED = {
     | {"encode", "search", "blind", "crypto", "wire", "stores", "sealed", "calibration"},
     "compilation": BASE | {"encode", "search", "blind"},
     "estimator": BASE | {"encode", "search", "calibration"},
-    "demo": BASE | {"encode", "search", "roles", "datasets"},
+    "demo": BASE | {"encode", "search", "roles", "datasets", "audit"},
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": BASE | {"encode", "search", "blind", "sealed", "wire", "datasets"},
     "audit_cli": BASE | {"audit", "datasets", "console"},
