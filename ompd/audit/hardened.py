@@ -19,8 +19,8 @@ from ompd.search import RingTable, compute, vote
 
 #: What rounding can add to a difference of two coarse integers.
 _ROUNDING = 1.0
-#: Widest range of coarse sums for which exact posteriors are computed.
-_WIDEST = 1 << 10
+#: Widest range of coarse sums for which exact posteriors are computed, and units under noise.
+_WIDEST, _BLURRED = 512, 256
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -142,15 +142,21 @@ def _aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
 
 
 def _decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
-    if sum(step.max() for step in insider.steps) <= _WIDEST:
-        population, epsilon = insider.population, insider.epsilon
-        return decode(releases, labels, insider.steps, population, epsilon=epsilon)
+    population, steps, epsilon = insider.population, insider.steps, insider.epsilon
+    reach = float(sum(step.max() for step in steps))
+    if epsilon is not None:
+        # Noise blurs more than a wide grid of large units does.
+        unit = max(1.0, reach / _BLURRED)
+        larger = tuple(step / unit for step in steps)
+        return decode(releases / unit, labels, larger, population, epsilon=epsilon * unit)
+    if reach <= _WIDEST:
+        return decode(releases, labels, steps, population)
     # So fine that every step can be read by itself.
     guess = np.full(releases.shape[1:], np.nan)
     differences = _steps(releases.mean(axis=0))
-    for j, step in enumerate(insider.steps):
+    for j, step in enumerate(steps):
         if step.max() > 2 * _ROUNDING:
-            guess[:, j] = insider.population.values[j][nearest(step, differences[:, j])]
+            guess[:, j] = population.values[j][nearest(step, differences[:, j])]
     return guess
 
 

@@ -30,17 +30,21 @@ def distinct(column: Floats, tolerance: float) -> Floats:
     return levels
 
 
-def fit_scale(levels: Floats, positions: Floats, *, tolerance: float = 1e-7) -> float | None:
+def fit_scale(
+    levels: Floats, positions: Floats, *, tolerance: float = 1e-7, share: float = 1.0
+) -> float | None:
     """Find the factor by which scaled integers were multiplied to give these levels.
 
     Parameters
     ----------
     levels : float64 array
-        Ascending, not negative; 0 stands for position 0.
+        Ascending, not negative; 0 stands for position 0. May repeat, to weigh levels by rows.
     positions : float64 array
         All scaled integers that the feature can have, ascending from 0.
     tolerance : float
         Largest deviation, as a share of the highest level.
+    share : float
+        Least share of the levels that must fit; the highest is taken to be one of them.
 
     Returns
     -------
@@ -56,13 +60,15 @@ def fit_scale(levels: Floats, positions: Floats, *, tolerance: float = 1e-7) -> 
         return None
     implied = tried[:, np.newaxis] / top * ends
     off = np.abs(positions[nearest(positions, implied)] - implied) / ends
-    order = np.flatnonzero(off.max(axis=0) <= tolerance)
+    fitting = (off <= tolerance).mean(axis=0)
+    order = np.flatnonzero(fitting >= max(share, fitting.max() - (1 - share)))
     if len(levels) <= 2:
         order = order[::-1]
     for candidate in order:
         scale = float(top / ends[candidate])
         exact = levels / scale
-        if (np.abs(positions[nearest(positions, exact)] - exact) <= tolerance * top / scale).all():
+        off = np.abs(positions[nearest(positions, exact)] - exact)
+        if (off <= tolerance * top / scale).mean() >= share:
             return scale
     return None
 

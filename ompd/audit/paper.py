@@ -9,7 +9,7 @@ alpha * W_j * X_j: few levels, a known pattern, spacing in proportion to w.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, lcm
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from ompd.schema import Floats
 
 #: Padding coordinates in front of every vector.
 _PADDING = 2
+#: A listener's ratios lose a query's common factor: share of queries unharmed, factors tried.
+_UNREDUCED, _LARGEST_FACTOR = 0.9, 30
 #: Below this many times the noise a difference is noise.
 _LOUDER = 16.0
 
@@ -82,16 +84,24 @@ def steps_of(sums: npt.NDArray[Any], noise_bits: int) -> Floats:
     return steps
 
 
-def spacings(steps: Floats, public: Public) -> list[float | None]:
-    """Return alpha * W_j per feature in units of the noise; None where a column is only noise."""
+def spacings(steps: Floats, public: Public, *, share: float = 1.0) -> list[float | None]:
+    """Return alpha * W_j per feature in units of the noise; None where a column is only noise.
+
+    `share` is the least share of a column's rows that must fit its domain.
+    """
     found: list[float | None] = []
     for j, column in enumerate(steps.T):
         if column.max() < _LOUDER:
             found.append(None)
             continue
         _, positions = public.grid(j)
-        levels = distinct(np.maximum(column, 0.0), tolerance=_LOUDER + 1e-9 * column.max())
-        found.append(fit_scale(levels, positions))
+        levels = np.maximum(column, 0.0)
+        if share < 1:
+            # Single rows may be off, so that a level counts by its rows; zero fits any scale.
+            levels = np.sort(levels[levels > _LOUDER])
+        else:
+            levels = distinct(levels, tolerance=_LOUDER + 1e-9 * column.max())
+        found.append(fit_scale(levels, positions, share=share))
     return found
 
 
@@ -108,6 +118,24 @@ def ciphertext_only(view: PaperView, public: Public) -> tuple[Floats, Floats]:
     scales = spacings(stripped.steps, public)
     queries = steps_of(strip_queries(view, stripped), stripped.noise_bits)
     return _decode(stripped.steps, scales, public), _decode(queries, scales, public)
+
+
+def overheard(view: PaperView, public: Public) -> Floats:
+    """Recover queries without table and tokens, as a listener to unsealed jobs would.
+
+    Two coordinates of a query have the ratio u_j / u_2 mod p of two numbers whose product is far
+    below p, the second being a padding coordinate. Such a fraction is unique and Euclid's
+    algorithm finds it; the padding gives the noise level, and all queries together the levels.
+
+    Returns
+    -------
+    float64 array of shape (q, n)
+    """
+    lifted = np.array([_lift(point, view.modulus) for point in _integers(view.points)])
+    noise = max(int(value).bit_length() for value in lifted[:, :_PADDING].flat)
+    steps = steps_of(lifted[:, _PADDING:], noise)
+    scales = spacings(steps, public, share=_UNREDUCED)
+    return _decode(steps * _factors(steps, scales, public), scales, public)
 
 
 def weights(view: PaperView, public: Public) -> Floats:
@@ -157,6 +185,46 @@ def link(view: PaperView) -> tuple[I64, I64]:
     _, record = np.unique(names, axis=0, return_inverse=True)
     record = record.reshape(-1)
     return record[: len(view.table)], record[len(view.table) :]
+
+
+def _lift(point: npt.NDArray[Any], modulus: int) -> npt.NDArray[Any]:
+    """Undo one query's scalar: return alpha * P + c of all coordinates, padding included."""
+    inverse = pow(point[1], -1, modulus)
+    fractions = [_fraction(value * inverse % modulus, modulus) for value in point]
+    shared = lcm(*(denominator for _, denominator in fractions))
+    lifted = np.empty(len(point), dtype=object)
+    lifted[:] = [above * (shared // below) for above, below in fractions]
+    return lifted
+
+
+def _fraction(ratio: int, modulus: int) -> tuple[int, int]:
+    """Return the small positive (a, b) with a = b * ratio mod p.
+
+    Euclid's remainders and cofactors are all such pairs up to sign. Their product is far below p
+    for one only, which an outstanding quotient follows.
+    """
+    large, small, before, cofactor = modulus, ratio, 0, 1
+    best = (0, ratio, 1)
+    while small:
+        quotient = large // small
+        best = max(best, (quotient, small, abs(cofactor)))
+        large, small = small, large - quotient * small
+        before, cofactor = cofactor, before - quotient * cofactor
+    return best[1:]
+
+
+def _factors(steps: Floats, scales: list[float | None], public: Public) -> Floats:
+    """Return, as a column, the common factor that each query lost in its ratios."""
+    misfits = np.zeros((_LARGEST_FACTOR, len(steps)))
+    for j, scale in enumerate(scales):
+        if scale:
+            _, positions = public.grid(j)
+            for lost in range(_LARGEST_FACTOR):
+                exact = steps[:, j] * (lost + 1) / scale
+                off = np.abs(positions[nearest(positions, exact)] - exact)
+                misfits[lost] = np.maximum(misfits[lost], off)
+    factors: Floats = (misfits.argmin(axis=0)[:, np.newaxis] + 1).astype(np.float64)
+    return factors
 
 
 def _decode(steps: Floats, scales: list[float | None], public: Public) -> Floats:

@@ -50,8 +50,9 @@ def summary(view: SealedView) -> Floats:
         np.ptp(lengths),
         pairs.mean(),
         pairs.max(),
-        (pairs == view.chunks).sum(),
-        (pairs >= view.chunks - 1).sum(),
+        # Whole vectors that repeat come in bursts.
+        np.log1p((pairs == view.chunks).sum()),
+        np.log1p((pairs >= view.chunks - 1).sum()),
         following.mean(),
         following.max(),
         ((counts - expected) ** 2 / expected).sum(axis=1).max(),

@@ -95,10 +95,16 @@ def paper_suite(records: Records, seed: int, progress: Progress) -> Iterator[Res
         lambda: paper.ciphertext_only(view, public)[1],
         runner.score_queries,
     )
+    yield runner.run(
+        "queries_overheard",
+        "queries, from their blinded vectors alone; the reason why jobs are sealed",
+        lambda: paper.overheard(view, public),
+        runner.score_queries,
+    )
     for known in (1, 2, 5):
         yield runner.known_rows(
             f"cells_from_{known}_known_row{'s' * (known > 1)}",
-            f"the others' records, from {known} known ones, without any domain",
+            f"the others' records, given {known} of the table's, without any domain",
             known,
             seed,
             lambda rows, values: paper.known_rows(view, rows, values),
@@ -146,7 +152,7 @@ def hardened_suite(records: Records, seed: int, progress: Progress) -> Iterator[
     )
     yield runner.known_rows(
         "cells_from_5_known_rows",
-        "the others' records, from 5 known ones, without any domain",
+        "the others' records, given 5 of the table's, without any domain",
         5,
         seed,
         lambda rows, values: hardened.known_rows(view, rows, values),

@@ -10,10 +10,8 @@ import numpy.typing as npt
 
 from ompd.audit.scenes import Records
 from ompd.audit.views import I64, SealedView
+from ompd.sealed import Found, Layout, SealedTable, Ticket, answer
 from ompd.sealed.hints import FIELDS
-from ompd.sealed.layout import Layout
-from ompd.sealed.server import answer
-from ompd.sealed.table import Found, SealedTable, Ticket
 
 #: A table this small would be sent whole, with nothing to attack; so retrieval is asked for.
 _CHUNKS, _CHUNK, _FETCHES, _QUERIES = 16, 8, 4, 12

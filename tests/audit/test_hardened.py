@@ -1,0 +1,127 @@
+"""What the hardened profile still gives away, and what its noise does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ompd.audit import distances, hardened, scoring
+from ompd.audit.scenes import Records, RingScene
+
+
+@pytest.fixture(scope="module")
+def scene(records):
+    return RingScene.of(records)
+
+
+def share(records, guess, truth, usual):
+    return scoring.cells(records.table.schema, records.kept, guess, truth, usual)
+
+
+def test_fine_integers_hide_nothing(records):
+    view = RingScene.of(records, coarse=False).view
+    table, queries = hardened.adaptive(view, records.public)
+    np.testing.assert_array_equal(table, records.table.features)
+    np.testing.assert_array_equal(queries, records.queries.features)
+
+
+def test_who_knows_weights_reads_fine_integers(records):
+    fine = RingScene.of(records, coarse=False)
+    table, queries = hardened.informed(fine.view, fine.insider, records.classes)
+    np.testing.assert_array_equal(table, records.table.features)
+    np.testing.assert_array_equal(queries, records.queries.features)
+
+
+def test_coarse_integers_hide_part(scene):
+    records = scene.records
+    table = records.table.features
+    guess, _ = hardened.adaptive(scene.view, records.public)
+    blind, usual = share(records, guess, table, records.public.modes)
+    assert blind > usual + 0.1
+    guess, _ = hardened.informed(scene.view, scene.insider, records.classes)
+    within = records.population.modes_within(records.table.labels)
+    knowing, usual = share(records, guess, table, within)
+    assert knowing > max(blind, usual + 0.15)
+
+
+def test_known_rows_give_others(scene):
+    records = scene.records
+    rows = np.arange(0, len(records.table), 7)
+    guess = hardened.known_rows(scene.view, rows, records.table.features[rows])
+    found, usual = share(records, guess, records.table.features, records.public.modes)
+    assert found > usual + 0.1
+
+
+def test_noise_hides_more_the_more_there_is(wbc):
+    found = []
+    for epsilon in (4, 32, 256):
+        noisy = RingScene.of(wbc, epsilon=epsilon)
+        guess, _ = hardened.informed(noisy.view, noisy.insider, 2)
+        within = wbc.population.modes_within(wbc.table.labels)
+        found.append(share(wbc, guess, wbc.table.features, within))
+    shares = [attack for attack, _ in found]
+    assert shares == sorted(shares)
+    assert shares[0] < found[0][1] + 0.04
+    assert shares[-1] > found[-1][1] + 0.1
+
+
+def test_only_fresh_noise_averages_away(wbc):
+    def attack(repeats, memoised=True):
+        scene = RingScene.of(wbc, epsilon=32, repeats=repeats, memoised=memoised)
+        guess = hardened.averaged(scene.view, scene.insider, 2, repeats)
+        return scoring.matches(wbc.table.schema, guess, wbc.queries.features).mean()
+
+    once, often, control = attack(1), attack(24), attack(24, memoised=False)
+    assert abs(often - once) < 0.06
+    assert control > once + 0.08
+
+
+def test_repeats_of_a_query_look_alike_only_where_memoised(wbc):
+    same = RingScene.of(wbc, epsilon=32, repeats=3).view.queries.reshape(-1, 3, 9)
+    assert (same == same[:, :1]).all()
+    fresh = RingScene.of(wbc, epsilon=32, repeats=3, memoised=False).view.queries.reshape(-1, 3, 9)
+    assert (fresh != fresh[:, :1]).any(axis=(1, 2)).mean() > 0.9
+
+
+def test_equal_records_stay_equal_without_noise(scene):
+    records = scene.records
+    names = hardened.link(scene.view)
+    truth = records.names()
+    for mine, true in zip(names, truth, strict=True):
+        # Equal records always have equal names; coarse vectors may join others.
+        for name in np.unique(true):
+            assert len(np.unique(mine[true == name])) == 1
+    assert scoring.links(names[0], truth[0])[0] > 0.2
+
+
+def test_distances_are_the_true_ones(scene):
+    rows = np.array([0, 3, 50])
+    table, _ = scene.view.unwrapped()
+    far = distances.distances(scene.view, rows)
+    assert far.shape == (len(table), 3)
+    np.testing.assert_array_equal(far[rows, np.arange(3)], 0)
+    np.testing.assert_array_equal(far[:, 1], [np.abs(row - table[3]).sum() for row in table])
+
+
+def test_multilateration_finds_records_where_distances_tell_all(rng):
+    # One feature: two known records place every other one.
+    from ompd import Feature, Schema, datasets
+
+    labels = np.arange(80) % 2
+    values = (rng.integers(0, 10, 80) + 5 * labels)[:, np.newaxis]
+    schema = Schema([Feature("x", "ordinal", 0, 14)], ["a", "b"])
+    records = Records.of(datasets.Dataset.from_arrays(schema, values, labels), 0)
+    scene = RingScene.of(records, coarse=False)
+    rows = np.array([int(records.table.features.argmin()), int(records.table.features.argmax())])
+    known = records.table.features[rows]
+    far = distances.distances(scene.view, rows)
+    guess = distances.multilaterate(far, known, records.table.labels, scene.insider)
+    np.testing.assert_array_equal(guess, records.table.features)
+    nearest = distances.copy_nearest(far, known)
+    assert set(nearest[:, 0]) <= set(known[:, 0])
+
+
+def test_queries_get_the_votes_of_their_neighbours(scene):
+    records = scene.records
+    votes = hardened.voted(scene.view, records.classes)
+    assert (votes == records.queries.labels).mean() > 0.75
