@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ompd
 from ompd import datasets
-from ompd.errors import DomainError, NeighborsError, TrainingError
+from ompd.errors import DomainError, NeighborsError, ParameterError, TrainingError
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 
 
@@ -70,6 +70,13 @@ def test_wrong_parameters_are_refused():
     for k in (0, 2, -1, "9", None, 1.5):
         with pytest.raises(NeighborsError, match="odd"):
             ReliefMWClassifier(k).fit(X, y)
+    with pytest.raises(NeighborsError, match="odd"):
+        EvidenceClassifier(4).fit(X, y)
+    for model in (ReliefMWClassifier(3, priors="flat"), EvidenceClassifier(priors=None)):
+        with pytest.raises(ParameterError, match="priors"):
+            model.fit(X, y)
+    with pytest.raises(ParameterError, match="seed"):
+        EvidenceClassifier(seed=-1).fit(X, y)
     with pytest.raises(TrainingError, match="at least two instances"):
         ReliefMWClassifier(1).fit(X, [0] * 7 + [1])
 
@@ -78,3 +85,85 @@ def test_more_neighbours_than_instances_all_vote():
     X, y = np.arange(8.0)[:, None], np.array([0, 0, 0, 0, 0, 1, 1, 1])
     # Seven of eight vote, so the majority class always wins.
     assert ReliefMWClassifier(99).fit(X, y).predict(X).tolist() == [0] * 8
+
+
+@pytest.fixture(scope="module")
+def split():
+    return datasets.load("mm").split(seed=6)
+
+
+@pytest.fixture(scope="module")
+def evidence(split):
+    train, _ = split
+    return EvidenceClassifier(schema=train.schema).fit(train.features, train.labels)
+
+
+def test_evidence_is_decided_by_its_probabilities(split, evidence):
+    _, test = split
+    votes, chances = evidence.votes(test.features), evidence.predict_proba(test.features)
+    assert (votes.sum(axis=1) == evidence.n_neighbors_).all()
+    assert evidence.n_neighbors_ == evidence.encoder_.neighbors
+    assert (chances == evidence.calibration_.probabilities(votes)).all()
+    assert (evidence.predict(test.features) == chances.argmax(axis=1)).all()
+    assert evidence.score(test.features, test.labels) > 0.77
+
+
+def test_evidence_votes_are_those_of_the_nearest_instances(split, evidence):
+    train, test = split
+    instances = evidence.encoder_.instances
+    queries = evidence.encoder_.encode(test.features[:20])
+    for query, votes in zip(queries, evidence.votes(test.features[:20]), strict=True):
+        order = np.lexsort((np.arange(len(instances)), np.abs(instances - query).sum(axis=1)))
+        nearest = train.labels[order[: evidence.n_neighbors_]]
+        assert votes.tolist() == np.bincount(nearest, minlength=2).tolist()
+
+
+def test_given_number_of_neighbours_is_used(split):
+    train, test = split
+    model = EvidenceClassifier(5, schema=train.schema).fit(train.features[:80], train.labels[:80])
+    assert (model.votes(test.features).sum(axis=1) == 5).all()
+
+
+def test_priors_move_the_decision(rng):
+    X = np.concatenate([rng.normal(0, 1, 270), rng.normal(1, 1, 30)])[:, None]
+    y = np.repeat([0, 1], [270, 30])
+    for kind in (ReliefMWClassifier, EvidenceClassifier):
+        equal = kind(31, priors="equal").fit(X, y).predict_proba(X)[:, 1]
+        training = kind(31, priors="training").fit(X, y).predict_proba(X)[:, 1]
+        assert (equal >= training).all()
+        assert training.mean() == pytest.approx(0.1, abs=0.03)
+    assert (EvidenceClassifier(31).fit(X, y).predict(X) == 1).mean() > 0.2
+
+
+def test_faithful_probabilities_do_not_contradict_the_vote(rng):
+    labels = rng.integers(0, 4, 200)
+    X = labels[:, None] + rng.normal(0, 1.5, (200, 3))
+    model = ReliefMWClassifier(9).fit(X, labels)
+    chances = model.predict_proba(X)
+    calibrated = model.calibration_.probabilities(model.votes(X))
+    assert chances.sum(axis=1) == pytest.approx(1)
+    assert (chances.argmax(axis=1) == model.predict(X)).all()
+    agree = calibrated.argmax(axis=1) == model.predict(X)
+    assert (chances[agree] == calibrated[agree]).all()
+    assert 0 < (~agree).sum() < 100
+    for led, before, code in zip(
+        chances[~agree], calibrated[~agree], model.predict(X)[~agree], strict=True
+    ):
+        # Sharing with more or with fewer of the leading classes would leave less.
+        others = sorted(np.delete(before, code), reverse=True)
+        shared = max(np.mean([before[code], *others[:pool]]) for pool in range(4))
+        assert led.max() == pytest.approx(shared)
+        kept = ~np.isclose(led, shared)
+        assert (led[kept] == before[kept]).all()
+
+
+def test_votes_of_a_small_sample_calibrate_large_tables(monkeypatch, split):
+    train, test = split
+    monkeypatch.setattr("ompd.estimator._CALIBRATED", 150)
+    model = ReliefMWClassifier(11, schema=train.schema).fit(train.features, train.labels)
+    whole = ReliefMWClassifier(11, schema=train.schema)
+    monkeypatch.undo()
+    whole.fit(train.features, train.labels)
+    assert model.calibration_ != whole.calibration_
+    assert model.calibration_.slope == pytest.approx(whole.calibration_.slope, abs=0.5)
+    assert (model.predict(test.features) == whole.predict(test.features)).all()

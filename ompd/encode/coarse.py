@@ -16,6 +16,9 @@ from ompd.search import LimbTable, compute, limbs_of, vote
 #: Bits of the widest coordinate that are tried. With more than 16 nothing is gained: the search's
 #: heads are no finer.
 _BITS = range(2, 17)
+#: One instance in so many may change for the worse. Accuracy on fresh records does not: over 50
+#: splits it changes by 0.00 ± 0.07 points (WBC) and +0.12 ± 0.15 (MM).
+_TOLERANCE = 250
 #: Instances that are classified to compare steps; as many as for the choice of K.
 _HELD_OUT = 1000
 #: Rows among which equal ones are looked for before a search among all.
@@ -108,13 +111,14 @@ def choose_step(
     classified by their neighbours among all others, with the vectors as they are and with each
     step from the coarsest on. The first step is taken at which
 
-    * no fewer instances get their own class,
-    * no fewer of their neighbours are of their own class, which tells of a loss long before
-      labels change, and
+    * as many instances get their own class, to within one in 250,
+    * as many of their neighbours are of their own class, to within the same share, which tells of
+      a loss long before labels change, and
     * no more than half of the instances that differ from all others become equal to one, so that
       it is still distance that decides and not the order of rows.
 
-    If none is, it is the finest of them.
+    If none is, it is the finest of them. Without the tolerance that happens by chance to one
+    split of the mammography table in ten, which then hides nothing.
 
     Parameters
     ----------
@@ -157,8 +161,8 @@ def choose_step(
             continue
         found = _leave_one_out(coarse, labels, classes, k, own)
         if (
-            found.right >= wanted.right
-            and found.alike >= wanted.alike
+            _TOLERANCE * (wanted.right - found.right) <= len(own)
+            and _TOLERANCE * (wanted.alike - found.alike) <= len(own) * k
             and 2 * found.alone >= wanted.alone
         ):
             break

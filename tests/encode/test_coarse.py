@@ -78,7 +78,6 @@ def leave_one_out(vectors, labels, k):
     return int((vote(table, *found) == labels).sum()), int(own), int((counts == 1).sum())
 
 
-# With seed 5 of MM every step loses something, and the finest is left.
 @pytest.mark.parametrize(("name", "k", "seed"), [("wbc", 9, 5), ("mm", 11, 4), ("mm", 11, 5)])
 def test_chosen_step_is_the_coarsest_that_costs_nothing(name, k, seed):
     train, _ = datasets.load(name).split(seed=seed)
@@ -90,10 +89,11 @@ def test_chosen_step_is_the_coarsest_that_costs_nothing(name, k, seed):
     for bits in range(2, 17):
         coarse = coarsen(vectors, 1 << (width - bits))
         found = leave_one_out(coarse, train.labels, k)
-        if found[0] >= wanted[0] and found[1] >= wanted[1] and 2 * found[2] >= wanted[2]:
+        right = wanted[0] - found[0] <= len(vectors) / 250
+        alike = wanted[1] - found[1] <= len(vectors) * k / 250
+        if right and alike and 2 * found[2] >= wanted[2]:
             passing.append(1 << (width - bits))
-    assert bool(passing) == (seed != 5 or name == "wbc")
-    assert step == max(passing, default=1 << (width - 16))
+    assert step == max(passing)
     assert step == choose_step(vectors, train.labels, 2, k)
 
 

@@ -40,6 +40,8 @@ _SHARE = 4
 _TOLERANCE = 0.01
 #: Instances whose votes are compared, spread evenly over the table.
 _HELD_OUT = 1000
+#: Instances that are learned from. Rows beyond are as new to the learners as a query is.
+_MOST_LEARNED = 20_000
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -126,14 +128,23 @@ class EvidenceEncoder:
         codes = schema.check_codes(labels, len(values))
         _require_trainable(codes, schema)
         require_sklearn()
+        from sklearn import config_context
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         # Sums in another order differ in the last bit, and learners amplify that.
-        with threadpool_limits(1):
-            columns = Columns.fit(schema, values)
-            opinions, models = _cross_fit(columns, values, codes, seed, progress)
-            stack = Stack.fit(opinions, codes)
-            instances = _fixed_point(stack.evidence(opinions))
+        # The learners need not check again, at every tree, what is checked above.
+        checked = config_context(assume_finite=True, skip_parameter_validation=True)
+        with threadpool_limits(1), checked:
+            learned = _spread(codes, _MOST_LEARNED)
+            columns = Columns.fit(schema, values[learned])
+            opinions, models = _cross_fit(columns, values[learned], codes[learned], seed, progress)
+            stack = Stack.fit(opinions, codes[learned])
+            others = np.setdiff1d(np.arange(len(codes)), learned)
+            instances = np.empty((len(codes), _coordinates(len(schema.classes))), np.int64)
+            instances[learned] = _fixed_point(stack.evidence(opinions))
+            instances[others] = _fixed_point(
+                stack.evidence(_opinions(columns, models, values[others]))
+            )
         neighbors = _choose_neighbors(instances, codes, len(schema.classes))
         return cls(schema, instances, neighbors, columns, models, stack)
 
@@ -163,15 +174,29 @@ class EvidenceEncoder:
         ------
         FeatureError, DomainError
         """
-        values = self.schema.check(features)
-        return _fixed_point(self.stack.evidence(self._opinions(values)))
+        opinions = _opinions(self.columns, self.models, self.schema.check(features))
+        return _fixed_point(self.stack.evidence(opinions))
 
-    def _opinions(self, values: Floats) -> Floats:
-        scores = [
-            model.scores(learner.design(self.columns, values))
-            for learner, model in zip(LEARNERS, self.models, strict=True)
-        ]
-        return np.stack(scores, axis=-1)
+
+def _spread(codes: Codes, most: int) -> Codes:
+    """Return at most about `most` rows, evenly spread over each class, at least two of each."""
+    if len(codes) <= most:
+        return np.arange(len(codes))
+    parts = []
+    for code in range(int(codes.max()) + 1):
+        members = np.flatnonzero(codes == code)
+        count = min(len(members), max(2, most * len(members) // len(codes)))
+        parts.append(members[np.arange(count) * len(members) // count])
+    return np.sort(np.concatenate(parts))
+
+
+def _opinions(columns: Columns, models: tuple[Model, ...], values: Floats) -> Floats:
+    """Logarithms of class probabilities by learner, shape (m, classes, learners)."""
+    scores = [
+        model.scores(learner.design(columns, values))
+        for learner, model in zip(LEARNERS, models, strict=True)
+    ]
+    return np.stack(scores, axis=-1)
 
 
 def _cross_fit(

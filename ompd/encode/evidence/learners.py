@@ -14,8 +14,8 @@ from ompd.encode.evidence.models import KernelModel, LinearModel, Model, TreeMod
 from ompd.errors import BackendUnavailableError
 from ompd.schema import Codes, Floats
 
-# Larger numbers cost time and gained nothing that could be told from noise on the data sets on which
-# this design was developed.
+# Sizes that keep training near one second for 500 rows. On the data sets that this design was
+# developed on, 60 and 100 trees, or 40 and 80 rounds, could not be told apart.
 _LANDMARKS = 200
 _TREES = 64
 _ROUNDS = 50
