@@ -207,14 +207,15 @@ def candidates(above, boxes, cells, total, query, k, slack):
 
 @kernel()
 def fetches_needed(
-    above, boxes, cells, order, vectors, heads, shift, samples, k, slack, exact, proven, wanted,
+    above, boxes, cells, order, vectors, heads, shift, blur, samples, k, exact, proven, wanted,
     first, last,
 ):  # fmt: skip
     """For sampled rows as queries, how many of the best buckets suffice, at first:last.
 
     vectors int64[:, columns]; samples int64 row numbers; int64[samples] are overwritten: exact, the
     buckets that give the exact k nearest distances, proven, those that prove it, wanted, all
-    candidates. A head is a value shifted right by `shift`.
+    candidates. A head is a value shifted right by `shift`; `blur` is what a distance may lose by
+    that.
     """
     columns = vectors.shape[1]
     rows = order.shape[0]
@@ -225,7 +226,7 @@ def fetches_needed(
         own = samples[sample]
         for column in range(columns):
             query[column] = np.int32(heads[own, column])
-        found, _, least = candidates(above, boxes, cells, rows, query, k, slack)
+        found, _, least = candidates(above, boxes, cells, rows, query, k, 2 * blur)
         nearest[:] = np.int64(0x7FFFFFFFFFFFFFFF)
         wanted[sample] = found.shape[0]
         exact[sample] = 0
@@ -245,6 +246,6 @@ def fetches_needed(
                         spot -= 1
                     nearest[spot] = distance
         for index in range(found.shape[0]):
-            if (least[index] - columns) << shift < nearest[k - 1]:
+            if max(0, least[index] - blur) << shift < nearest[k - 1]:
                 proven[sample] = index + 1
         proven[sample] = max(proven[sample], exact[sample])

@@ -1,9 +1,10 @@
 """Private retrieval: the cloud keeps encrypted buckets and never learns which of them are read.
 
 A hospital cuts its table into small buckets of neighbouring rows, encrypts and shuffles them and
-uploads them. To answer a query it ranks the buckets (`partition`), asks for a fixed number of them
-through hints (`hints`), opens what comes back and searches it exactly (`table`). The cloud's part
-is `server`, which needs no secret and imports none of the others but `layout`.
+uploads them (`build`, `rows`). To answer a query it ranks the buckets (`partition`), asks for a
+fixed number of them through hints (`hints`), opens what comes back and searches it exactly
+(`tickets`). `table` is the door to all this, `folder` keeps it on disk. The cloud's part is
+`server`, which needs no secret and imports none of the others but `layout`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ompd.sealed.layout import Layout
     from ompd.sealed.server import answer, check_layout
-    from ompd.sealed.table import Found, SealedTable, Ticket
+    from ompd.sealed.table import SealedTable
+    from ompd.sealed.tickets import Found, Ticket
 
 # Lazily, so that the cloud loads no key material's code with its own.
 _HOMES = {
-    "Found": "ompd.sealed.table",
+    "Found": "ompd.sealed.tickets",
     "Layout": "ompd.sealed.layout",
     "SealedTable": "ompd.sealed.table",
-    "Ticket": "ompd.sealed.table",
+    "Ticket": "ompd.sealed.tickets",
     "answer": "ompd.sealed.server",
     "check_layout": "ompd.sealed.server",
 }

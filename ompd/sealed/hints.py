@@ -35,9 +35,11 @@ of its parity*: one whose bucket has not yet come, or came damaged, is still cho
 offsets near it would be rarer than others. Within one request this costs nothing, as the buckets
 come in order; a fetch that hangs on another request's unread answer is completed when that is
 read; one that hangs on a lost or wrong answer is lost. *Which buckets are asked for must not
-depend on H*: a bucket is asked for at most once in a window, whether or not it came, and a chunk
-without slots is skipped; both follow from the queries alone. (A reader who acts upon the loss of a
-bucket makes the one exception: a loss tells that a damaged hint was met.)
+depend on H*: a bucket is asked for once in a window, and a chunk without slots is skipped; both
+follow from the queries alone. A bucket is asked for again only if its request was given up or was
+answered wrongly, which the cloud knows; not if it was lost with a hint. What remains: a cloud that
+lies and watches whether anyone reacts learns whether it lied about a fetch that mattered. So
+nothing is sent after a wrong answer, and who is told that there is none should not hurry back.
 
 Asking once per window also makes the load of the chunks that of random draws without replacement,
 as places are shuffled; the bucket's bytes stay in its slot and serve later queries from there.
@@ -71,8 +73,8 @@ U16 = NDArray[np.uint16]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
-# Bytes of table that one pass over the hints reads; half of a common second-level cache.
-_BLOCK_BYTES = 1 << 19
+# Bytes of table that one pass over the hints reads: a common second-level cache.
+_BLOCK_BYTES = 1 << 20
 
 #: The arrays that make up the state of a window.
 FIELDS = (
@@ -248,6 +250,14 @@ class Hints:
     def ready(self, slot: int) -> bool:
         """Tell whether the bucket asked for with this slot is known and authentic."""
         return bool(self.states[slot] == READY)
+
+    def release(self, records: I64) -> None:
+        """Give up what did not come of `records`; its places may be asked for again."""
+        for slot, place in records[:, :2].tolist():
+            if self.states[slot] != READY:
+                self.states[slot] = DEAD
+                if self.slot_of[place] == slot:
+                    self.slot_of[place] = -1
 
     def abandon(self) -> None:
         """Give up all answers that have not come."""

@@ -36,6 +36,9 @@ _LOAD = 32
 class Layout:
     """The public numbers of one sealed table.
 
+    They follow from the whole table: `bucket_bytes` tells how many rows it has and how fine its
+    values are, `fetches` and `window` how crowded its vectors lie.
+
     Attributes
     ----------
     buckets : int

@@ -96,6 +96,11 @@ class Partition:
         return len(self.cells)
 
     @property
+    def blur(self) -> int:
+        """By so much, in units of heads, a distance of heads may be off."""
+        return len(self.lows) if self.shift else 0
+
+    @property
     def nbytes(self) -> int:
         """Bytes of boxes and cells."""
         return self.boxes.nbytes + self.above.nbytes + self.cells.nbytes
@@ -148,8 +153,8 @@ class Partition:
         neighbors = min(k + 1, rows)
         run_ranges(
             lambda first, last: fetches_needed(
-                above, boxes, cells, order, vectors, heads, shift, samples, neighbors,
-                2 * columns, *needs, first, last,
+                above, boxes, cells, order, vectors, heads, shift, partition.blur, samples,
+                neighbors, *needs, first, last,
             ),
             len(samples),
             threads,
@@ -166,15 +171,16 @@ class Partition:
         inside = np.clip(offset, 0, self.spans)
         excess = int(np.abs(offset - inside).sum())
         heads = (inside >> self.shift).astype(np.int32)
-        # Heads are off by less than 1 per coordinate, on either side of the comparison.
+        # On either side of the comparison.
+        slack = 2 * self.blur
         found, _, bounds = candidates(
-            self.above, self.boxes, self.cells, self.rows, heads, k, 2 * len(query)
+            self.above, self.boxes, self.cells, self.rows, heads, k, slack
         )
         return Ranking(found, bounds, excess)
 
     def least_distance(self, bound: int, excess: int) -> int:
         """No row is nearer than this if heads keep it `bound` away."""
-        return (max(0, bound - len(self.lows)) << self.shift) + excess
+        return (max(0, bound - self.blur) << self.shift) + excess
 
 
 def _far_boxes(groups: int, columns: int) -> U16:

@@ -54,9 +54,7 @@ def test_small_tables_are_sent_whole():
 
 def test_cost_grows_like_the_square_root():
     layouts = [Layout.choose(rows, 9, 165, 9) for rows in (10**5, 10**7)]
-    small, large = (
-        layout.chunks * layout.bucket_bytes + layout.answer_bytes for layout in layouts
-    )
+    small, large = (layout.chunks * layout.bucket_bytes + layout.answer_bytes for layout in layouts)
     assert small * 5 < large < small * 20
 
 

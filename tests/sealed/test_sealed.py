@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pickle
@@ -159,7 +160,8 @@ def test_batches_find_what_single_queries_find(rng):
 
 def test_window_ends_before_anything_is_used_up(small):
     table, ciphertexts, vectors, _ = small
-    table.ask(vectors[:10])
+    _, given_up = table.ask(vectors[:10])
+    table.abandon(given_up)
     with pytest.raises(WindowExhaustedError):
         table.ask(vectors[:3])
     assert table.remaining == 2
@@ -168,6 +170,25 @@ def test_window_ends_before_anything_is_used_up(small):
     assert table.remaining == 0
     with pytest.raises(WindowExhaustedError):
         table.ask(vectors[:1])
+
+
+def test_what_was_given_up_can_be_asked_for_again(small):
+    table, ciphertexts, vectors, labels = small
+    request, ticket = table.ask(vectors[:2])
+    table.abandon(ticket)
+    with pytest.raises(HintStateError):
+        table.read(ticket, answer(ciphertexts, SMALL, request))
+    request, again = table.ask(vectors[:2])
+    assert again.records[:, 1].tolist() == ticket.records[:, 1].tolist()
+    assert not set(again.records[:, 0].tolist()) & set(ticket.records[:, 0].tolist())
+    # One bucket in twenty hangs on a hint of the request that was given up.
+    with contextlib.suppress(HintStateError):
+        found = table.read(again, answer(ciphertexts, SMALL, request))
+        for index in np.flatnonzero(found.certified):
+            assert_exact(found, index, naive(vectors, labels, vectors[index], 5))
+    # What came is not asked for a third time.
+    _, third = table.ask(vectors[:2])
+    assert not set(third.records[:, 1].tolist()) & set(again.records[:, 1].tolist())
 
 
 def test_tickets_of_the_old_window_are_read_after_renewal(small):
@@ -201,12 +222,14 @@ def test_hints_outlive_a_wrong_answer(small):
     request, ticket = table.ask(vectors[:1])
     with pytest.raises(BucketAuthError):
         table.read(ticket, bytes(len(answer(ciphertexts, SMALL, request))))
-    exact = [
-        find(table, ciphertexts, vectors[row : row + 1]).distances[0].tolist()
-        == naive(vectors, labels, vectors[row], 5)[0]
-        for row in range(200, 211)
-    ]
-    assert sum(exact) >= 8
+    own = 0
+    for row in range(200, 211):
+        found = find(table, ciphertexts, vectors[row : row + 1])
+        if found.certified[0]:
+            assert_exact(found, 0, naive(vectors, labels, vectors[row], 5))
+        own += found.distances[0, 0] == 0
+    # One bucket in fifty hangs on a hint that was spoilt.
+    assert own >= 6
 
 
 def test_buckets_of_another_place_or_table_do_not_open(small):
@@ -308,7 +331,7 @@ def test_a_forked_process_is_refused(small):
 def test_secrets_are_neither_shown_nor_copied(small):
     table, _, vectors, _ = small
     _, ticket = table.ask(vectors[:1])
-    for secret in (table, ticket, table._cipher):
+    for secret in (table, ticket, table._secret.cipher):
         assert len(repr(secret)) < 60
         for copying in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):

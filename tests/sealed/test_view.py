@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from ompd.errors import BucketAuthError, HintStateError
 from ompd.sealed import Layout, SealedTable, answer
+from ompd.sealed.hints import Hints
 from tests.sealed.conftest import clustered
+
+#: Standard scores that chance does not reach: p is far below 1e-6.
+LIMIT = 6.0
 
 LAYOUT = Layout(buckets=64, bucket_bytes=192, chunks=8, chunk=8, fetches=8, window=8)
 
@@ -35,7 +41,9 @@ def transcripts(table, ciphertexts, queries, how, windows):
             tickets.append((request, ticket))
             reply = answer(ciphertexts, LAYOUT, request)
             if how == "read":
-                table.read(ticket, reply)
+                # With so few hints, all buckets of a query may be in none.
+                with contextlib.suppress(HintStateError):
+                    table.read(ticket, reply)
             elif how == "wrong":
                 with pytest.raises((BucketAuthError, HintStateError)):
                     table.read(ticket, bytes(len(reply)))
@@ -48,8 +56,25 @@ def transcripts(table, ciphertexts, queries, how, windows):
 def sealed():
     rng = np.random.default_rng(5)
     vectors, labels = clustered(rng, 400)
-    table, ciphertexts = SealedTable.build(vectors, labels, 3, 5, layout=LAYOUT)
-    return table, ciphertexts, vectors
+    with pytest.MonkeyPatch.context() as patch:
+        # So few hints that many buckets are in none and that hints meet often: whatever went wrong
+        # then would show sooner.
+        patch.setattr("ompd.sealed.hints.COVER", 2)
+        table, ciphertexts = SealedTable.build(vectors, labels, 3, 5, layout=LAYOUT)
+        yield table, ciphertexts, vectors
+
+
+def seen_from(requests, places):
+    """How often each offset comes, relative to the buckets that a window's first query wanted.
+
+    A hint that is avoided, or sent again, makes 0 rarer or more frequent.
+    """
+    relative = np.zeros(8, dtype=np.int64)
+    for window, wanted in zip(requests, places, strict=True):
+        for place in wanted:
+            part, offset = divmod(place, LAYOUT.chunk)
+            relative += np.bincount((window[:, part] - offset) % 8, minlength=8)
+    return relative
 
 
 @pytest.mark.parametrize("how", ["read", "lost", "wrong"])
@@ -61,32 +86,34 @@ def test_offsets_are_uniform_and_tell_nothing_of_the_places(sealed, how, skew):
         "neighbours": np.sort(vectors, axis=0)[200:208],
         "spread": vectors[::50],
     }[skew]
-    requests, places = transcripts(table, ciphertexts, queries, how, 80)
-    # Each chunk's offsets, over all fetches and by place within the window.
+    requests, places = transcripts(table, ciphertexts, queries, how, 150)
     for part in range(LAYOUT.chunks):
-        assert excess(np.bincount(requests[:, :, part].reshape(-1), minlength=8)) < 5.5
-    # Offsets in the chunk of a bucket that the first query of a window asked for, seen from that
-    # bucket: a hint that is avoided, or sent again, would make them rarer or more frequent.
-    relative = np.zeros(8, dtype=np.int64)
-    for window, wanted in zip(requests, places, strict=True):
-        for place in wanted:
-            part, offset = divmod(place, LAYOUT.chunk)
-            relative += np.bincount((window[:, part] - offset) % 8, minlength=8)
-    assert excess(relative) < 5.5
+        assert excess(np.bincount(requests[:, :, part].reshape(-1), minlength=8)) < LIMIT
+    assert excess(seen_from(requests, places)) < LIMIT
     # Pairs of neighbouring chunks, and of vectors that follow one another.
-    pairs = requests[:, :, :-1].astype(np.int64) * 8 + requests[:, :, 1:]
-    assert excess(np.bincount(pairs.reshape(-1), minlength=64)) < 5.5
-    pairs = requests[:, :-1].astype(np.int64) * 8 + requests[:, 1:]
-    assert excess(np.bincount(pairs.reshape(-1), minlength=64)) < 5.5
-    # No vector is sent twice: 80 windows of 64 vectors among 8**8 differ but for a handful.
+    pairs = requests[:, :, ::2].astype(np.int64) * 8 + requests[:, :, 1::2]
+    assert excess(np.bincount(pairs.reshape(-1), minlength=64)) < LIMIT
+    pairs = requests[:, ::2].astype(np.int64) * 8 + requests[:, 1::2]
+    assert excess(np.bincount(pairs.reshape(-1), minlength=64)) < LIMIT
+    # Among 8**8 vectors the 64 of a window differ, but for a rare coincidence.
     for window in requests:
-        assert len(np.unique(window, axis=0)) >= len(window) - 1
+        assert len(np.unique(window, axis=0)) >= len(window) - 2
 
 
-def test_the_statistic_sees_hints_that_are_sent_again():
-    rng = np.random.default_rng(3)
-    good = rng.integers(0, 8, (5000,))
-    assert excess(np.bincount(good, minlength=8)) < 5.5
-    # One offset a fifth rarer than the others.
-    bad = good[(good != 3) | (rng.random(5000) < 0.8)]
-    assert excess(np.bincount(bad, minlength=8)) > 3
+def test_avoiding_incomplete_hints_would_show(sealed, monkeypatch):
+    ask = Hints.ask
+
+    def avoiding(self, places, messages):
+        records = []
+        for fetch in range(len(places)):
+            pending = np.flatnonzero(self.waits >= 0)
+            kept = self.offsets[:, pending].copy()
+            self.offsets[:, pending] = 0xFFFF
+            records.append(ask(self, places[fetch : fetch + 1], messages[fetch : fetch + 1]))
+            self.offsets[:, pending] = kept
+        return np.concatenate([np.empty((0, 4), np.int64), *records])
+
+    monkeypatch.setattr(Hints, "ask", avoiding)
+    table, ciphertexts, vectors = sealed
+    requests, places = transcripts(table, ciphertexts, vectors[::50], "lost", 500)
+    assert excess(seen_from(requests, places)) > LIMIT

@@ -1,0 +1,302 @@
+"""A sealed table on disk.
+
+A folder of mode 0700 holds
+
+``table``
+    Key, layout, row code, places, boxes and cells: everything that lasts as long as the table.
+    Written once.
+``hints``
+    The hints of the present window, while no process has them.
+``closed``
+    Names `hints` by table, digest, inode number and time of last change, and says how many queries
+    are left. Only together with it are the hints worth anything.
+``lock``
+    Locked by the process that has the table open.
+
+**A hint is in memory or on disk, never both.** Opening removes `closed` and syncs the folder before
+anything else may be asked; closing writes `hints` first and `closed` last. So a hint's use need not
+be recorded query by query: from the moment the table is open, the disk knows of no hint. After a
+crash or power failure the rest of the window is lost, and a new one needs the table's ciphertexts
+from the cloud.
+
+**Old copies.** `hints` without `closed`, as left by a crash or put back alone, is ignored and
+removed. `closed` without `hints`, or with others, is an error. If both are put back together, the
+file that comes back has another inode number or, since that cannot be set, another time of last
+change, and opening it is an error too. What cannot be noticed from here is a roll-back of the whole
+file system or machine (a restored disk image or snapshot), or of the disk's bytes below the file
+system; after one, open with ``fresh=True``. Who can write here can also read the key: the digests
+find damage and mix-ups, not attackers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import weakref
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ompd.crypto.buckets import BucketCipher
+from ompd.errors import HintStateError, OmpdError
+from ompd.files import sync_folder
+from ompd.sealed.build import Secret
+from ompd.sealed.hints import FIELDS, Hints
+from ompd.sealed.layout import Layout
+from ompd.sealed.partition import Partition
+from ompd.sealed.rows import RowCode
+
+try:
+    import fcntl
+except ImportError:  # Windows: hints are still taken by one process only, see `_take_hints`
+    fcntl = None  # type: ignore[assignment]
+
+_MAGIC = b"OMPDSEALED\x00\x01"
+_DIGEST_BYTES = 32
+_LENGTH_BYTES = 4
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Folder:
+    """An open folder. It holds the lock until `close`, or until nothing refers to it."""
+
+    __slots__ = ("__weakref__", "_id", "_path", "_unlock")
+
+    def __init__(self, path: Path, table_id: str, lock: int) -> None:
+        self._path = path
+        self._id = table_id
+        self._unlock = weakref.finalize(self, os.close, lock)
+
+    @classmethod
+    def create(cls, path: Path, secret: Secret) -> Self:
+        """Write what lasts of a table to a new folder.
+
+        Raises
+        ------
+        HintStateError
+            If the folder is in use, holds something or cannot be made.
+        """
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+            if any(path.iterdir()):
+                raise HintStateError("folder: expected an empty one")
+            path.chmod(0o700)
+        except OSError as error:
+            raise HintStateError(f"folder: {error.strerror}") from None
+        lock = _locked(path)
+        table_id = secrets.token_hex(16)
+        _write(path / "table", *_secret_parts(secret, table_id))
+        sync_folder(path)
+        sync_folder(path.parent)
+        return cls(path, table_id, lock)
+
+    @classmethod
+    def open(cls, path: Path, *, fresh: bool) -> tuple[Self, Secret, Hints | None, int]:
+        """Read a table and take its hints off the disk.
+
+        Returns
+        -------
+        folder : Folder
+        secret : Secret
+        hints : Hints or None
+        left : int
+            Queries left in the window.
+
+        Raises
+        ------
+        HintStateError
+            If the folder is in use, or a file is missing, damaged or an old copy.
+        """
+        if not path.is_dir():
+            raise HintStateError("folder: it is missing")
+        lock = _locked(path)
+        try:
+            table_id, secret = _read_secret(path / "table")
+            if fresh:
+                hints, left = None, 0
+                _discard(path)
+            else:
+                hints, left = _take_hints(path, table_id, secret.layout)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, table_id, lock), secret, hints, left
+
+    def close(self, layout: Layout, hints: Hints | None, left: int) -> None:
+        """Put hints back and release the lock."""
+        try:
+            if hints is not None and left:
+                hints.abandon()
+                arrays = {name: getattr(hints, name) for name in FIELDS}
+                file = self._path / "hints"
+                digest = _write(file, {"table": self._id, "layout": asdict(layout)}, arrays)
+                marker = {
+                    "table": self._id, "digest": digest, "left": left, **_identity(file),
+                }  # fmt: skip
+                _write(self._path / "closed", marker, {})
+                sync_folder(self._path)
+        finally:
+            self._unlock()
+
+    def __repr__(self) -> str:
+        return "<Folder of a sealed table>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the folder of a sealed table is not pickled")
+
+
+def _locked(path: Path) -> int:
+    try:
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError as error:
+        raise HintStateError(f"lock: {error.strerror}") from None
+    if fcntl is not None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise HintStateError("folder: another process has the table open") from None
+    return lock
+
+
+def _identity(file: Path) -> dict[str, int]:
+    """What a copy of the file would not share with it."""
+    status = file.stat()
+    return {"inode": status.st_ino, "changed": status.st_ctime_ns}
+
+
+def _discard(path: Path) -> None:
+    for name in ("closed", "hints"):
+        with contextlib.suppress(FileNotFoundError):
+            (path / name).unlink()
+    sync_folder(path)
+
+
+def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None, int]:
+    if not (path / "closed").exists():
+        _discard(path)
+        return None, 0
+    marker, _, _ = _read(path / "closed")
+    meta, arrays, digest = _read(path / "hints")
+    expected = {"table": table_id, "digest": digest, "left": marker.get("left")}
+    if marker != {**expected, **_identity(path / "hints")}:
+        raise HintStateError("hints: they are not the ones that were put here last")
+    if meta != {"table": table_id, "layout": asdict(layout)} or set(arrays) != set(FIELDS):
+        raise HintStateError("hints: they are of another table")
+    try:
+        # Whoever removes this file has the hints; a second process fails here.
+        (path / "closed").unlink()
+    except FileNotFoundError:
+        raise HintStateError("folder: another process has the table open") from None
+    _discard(path)
+    return Hints(layout, **arrays), int(marker["left"])
+
+
+def _secret_parts(secret: Secret, table_id: str) -> tuple[dict[str, Any], Arrays]:
+    meta: dict[str, Any] = {
+        "table": table_id,
+        "layout": asdict(secret.layout),
+        "key": secret.cipher.key.hex(),
+        "context": secret.cipher.context.hex(),
+        "rows": secret.rows,
+        "classes": secret.classes,
+        "k": secret.k,
+    }
+    code = secret.code
+    arrays: Arrays = {
+        "bases": code.bases,
+        "steps": code.steps,
+        "widths": code.widths,
+        "relative": code.relative,
+        "place_of": secret.place_of,
+    }
+    if secret.partition:
+        cut = secret.partition
+        meta["shift"] = cut.shift
+        arrays |= {
+            "lows": cut.lows,
+            "spans": cut.spans,
+            "boxes": cut.boxes,
+            "above": cut.above,
+            "cells": cut.cells,
+        }
+    return meta, arrays
+
+
+def _read_secret(file: Path) -> tuple[str, Secret]:
+    meta, arrays, _ = _read(file)
+    try:
+        code = RowCode(*(arrays[name] for name in ("bases", "steps", "widths", "relative")))
+        cipher = BucketCipher(bytes.fromhex(meta["key"]), bytes.fromhex(meta["context"]))
+        cut = None
+        if "shift" in meta:
+            cut = Partition(
+                lows=arrays["lows"], spans=arrays["spans"], shift=meta["shift"], rows=meta["rows"],
+                boxes=arrays["boxes"], above=arrays["above"], cells=arrays["cells"],
+            )  # fmt: skip
+        secret = Secret(
+            Layout(**meta["layout"]), cipher, code, meta["rows"], meta["classes"], meta["k"], cut,
+            arrays["place_of"],
+        )  # fmt: skip
+        return str(meta["table"]), secret
+    except (KeyError, TypeError, ValueError, OmpdError):
+        raise HintStateError("table: it is of another form") from None
+
+
+def _write(file: Path, meta: dict[str, Any], arrays: Arrays) -> str:
+    """Write a file of mode 0600 that did not exist, durably; returns its digest."""
+    shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+    header = json.dumps({"meta": meta, "arrays": shapes}).encode()
+    parts: list[bytes | memoryview] = [
+        _MAGIC,
+        len(header).to_bytes(_LENGTH_BYTES, "little"),
+        header,
+    ]
+    parts += [
+        np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays.values()
+    ]
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        digest.update(part)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            for part in [*parts, digest.digest()]:
+                out.write(part)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise HintStateError(f"{file.name}: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _read(file: Path) -> tuple[dict[str, Any], Arrays, str]:
+    """Read what `_write` wrote: meta, arrays, digest."""
+    try:
+        encoded = file.read_bytes()
+    except OSError as error:
+        raise HintStateError(f"{file.name}: {error.strerror}") from None
+    body, tail = memoryview(encoded)[:-_DIGEST_BYTES], encoded[-_DIGEST_BYTES:]
+    digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES)
+    if digest.digest() != tail or bytes(body[: len(_MAGIC)]) != _MAGIC:
+        raise HintStateError(f"{file.name}: it is damaged")
+    try:
+        start = len(_MAGIC) + _LENGTH_BYTES
+        position = start + int.from_bytes(body[len(_MAGIC) : start], "little")
+        header = json.loads(bytes(body[start:position]))
+        arrays: Arrays = {}
+        for name, kind, shape in header["arrays"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            array = np.frombuffer(body, dtype=kind, count=count, offset=position)
+            arrays[name] = array.reshape(shape).copy()
+            position += array.nbytes
+        return header["meta"], arrays, digest.hexdigest()
+    except (KeyError, TypeError, ValueError):
+        raise HintStateError(f"{file.name}: it is of another form") from None

@@ -1,0 +1,162 @@
+"""Tickets: what was asked for, and the search in what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ompd.crypto.buckets import TAG_BYTES
+from ompd.errors import BucketAuthError, HintStateError
+from ompd.sealed.build import Secret
+from ompd.sealed.hints import Hints
+from ompd.sealed.rows import NOWHERE
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """The K nearest rows of q queries.
+
+    Attributes
+    ----------
+    distances : int64 array of shape (q, K)
+        Ascending; equal distances in order of row.
+    labels : int64 array of shape (q, K)
+    rows : int64 array of shape (q, K)
+    certified : bool array of shape (q,)
+        Whether the distances are proven to be the K smallest of the whole table.
+    """
+
+    distances: I64
+    labels: I64
+    rows: I64
+    certified: NDArray[np.bool_]
+
+
+@dataclass(repr=False, eq=False, slots=True)
+class Want:
+    """What one query needs.
+
+    Attributes
+    ----------
+    query : int64 array of shape (m,)
+    buckets, places : int64 arrays of shape (b,)
+        Buckets that were or will be there, and where the cloud has them.
+    bounds : int64 array of shape (b,)
+        No row of the bucket is nearer, in units of heads.
+    other_bound : int
+        The smallest bound of all buckets that may matter and are not asked for.
+    excess : int
+        As in `Ranking`.
+    """
+
+    query: I64
+    buckets: I64
+    places: I64
+    bounds: I64
+    other_bound: int
+    excess: int
+
+
+@dataclass(repr=False, eq=False, slots=True)
+class Ticket:
+    """A request that was sent and not yet read. It shows nothing and is not pickled."""
+
+    secret: Secret
+    hints: Hints | None
+    wants: list[Want]
+    records: I64
+    # Which of the answers belongs to each record.
+    answered: list[int]
+    unread: bool = field(default=True)
+
+    def __repr__(self) -> str:
+        return f"<Ticket of {len(self.wants)} queries>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ticket is not pickled")
+
+    @classmethod
+    def whole(cls, secret: Secret, queries: I64) -> Ticket:
+        """Ticket for the whole table, whose only bucket is 0."""
+        first = np.zeros(1, dtype=np.int64)
+        wants = [Want(query, first, first, first, 0, 0) for query in queries]
+        return cls(secret, None, wants, np.empty((0, 4), dtype=np.int64), [])
+
+
+def search(ticket: Ticket, answers: U64) -> Found:
+    """Open what came and find the nearest rows of every query.
+
+    Parameters
+    ----------
+    ticket : Ticket
+    answers : uint64 array of shape (fetches, words)
+
+    Raises
+    ------
+    BucketAuthError
+        If a bucket is not authentic; the hints have taken the others.
+    HintStateError
+        If fewer than K rows are there.
+    """
+    secret, hints, records = ticket.secret, ticket.hints, ticket.records
+    words = answers.shape[1] - TAG_BYTES // 8
+    if hints is None:
+        plain = np.empty((1, words), dtype=np.uint64)
+        secret.cipher.open(0, answers.view(np.uint8).data, plain.view(np.uint8).data)
+        return _nearest(ticket, plain, [[0]] * len(ticket.wants), [])
+    plain = np.empty((len(records), words), dtype=np.uint64)
+    bad = hints.receive(records, answers[ticket.answered], secret.cipher, plain)
+    if bad:
+        hints.release(records)
+        raise BucketAuthError(f"answer: {bad} buckets are not the ones that were stored")
+    # Where each slot's opened bucket is; those of earlier requests are opened again.
+    opened = {slot: index for index, slot in enumerate(records[:, 0].tolist()) if hints.ready(slot)}
+    earlier: list[tuple[int, int]] = []
+    chosen: list[list[int]] = []
+    bounds: list[int] = []
+    for want in ticket.wants:
+        bound = want.other_bound
+        indices = []
+        slots = hints.slot_of[want.places].tolist()
+        for place, slot, least in zip(
+            want.places.tolist(), slots, want.bounds.tolist(), strict=True
+        ):
+            if slot not in opened and slot >= 0 and hints.ready(slot):
+                opened[slot] = len(records) + len(earlier)
+                earlier.append((slot, place))
+            index = opened.get(slot, -1)
+            indices.append(index)
+            if index < 0:
+                bound = min(bound, least)
+        chosen.append(indices)
+        bounds.append(bound)
+    if earlier:
+        again = np.empty((len(earlier), words), dtype=np.uint64)
+        for index, (slot, place) in enumerate(earlier):
+            hints.open(slot, place, secret.cipher, again[index])
+        plain = np.concatenate([plain, again])
+    return _nearest(ticket, plain, chosen, bounds)
+
+
+def _nearest(ticket: Ticket, plain: U64, chosen: list[list[int]], bounds: list[int]) -> Found:
+    secret, wants = ticket.secret, ticket.wants
+    distances, labels, rows = (np.empty((len(wants), secret.k), np.int64) for _ in range(3))
+    certified = np.ones(len(wants), dtype=np.bool_)
+    for index, want in enumerate(wants):
+        picked = np.array(chosen[index], dtype=np.int64)
+        there = picked >= 0
+        distances[index], labels[index], rows[index] = secret.code.nearest(
+            plain, picked[there], secret.counts(want.buckets[there]), want.query, secret.k
+        )
+        farthest = int(distances[index, -1])
+        if farthest == NOWHERE:
+            raise HintStateError("ticket: too few buckets came to hold K rows")
+        if secret.partition:
+            least = secret.partition.least_distance(bounds[index], want.excess)
+            certified[index] = farthest <= least
+    return Found(distances, labels, rows, certified)
