@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
+from ompd.blind import LaplaceNoise
 from ompd.blind.keys import BlindingKey
 from ompd.blind.table import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
+from ompd.sealed import SealedTable, answer
 from ompd.search import LimbTable, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
 
@@ -37,3 +41,8 @@ def warmup() -> None:
     queries = convert(sent.points, sent.tokens, modulus)
     vote(table, *compute(table, queries, 3))
     table.extended(table.limbs[:1], labels[:1])
+    LaplaceNoise.generate(Fraction(1)).queries(sums)
+    rows = np.arange(4000, dtype=np.int64).reshape(2000, 2)
+    sealed, stored = SealedTable.build(rows, np.arange(2000) % 2, 2, 3)
+    request, ticket = sealed.ask(rows[:1])
+    sealed.read(ticket, answer(stored, sealed.layout, request))

@@ -30,7 +30,7 @@ ALLOWED = {
     "stores": BASE | {"wire", "search", "crypto"},
     "roles": BASE
     | {"encode", "search", "blind", "crypto", "wire", "stores", "sealed", "calibration"},
-    "compilation": BASE | {"encode", "search", "blind"},
+    "compilation": BASE | {"encode", "search", "blind", "sealed"},
     "estimator": BASE | {"encode", "search", "calibration"},
     "demo": BASE | {"encode", "search", "roles", "datasets", "audit"},
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
@@ -110,6 +110,16 @@ ATTACKS = ("distances", "hardened", "levels", "paper", "posterior", "sealed", "s
 def test_attacks_see_only_views(name):
     secret = ("ompd.encode", "ompd.blind", "ompd.sealed", "ompd.audit.scenes", "ompd.audit.windows")
     assert not any(found.startswith(secret) for found in imports(ROOT / "audit" / f"{name}.py"))
+
+
+def test_the_clouds_part_of_retrieval_needs_no_secret():
+    for name in ("server", "layout"):
+        found = {
+            other
+            for other in imports(ROOT / "sealed" / f"{name}.py")
+            if other.startswith(("ompd.crypto", "ompd.sealed"))
+        }
+        assert found <= {"ompd.sealed.layout"}
 
 
 def test_roles_do_not_import_one_another():

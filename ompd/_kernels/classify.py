@@ -142,9 +142,9 @@ def classify_rows(
     """Fill codes[first_query:last_query] with class codes or UNDECIDED.
 
     votes int64[q, classes] gets the counts of what is decided; without rows none are counted.
-    points uint64[q, m, L] and tokens uint64[q, L] as in `convert` (no tokens: nothing to convert), square, modulus uint64[L] and
-    inverse as in `Modulus`, the other arrays as in `Table` and `search_rows`; there are no
-    strays, k < 32, and at least k live rows.
+    points uint64[q, m, L] and tokens uint64[q, L] as in `convert` (no tokens: nothing to convert),
+    square, modulus uint64[L] and inverse as in `Modulus`, the other arrays as in `Table` and
+    `search_rows`; there are no strays, k < 32, and at least k live rows.
     """
     coordinates = limbs.shape[1]
     width = limbs.shape[2]

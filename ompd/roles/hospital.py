@@ -81,7 +81,7 @@ class Hospital(Publisher):
 
     def __init__(self, identity: Identity, **options: Any) -> None:
         super().__init__(identity, **options)
-        self._forwarded: Pending[_Forwarded] = Pending(self._window)
+        self._forwarded: Pending[_Forwarded] = Pending(self._window, forgotten=_give_up)
 
     def forward(self, query: bytes) -> bytes:
         """Turn a user's query frame into a blinded job frame for the cloud.
@@ -247,8 +247,8 @@ class Hospital(Publisher):
         forwarded = self._forwarded.find(header, self._clock())
         if header.kind == Kind.REFUSAL:
             self._open(frame, Refusal)
-            self._claim(frame)
-            self._forwarded.close(header.sender, header.nonce, header.sequence)
+            self._finish(frame)
+            _give_up(forwarded)
             raise RefusedError("verdict: the cloud did not accept the job")
         table = forwarded.table
         body = self._open(frame, _ANSWERS[header.kind])
@@ -304,6 +304,12 @@ _ANSWERS: dict[Kind, type[Verdict] | type[Parities] | type[Refusal]] = {
     Kind.PARITIES: Parities,
     Kind.REFUSAL: Refusal,
 }
+
+
+def _give_up(forwarded: _Forwarded) -> None:
+    """No answer will be read, so what was asked for may be asked for again."""
+    if forwarded.context is not None:
+        forwarded.table.retrieval.abandon(forwarded.context)
 
 
 def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Member]]:

@@ -18,6 +18,7 @@ from ompd.errors import (
     ParameterError,
     TrainingError,
 )
+from ompd.sealed.checks import Checks
 from ompd.sealed.layout import Layout, padded_bytes, window_of
 from ompd.sealed.partition import Needs, Partition
 from ompd.sealed.rows import RowCode
@@ -50,6 +51,8 @@ class Secret:
         None for a table that is sent whole.
     place_of : int32 array of shape (buckets,)
         Where the cloud has each bucket of the tree.
+    checks : Checks or None
+        None for a table that is sent whole, where AES-GCM sees everything.
     """
 
     layout: Layout
@@ -60,11 +63,14 @@ class Secret:
     k: int
     partition: Partition | None
     place_of: NDArray[np.int32]
+    checks: Checks | None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.place_of.nbytes + (self.partition.nbytes if self.partition else 0)
+        ranking = self.partition.nbytes if self.partition else 0
+        checks = self.checks.nbytes if self.checks else 0
+        return self.place_of.nbytes + checks + ranking
 
     def counts(self, buckets: I64) -> I64:
         """Rows of each of the buckets."""
@@ -120,7 +126,9 @@ def seal(
     cipher = BucketCipher.generate(context)
     ciphertexts = _sealed(plain, chosen, cipher)
     report(0.8)
-    return Secret(chosen, cipher, code, rows, classes, k, partition, place_of), ciphertexts
+    checks = Checks.draw(ciphertexts.view(np.uint64)) if chosen.fetches else None
+    secret = Secret(chosen, cipher, code, rows, classes, k, partition, place_of, checks)
+    return secret, ciphertexts
 
 
 def _check_rows(vectors: I64, labels: I64, classes: int, k: int) -> None:

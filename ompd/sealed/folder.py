@@ -47,6 +47,7 @@ from ompd.crypto.buckets import BucketCipher
 from ompd.errors import HintStateError, OmpdError
 from ompd.files import sync_folder
 from ompd.sealed.build import Secret
+from ompd.sealed.checks import Checks
 from ompd.sealed.hints import FIELDS, Hints
 from ompd.sealed.layout import Layout
 from ompd.sealed.partition import Partition
@@ -217,6 +218,8 @@ def _secret_parts(secret: Secret, table_id: str) -> tuple[dict[str, Any], Arrays
         "relative": code.relative,
         "place_of": secret.place_of,
     }
+    if secret.checks:
+        arrays |= {"sum_keys": secret.checks.keys, "sums": secret.checks.known}
     if secret.partition:
         cut = secret.partition
         meta["shift"] = cut.shift
@@ -235,7 +238,9 @@ def _read_secret(file: Path) -> tuple[str, Secret]:
     try:
         code = RowCode(*(arrays[name] for name in ("bases", "steps", "widths", "relative")))
         cipher = BucketCipher(bytes.fromhex(meta["key"]), bytes.fromhex(meta["context"]))
-        cut = None
+        cut = checks = None
+        if "sums" in arrays:
+            checks = Checks(arrays["sum_keys"], arrays["sums"])
         if "shift" in meta:
             cut = Partition(
                 lows=arrays["lows"], spans=arrays["spans"], shift=meta["shift"], rows=meta["rows"],
@@ -243,7 +248,7 @@ def _read_secret(file: Path) -> tuple[str, Secret]:
             )  # fmt: skip
         secret = Secret(
             Layout(**meta["layout"]), cipher, code, meta["rows"], meta["classes"], meta["k"], cut,
-            arrays["place_of"],
+            arrays["place_of"], checks,
         )  # fmt: skip
         return str(meta["table"]), secret
     except (KeyError, TypeError, ValueError, OmpdError):

@@ -182,7 +182,7 @@ class SealedTable:
         with self._lock:
             self._check_usable()
             secret, hints, partition = self._secret, self._hints, self._secret.partition
-            if partition is None:
+            if partition is None or secret.checks is None:
                 return b"", Ticket.whole(secret, queries)
             if hints is None or len(queries) > self._left:
                 raise WindowExhaustedError(
@@ -210,8 +210,9 @@ class SealedTable:
                         ranking.bounds[kept], other_bound, ranking.excess,
                     )
                 )  # fmt: skip
+            expected = secret.checks.expected(messages, layout.chunk)
             return messages.tobytes(), Ticket(
-                secret, hints, wants, np.concatenate(records), answered
+                secret, hints, wants, np.concatenate(records), answered, expected
             )
 
     def read(self, ticket: Ticket, answer: bytes) -> Found:

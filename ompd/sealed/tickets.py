@@ -72,6 +72,8 @@ class Ticket:
     records: I64
     # Which of the answers belongs to each record.
     answered: list[int]
+    # Checksums of all answers.
+    expected: U64
     unread: bool = field(default=True)
 
     def __repr__(self) -> str:
@@ -85,7 +87,8 @@ class Ticket:
         """Ticket for the whole table, whose only bucket is 0."""
         first = np.zeros(1, dtype=np.int64)
         wants = [Want(query, first, first, first, 0, 0) for query in queries]
-        return cls(secret, None, wants, np.empty((0, 4), dtype=np.int64), [])
+        nothing = np.empty((0, 4), dtype=np.int64)
+        return cls(secret, None, wants, nothing, [], np.empty(0, dtype=np.uint64))
 
 
 def search(ticket: Ticket, answers: U64) -> Found:
@@ -110,10 +113,12 @@ def search(ticket: Ticket, answers: U64) -> Found:
         secret.cipher.open(0, answers.view(np.uint8).data, plain.view(np.uint8).data)
         return _nearest(ticket, plain, [[0]] * len(ticket.wants), [])
     plain = np.empty((len(records), words), dtype=np.uint64)
+    wrong = secret.checks.wrong(answers, ticket.expected) if secret.checks else 0
+    # AES-GCM finds the same among what was wanted, and its word is what decides there.
     bad = hints.receive(records, answers[ticket.answered], secret.cipher, plain)
-    if bad:
+    if bad or wrong:
         hints.release(records)
-        raise BucketAuthError(f"answer: {bad} buckets are not the ones that were stored")
+        raise BucketAuthError(f"answer: {max(bad, wrong)} sums are not those of stored buckets")
     # Where each slot's opened bucket is; those of earlier requests are opened again.
     opened = {slot: index for index, slot in enumerate(records[:, 0].tolist()) if hints.ready(slot)}
     earlier: list[tuple[int, int]] = []

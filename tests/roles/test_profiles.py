@@ -20,6 +20,7 @@ from ompd.errors import (
     ParameterError,
     PrivacyParameterError,
     RangeError,
+    RefusedError,
     VersionError,
     WindowExhaustedError,
 )
@@ -408,6 +409,28 @@ def test_a_ticket_is_read_once(sealed):
     table.read(ticket, answer)
     with pytest.raises(HintStateError):
         table.read(ticket, answer)
+
+
+def test_lost_answers_let_their_buckets_be_asked_for_again(sealed):
+    sealed.publish("flu", population(), k=5)
+    table = sealed.hospital._tables["flu"].retrieval.table
+    query = sealed.user.ask("st-mary", "flu", [5, 5, 5])
+    sealed.hospital.forward(query)
+    asked = int((table._hints.slot_of >= 0).sum())
+    assert asked > 0
+    sealed.clock.now += 121
+    # Expiry is noticed when the next request is remembered, before its own buckets are asked for.
+    far = sealed.user.ask("st-mary", "flu", [12, 0, 12])
+    answered(sealed, far)
+    released = [slot for slot in table._hints.slot_of if slot >= 0]
+    assert len(released) <= table.layout.fetches
+    # A refusal is noticed at once.
+    job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [1, 9, 1]))
+    before = int((table._hints.slot_of >= 0).sum())
+    refusal = sealed.cloud.refuse(job)
+    with pytest.raises(RefusedError):
+        sealed.hospital.report(refusal)
+    assert int((table._hints.slot_of >= 0).sum()) < before
 
 
 def test_requests_are_decodable_and_nothing_else(sealed):

@@ -27,6 +27,7 @@ from ompd.errors import (
     WindowExhaustedError,
 )
 from ompd.sealed import Layout, SealedTable, answer, check_layout
+from ompd.sealed.checks import Checks
 from tests.sealed.conftest import SMALL, clustered, naive
 
 
@@ -215,6 +216,51 @@ def test_every_bit_flip_in_an_answer_is_caught(small):
             table.read(ticket, bytes(sent))
         caught += 1
     assert caught == 28
+
+
+def test_sums_that_nobody_needs_are_checked_as_well(small):
+    """A repeated query wants nothing new, so that all of what comes back is filling."""
+    table, ciphertexts, vectors, _ = small
+    table.renew(ciphertexts)
+    find(table, ciphertexts, vectors[:1])
+    for bit in range(0, 8 * SMALL.answer_bytes, 509):
+        request, ticket = table.ask(vectors[:1])
+        sent = bytearray(answer(ciphertexts, SMALL, request))
+        sent[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BucketAuthError):
+            table.read(ticket, bytes(sent))
+        if not table.remaining:
+            break
+    assert bit > 0
+
+
+@given(st.data())
+def test_checksums_are_linear(data):
+    """Against polynomials over two elements, multiplied bit by bit."""
+    rows = data.draw(
+        st.lists(
+            st.lists(st.integers(0, 2**64 - 1), min_size=3, max_size=3), min_size=4, max_size=4
+        )
+    )
+    buckets = np.array(rows, dtype=np.uint64)
+    checks = Checks.draw(buckets)
+    for bucket, known in zip(rows, checks.known.tolist(), strict=True):
+        total = 0
+        for word, key in zip(bucket, checks.keys.tolist(), strict=True):
+            product = 0
+            for bit in range(64):
+                product ^= (key << bit) * (word >> bit & 1)
+            for bit in range(127, 63, -1):
+                product ^= ((1 << 64 | 0x1B) << (bit - 64)) * (product >> bit & 1)
+            total ^= product
+        assert known == total
+    # Two chunks of two buckets.
+    messages = np.array([[0, 0], [1, 0], [1, 1]], dtype=np.uint16)
+    sums = np.array([buckets[a] ^ buckets[2 + b] for a, b in messages.tolist()])
+    expected = checks.expected(messages, 2)
+    assert checks.wrong(sums, expected) == 0
+    sums[1, 2] ^= np.uint64(1 << 63)
+    assert checks.wrong(sums, expected) == 1
 
 
 def test_hints_outlive_a_wrong_answer(small):

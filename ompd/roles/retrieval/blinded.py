@@ -100,6 +100,9 @@ class BlindedRetrieval:
             tokens=pack_limbs(blinded.tokens, modulus),
         ), None
 
+    def abandon(self, context: None) -> None:
+        """Nothing was used up."""
+
     def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
         """Read the cloud's votes."""
         return read_verdict(body, rows, k, self.classes)

@@ -92,6 +92,10 @@ class BucketRetrieval:
         request, ticket = self.table.ask(vectors)
         return Fetch(self.place.table_id, self.place.version, False, request), ticket
 
+    def abandon(self, context: Ticket) -> None:
+        """Let the buckets be asked for again; the hints stay used up."""
+        self.table.abandon(context)
+
     def read(self, body: Parities, context: Ticket, rows: int, k: int) -> Neighbours:
         """Open the buckets, find the nearest instances and count their votes."""
         found = self.table.read(context, body.buckets)

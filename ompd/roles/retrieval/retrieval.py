@@ -70,6 +70,9 @@ class Retrieval(Protocol):
         vectors : int64 array of shape (q, coordinates)
         """
 
+    def abandon(self, context: Any) -> None:
+        """Give up a job whose answer will not come."""
+
     def read(self, body: Any, context: Any, rows: int, k: int) -> Neighbours:
         """Read the answer to a job of `rows` queries.
 

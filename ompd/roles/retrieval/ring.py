@@ -81,6 +81,9 @@ class RingRetrieval:
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
         return RingJob(self.place.table_id, self.place.version, len(vectors), points), None
 
+    def abandon(self, context: None) -> None:
+        """Nothing was used up."""
+
     def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
         """Read the cloud's votes."""
         return read_verdict(body, rows, k, self.classes)
