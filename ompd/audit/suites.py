@@ -244,9 +244,12 @@ def _distance_attacks(
 
 
 def _averaging(runner: Runner, repeats: int, *, memoised: bool) -> Result:
-    scene = RingScene.of(runner.records, epsilon=_REPEATED_AT, repeats=repeats, memoised=memoised)
+    # Of full precision, so that it is the noise alone that hides anything.
+    scene = RingScene.of(
+        runner.records, coarse=False, epsilon=_REPEATED_AT, repeats=repeats, memoised=memoised
+    )
     name = "query_asked_once" if repeats == 1 else f"query_asked_{repeats}_times"
-    meaning = f"queries with noise of epsilon {_REPEATED_AT}, each asked {repeats}x"
+    meaning = f"queries of full precision with noise of epsilon {_REPEATED_AT}, asked {repeats}x"
     if not memoised:
         name = f"control_{repeats}_fresh_noises"
         meaning += ", with noise drawn anew, which the profile never does"

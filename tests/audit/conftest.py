@@ -19,6 +19,11 @@ def wbc():
 
 
 @pytest.fixture(scope="session")
+def mm():
+    return Records.of(datasets.load("mm"), 1)
+
+
+@pytest.fixture(scope="session")
 def mixed():
     """Records of four kinds of features and three classes."""
     rng = np.random.default_rng(3)

