@@ -176,7 +176,7 @@ def _show(result: DemoResult) -> None:
             f"{result.signatures_made} made, {result.signatures_verified} verified "
             f"({result.signature_backend})",
         ),
-        ("records the cloud learns", _learned(result)),
+        ("values the cloud learns", _learned(result)),
     ):
         head.add_row(name, value)
     console.print(head)
@@ -240,7 +240,7 @@ def _compare(results: list[DemoResult]) -> None:
     table.add_column("profile")
     for heading in ("accuracy", "certified", "ms", "bytes"):
         table.add_column(heading, justify="right")
-    table.add_column("records the cloud learns")
+    table.add_column("values the cloud learns")
     for result in results:
         spent = sum(ms for stage, ms in result.stage_ms.items() if stage != "setup")
         sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")

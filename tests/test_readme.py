@@ -17,9 +17,10 @@ def test_examples_run(capsys):
     names = {}
     for block in blocks("python"):
         exec(block, names)  # noqa: S102
-    labels, score = capsys.readouterr().out.strip().split("\n")
+    labels, score, probabilities = capsys.readouterr().out.strip().split("\n")
     assert set(eval(labels)) <= {"benign", "malignant"}  # noqa: S307
     assert float(score) > 0.9
+    assert probabilities.startswith("[[")
 
 
 def test_first_example_is_a_dozen_lines():
