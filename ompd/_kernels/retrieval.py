@@ -9,12 +9,17 @@ import numpy as np
 
 from ompd._kernels.jit import kernel
 
-# States of a slot, which is a backup hint with its replacement entry, used by one fetch.
+# States of a slot, which is a backup hint with its replacement entry, used by one fetch: asked;
+# answered, but for the bucket of another place; known; known and authentic; of no use.
 UNUSED = 0
 ASKED = 1
-SETTLED = 2
-READY = 3
-DEAD = 4
+WAITING = 2
+SETTLED = 3
+READY = 4
+DEAD = 5
+
+#: Times that a place whose answer did not come is asked for again.
+AGAIN = 2
 
 
 @kernel()
@@ -64,11 +69,23 @@ def add_parities(words, chunk, offsets, own, parities, block, first, last):
 
 
 @kernel()
-def select(found, least, place_of, slot_of, used, backups, chunk, places):
+def _has_slot(place, places, count, used, backups, chunk):
+    """Whether the chunk of place has a backup left behind those of places[:count]."""
+    part = place // chunk
+    taken = used[part]
+    for other in range(count):
+        if places[other] // chunk == part:
+            taken += 1
+    return taken < backups
+
+
+@kernel()
+def select(found, least, place_of, slot_of, owed, used, backups, chunk, places):
     """Choose what to ask for: the first candidates that were not asked for, one slot each.
 
-    places int64[fetches] is overwritten. Returns (count of places, candidates int64[:] that are or
-    will be there, smallest bound of the others or 2**62).
+    What is then left of places int64[fetches], which is overwritten, goes to places that are owed
+    another try, uint8[buckets]. Returns (count of places, candidates int64[:] that are or will be
+    there, smallest bound of the others or 2**62).
     """
     count = 0
     kept = np.empty(found.shape[0], np.int64)
@@ -77,21 +94,36 @@ def select(found, least, place_of, slot_of, used, backups, chunk, places):
     for index in range(found.shape[0]):
         place = np.int64(place_of[found[index]])
         there = slot_of[place] >= 0
-        if not there and count < places.shape[0]:
-            part = place // chunk
-            taken = used[part]
-            for other in range(count):
-                if places[other] // chunk == part:
-                    taken += 1
-            if taken < backups:
-                places[count] = place
-                count += 1
-                there = True
+        if (
+            (owed[place] == AGAIN or not there)
+            and count < places.shape[0]
+            and _has_slot(place, places, count, used, backups, chunk)
+        ):
+            places[count] = place
+            count += 1
+            there = True
         if there:
             kept[keeps] = index
             keeps += 1
         else:
             bound = min(bound, least[index])
+    total = np.int64(0)
+    for place in range(owed.shape[0]):
+        total += np.int64(owed[place])
+    for tries in range(AGAIN if total > 0 else 0, 0, -1):
+        for place in range(owed.shape[0]):
+            if owed[place] == 0:
+                continue
+            left = np.int64(owed[place])
+            for other in range(count):
+                left -= places[other] == place
+            if (
+                left == tries
+                and count < places.shape[0]
+                and _has_slot(place, places, count, used, backups, chunk)
+            ):
+                places[count] = place
+                count += 1
     return count, kept[:keeps], bound
 
 
@@ -109,87 +141,109 @@ def _find(offsets, wanted, start):
 
 
 @kernel()
+def _known(place, slot_of, states):
+    slot = slot_of[place]
+    return slot >= 0 and (states[slot] == SETTLED or states[slot] == READY)
+
+
+@kernel()
 def consume(
-    places, starts, chunk, backups,
-    offsets, parities, waits, backup_offsets, backup_parities, contents, states, used, slot_of,
-    messages, records,
+    asked, starts, chunk, backups,
+    offsets, parities, waits, backup_offsets, backup_parities, contents, states, places, sources,
+    used, slot_of, owed, messages, records,
 ):  # fmt: skip
-    """Ask for the buckets at `places`, one after the other.
+    """Ask for the buckets at `asked`, one after the other.
 
     messages uint16[:, chunks] is overwritten where a hint holds the bucket and left as it is where
-    none does; records int64[:, 4] gets slot, place, hint and the slot that the hint waited for.
-    Every chunk must have a backup left for each of its places.
+    none does; records int64[:, 2] gets slot and place. Every chunk must have a backup left for
+    each of its places.
     """
     chunks = offsets.shape[0]
     width = parities.shape[1]
-    for fetch in range(places.shape[0]):
-        place = places[fetch]
+    for fetch in range(asked.shape[0]):
+        place = asked[fetch]
         part = place // chunk
         wanted = place % chunk
         slot = part * backups + used[part]
         used[part] += 1
-        slot_of[place] = slot
+        places[slot] = place
+        if not _known(place, slot_of, states):
+            slot_of[place] = slot
+        if owed[place] > 0:
+            owed[place] -= np.uint8(1)
         hint = _find(offsets[part], wanted, starts[fetch])
         records[fetch, 0] = slot
         records[fetch, 1] = place
-        records[fetch, 2] = hint
-        records[fetch, 3] = -1
         if hint < 0:
             states[slot] = DEAD
             continue
         states[slot] = ASKED
-        records[fetch, 3] = waits[hint]
-        waits[hint] = slot
+        sources[slot] = waits[hint]
+        waits[hint] = place
         for other in range(chunks):
             messages[fetch, other] = offsets[other, hint]
             offsets[other, hint] = backup_offsets[slot, other]
         messages[fetch, part] = backup_offsets[slot, part]
         offsets[part, hint] = wanted
         # Answer, old parity and replacement entry give the bucket; the backup's parity and the
-        # bucket give the new parity, once the answer is there.
+        # bucket give the new parity, once the bucket is there.
         for word in range(width):
             contents[slot, word] ^= parities[hint, word]
             parities[hint, word] = backup_parities[slot, word]
 
 
 @kernel()
-def settle(records, answers, contents, states):
-    """XOR the answers, and buckets that were pending when a fetch was asked, into contents.
-
-    Returns how many fetches wait for another ticket; their records come first afterwards.
-    """
-    waiting = 0
+def settle(records, answers, right, contents, states):
+    """XOR the answers that are right, bool[fetches], into contents."""
     for fetch in range(records.shape[0]):
         slot = records[fetch, 0]
-        if states[slot] != ASKED:
-            continue
-        for word in range(contents.shape[1]):
-            contents[slot, word] ^= answers[fetch, word]
-        source = records[fetch, 3]
-        if source >= 0:
-            if states[source] == ASKED:
-                for column in range(4):
-                    kept = records[waiting, column]
-                    records[waiting, column] = records[fetch, column]
-                    records[fetch, column] = kept
-                waiting += 1
-                continue
-            if states[source] != READY and states[source] != SETTLED:
-                states[slot] = DEAD
-                continue
+        if right[fetch] and states[slot] == ASKED:
             for word in range(contents.shape[1]):
-                contents[slot, word] ^= contents[source, word]
-        states[slot] = SETTLED
-    return waiting
+                contents[slot, word] ^= answers[fetch, word]
+            states[slot] = WAITING
 
 
 @kernel()
-def complete(records, parities, waits, contents, states):
+def resolve(slots, contents, states, places, sources, slot_of):
+    """Find all buckets that follow from what the slots hold.
+
+    Each of the slots, all WAITING, holds the bucket of its place XOR that of its source, if it has
+    one. Either gives the other; a slot then has the new one as its place, and no source.
+    """
+    found = True
+    while found:
+        found = False
+        for index in range(slots.shape[0]):
+            slot = slots[index]
+            if states[slot] != WAITING:
+                continue
+            source = np.int64(sources[slot])
+            if source >= 0:
+                if _known(source, slot_of, states):
+                    given = slot_of[source]
+                elif _known(places[slot], slot_of, states):
+                    given = slot_of[places[slot]]
+                    places[slot] = source
+                else:
+                    continue
+                for word in range(contents.shape[1]):
+                    contents[slot, word] ^= contents[given, word]
+                sources[slot] = -1
+            states[slot] = SETTLED
+            if not _known(places[slot], slot_of, states):
+                slot_of[places[slot]] = slot
+            found = True
+
+
+@kernel()
+def complete(parities, waits, contents, states, slot_of):
     """Complete the hints whose buckets have come and are authentic."""
-    for fetch in range(records.shape[0]):
-        slot = records[fetch, 0]
-        hint = records[fetch, 2]
-        if states[slot] == READY and hint >= 0 and waits[hint] == slot:
+    for hint in range(waits.shape[0]):
+        place = waits[hint]
+        if place < 0:
+            continue
+        slot = slot_of[place]
+        if slot >= 0 and states[slot] == READY:
             for word in range(contents.shape[1]):
                 parities[hint, word] ^= contents[slot, word]
             waits[hint] = -1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.sealed.layout import Layout
-    from ompd.sealed.server import answer, check_layout
+    from ompd.sealed.server import answer, check_layout, check_request
     from ompd.sealed.table import SealedTable
     from ompd.sealed.tickets import Found, Ticket
 
@@ -26,9 +26,10 @@ _HOMES = {
     "Ticket": "ompd.sealed.tickets",
     "answer": "ompd.sealed.server",
     "check_layout": "ompd.sealed.server",
+    "check_request": "ompd.sealed.server",
 }
 
-__all__ = ["Found", "Layout", "SealedTable", "Ticket", "answer", "check_layout"]
+__all__ = ["Found", "Layout", "SealedTable", "Ticket", "answer", "check_layout", "check_request"]
 
 
 def __getattr__(name: str) -> Any:

@@ -58,11 +58,12 @@ class Checks:
         sums_of(messages, chunk, self.known, out)
         return out
 
-    def wrong(self, answers: U64, expected: U64) -> int:
-        """Return how many answers, uint64 of shape (count, words), have another checksum."""
+    def wrong(self, answers: U64, expected: U64) -> NDArray[np.bool_]:
+        """Tell which answers, uint64 of shape (count, words), have another checksum."""
         found = np.empty(len(answers), dtype=np.uint64)
         checksums(answers, self._products, found)
-        return int(np.count_nonzero(found != expected))
+        wrong: NDArray[np.bool_] = found != expected
+        return wrong
 
     def __repr__(self) -> str:
         return "<Checks>"

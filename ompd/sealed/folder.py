@@ -36,6 +36,7 @@ import json
 import os
 import secrets
 import weakref
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -84,13 +85,11 @@ class Folder:
         HintStateError
             If the folder is in use, holds something or cannot be made.
         """
-        try:
+        with _typed("folder"):
             path.mkdir(mode=0o700, exist_ok=True)
             if any(path.iterdir()):
                 raise HintStateError("folder: expected an empty one")
             path.chmod(0o700)
-        except OSError as error:
-            raise HintStateError(f"folder: {error.strerror}") from None
         lock = _locked(path)
         table_id = secrets.token_hex(16)
         _write(path / "table", *_secret_parts(secret, table_id))
@@ -115,8 +114,9 @@ class Folder:
         HintStateError
             If the folder is in use, or a file is missing, damaged or an old copy.
         """
-        if not path.is_dir():
-            raise HintStateError("folder: it is missing")
+        with _typed("folder"):
+            if not path.is_dir():
+                raise HintStateError("folder: it is missing")
         lock = _locked(path)
         try:
             table_id, secret = _read_secret(path / "table")
@@ -135,6 +135,8 @@ class Folder:
         try:
             if hints is not None and left:
                 hints.abandon()
+                if hints.spent:
+                    return
                 arrays = {name: getattr(hints, name) for name in FIELDS}
                 file = self._path / "hints"
                 digest = _write(file, {"table": self._id, "layout": asdict(layout)}, arrays)
@@ -154,10 +156,8 @@ class Folder:
 
 
 def _locked(path: Path) -> int:
-    try:
+    with _typed("lock"):
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    except OSError as error:
-        raise HintStateError(f"lock: {error.strerror}") from None
     if fcntl is not None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,21 +167,33 @@ def _locked(path: Path) -> int:
     return lock
 
 
+@contextlib.contextmanager
+def _typed(name: str) -> Iterator[None]:
+    """Raise what the system refuses as an error of the hints' state."""
+    try:
+        yield
+    except OSError as error:
+        raise HintStateError(f"{name}: {error.strerror}") from None
+
+
 def _identity(file: Path) -> dict[str, int]:
     """What a copy of the file would not share with it."""
-    status = file.stat()
+    with _typed(file.name):
+        status = file.stat()
     return {"inode": status.st_ino, "changed": status.st_ctime_ns}
 
 
 def _discard(path: Path) -> None:
     for name in ("closed", "hints"):
-        with contextlib.suppress(FileNotFoundError):
-            (path / name).unlink()
+        with _typed(name):
+            (path / name).unlink(missing_ok=True)
     sync_folder(path)
 
 
 def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None, int]:
-    if not (path / "closed").exists():
+    with _typed("closed"):
+        closed = (path / "closed").exists()
+    if not closed:
         _discard(path)
         return None, 0
     marker, _, _ = _read(path / "closed")
@@ -191,11 +203,12 @@ def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None
         raise HintStateError("hints: they are not the ones that were put here last")
     if meta != {"table": table_id, "layout": asdict(layout)} or set(arrays) != set(FIELDS):
         raise HintStateError("hints: they are of another table")
-    try:
-        # Whoever removes this file has the hints; a second process fails here.
-        (path / "closed").unlink()
-    except FileNotFoundError:
-        raise HintStateError("folder: another process has the table open") from None
+    with _typed("closed"):
+        try:
+            # Whoever removes this file has the hints; a second process fails here.
+            (path / "closed").unlink()
+        except FileNotFoundError:
+            raise HintStateError("folder: another process has the table open") from None
     _discard(path)
     return Hints(layout, **arrays), int(marker["left"])
 
@@ -270,24 +283,20 @@ def _write(file: Path, meta: dict[str, Any], arrays: Arrays) -> str:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for part in parts:
         digest.update(part)
-    try:
+    with _typed(file.name):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             for part in [*parts, digest.digest()]:
                 out.write(part)
             out.flush()
             os.fsync(out.fileno())
-    except OSError as error:
-        raise HintStateError(f"{file.name}: {error.strerror}") from None
     return digest.hexdigest()
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Arrays, str]:
     """Read what `_write` wrote: meta, arrays, digest."""
-    try:
+    with _typed(file.name):
         encoded = file.read_bytes()
-    except OSError as error:
-        raise HintStateError(f"{file.name}: {error.strerror}") from None
     body, tail = memoryview(encoded)[:-_DIGEST_BYTES], encoded[-_DIGEST_BYTES:]
     digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES)
     if digest.digest() != tail or bytes(body[: len(_MAGIC)]) != _MAGIC:

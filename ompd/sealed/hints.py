@@ -24,22 +24,39 @@ Let x be asked for, chosen without looking at H.
    one put in place i is a fresh uniform vector among those that contain x. That is the
    distribution of H given that the first hint with x is the i-th. Averaged over i it is that of H,
    and nothing of it depends on the vector sent.
-3. If no hint contains x (probability below 2^-40), a uniform vector is sent and H stays as it is,
+3. If no hint contains x (probability below 2^-28), a uniform vector is sent and H stays as it is,
    so that 2 holds for this case too.
 
 Hence by induction every vector sent is uniform and independent of the earlier ones and of the
 sequence of buckets asked for: repeated and skewed queries look like any others.
 
-The argument needs two things that the code takes care of. *A hint is searched for whatever became
-of its parity*: one whose bucket has not yet come, or came damaged, is still chosen and sent, or
-offsets near it would be rarer than others. Within one request this costs nothing, as the buckets
-come in order; a fetch that hangs on another request's unread answer is completed when that is
-read; one that hangs on a lost or wrong answer is lost. *Which buckets are asked for must not
-depend on H*: a bucket is asked for once in a window, and a chunk without slots is skipped; both
-follow from the queries alone. A bucket is asked for again only if its request was given up or was
-answered wrongly, which the cloud knows; not if it was lost with a hint. What remains: a cloud that
-lies and watches whether anyone reacts learns whether it lied about a fetch that mattered. So
-nothing is sent after a wrong answer, and who is told that there is none should not hurry back.
+The argument needs two things that the code takes care of.
+
+*A hint is searched for whatever became of its parity.* One whose bucket x has not come is still
+chosen and sent, or offsets near it would be rarer than others. The answer then gives the bucket
+asked for XOR x, and is kept: as soon as x comes, by whichever fetch, both are known, and so are all
+hints that wait for either. Within one request this costs nothing; a fetch that hangs on another
+request's unread answer is completed when that is read.
+
+*When which place is asked for must not depend on H*, but only on the queries and on what the cloud
+did itself, which by induction is independent of H. So a place is asked for once in a window, and a
+chunk without slots is skipped. If its answer is lost (its request was given up, or the answer had
+another length) or is itself wrong, which the cloud knows, the place is owed two more fetches: a
+query that wants it asks for it again, and else it takes the place of a uniform vector that a query
+has to spare. Two always, whether the first brings it or not: a fetch through the very hint that
+waits for the bucket brings nothing (one in about 21), and who stopped or went on for that reason
+would let the requests depend on H. An answer that came and was right is never asked for again,
+whatever it hangs on, nor is a bucket that is in no hint. That wrong answers are told one by one
+needs the checksums of `checks`: with a right checksum an answer is right.
+
+A wrong answer is noticed whether anyone needed it or not, so that a cloud that lies and watches for
+a reaction learns only that it was caught. Still nothing is sent after one, and who is told that
+there is no answer should not hurry back.
+
+**Lost answers end a window before they spoil it.** Each leaves a hint that lacks a bucket until
+that bucket is asked for again, and in the meantime others hang on it. So queries without an answer
+are counted, and answered ones are counted against them; beyond `tolerance` the window ends. The
+count is of queries, not of what they wanted, so that its end says nothing of these.
 
 Asking once per window also makes the load of the chunks that of random draws without replacement,
 as places are shuffled; the bucket's bytes stay in its slot and serve later queries from there.
@@ -48,22 +65,27 @@ as places are shuffled; the bucket's bytes stay in its slot and serve later quer
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval import (
+    AGAIN,
     ASKED,
     DEAD,
     READY,
     SETTLED,
     UNUSED,
+    WAITING,
     add_parities,
     complete,
     consume,
+    resolve,
+    select,
     settle,
 )
-from ompd.crypto.buckets import BucketCipher
+from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
 from ompd.sealed.layout import COVER, Layout, backups_per_chunk
 from ompd.threads import run_ranges
@@ -71,10 +93,15 @@ from ompd.threads import run_ranges
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
 U64 = NDArray[np.uint64]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 # Bytes of table that one pass over the hints reads: a common second-level cache.
 _BLOCK_BYTES = 1 << 20
+# So many answered queries make up for a lost one.
+_REPAY = 4
+# One query in so many may be lost.
+_TOLERATED = 64
 
 #: The arrays that make up the state of a window.
 FIELDS = (
@@ -85,8 +112,12 @@ FIELDS = (
     "backup_parities",
     "contents",
     "states",
+    "places",
+    "sources",
     "used",
     "slot_of",
+    "owed",
+    "debt",
 )
 
 
@@ -97,37 +128,48 @@ class Hints:
     ----------
     offsets : uint16 array of shape (chunks, primary hints)
     parities : uint64 array of shape (primary hints, words)
-    waits : int64 array of shape (primary hints,)
-        The slot whose bucket is missing from the parity, or -1.
+    waits : int32 array of shape (primary hints,)
+        The place whose bucket is missing from the parity, or -1.
     backup_offsets : uint16 array of shape (slots, chunks)
         With the replacement entry's offset in the slot's own chunk.
     backup_parities : uint64 array of shape (slots, words)
     contents : uint64 array of shape (slots, words)
         The replacement entry's bucket; once used, what is known of the bucket asked for.
     states : uint8 array of shape (slots,)
+    places, sources : int32 arrays of shape (slots,)
+        What a slot's bucket is, and the place whose bucket is missing from it; or -1.
     used : int64 array of shape (chunks,)
         Slots used in every chunk.
     slot_of : int32 array of shape (buckets,)
-        The slot with which a place was asked for in this window, or -1.
+        The slot that has the bucket of a place or else was last used to ask for it, or -1 if it was
+        not asked for in this window or the answer was lost.
+    owed : uint8 array of shape (buckets,)
+        How often a place is to be asked for again.
+    debt : int64 array of shape (1,)
+        Queries that were not answered, less those answered since, in units of 1 / `_REPAY`.
     """
 
-    __slots__ = ("_waiting", "layout", *FIELDS)
+    __slots__ = ("_unread", "layout", *FIELDS)
 
     def __init__(self, layout: Layout, **arrays: NDArray[np.generic]) -> None:
         self.layout = layout
         for name in FIELDS:
             setattr(self, name, arrays[name])
-        self._waiting: list[I64] = []
+        self._unread = 0
 
     offsets: U16
     parities: U64
-    waits: I64
+    waits: I32
     backup_offsets: U16
     backup_parities: U64
     contents: U64
     states: U8
+    places: I32
+    sources: I32
     used: I64
-    slot_of: NDArray[np.int32]
+    slot_of: I32
+    owed: U8
+    debt: I64
 
     @classmethod
     def build(cls, layout: Layout, ciphertexts: U8, threads: int) -> Hints:
@@ -153,13 +195,17 @@ class Hints:
             layout,
             offsets=np.ascontiguousarray(offsets.T),
             parities=parities,
-            waits=np.full(primaries, -1, dtype=np.int64),
+            waits=np.full(primaries, -1, dtype=np.int32),
             backup_offsets=backup_offsets,
             backup_parities=backup_parities,
             contents=words[entries],
             states=np.full(slots, UNUSED, dtype=np.uint8),
+            places=np.full(slots, -1, dtype=np.int32),
+            sources=np.full(slots, -1, dtype=np.int32),
             used=np.zeros(layout.chunks, dtype=np.int64),
             slot_of=np.full(layout.buckets, -1, dtype=np.int32),
+            owed=np.zeros(layout.buckets, dtype=np.uint8),
+            debt=np.zeros(1, dtype=np.int64),
         )
 
     @property
@@ -167,77 +213,105 @@ class Hints:
         """Bytes of all arrays."""
         return sum(getattr(self, name).nbytes for name in FIELDS)
 
+    @property
+    def spent(self) -> bool:
+        """Whether too many answers were lost for this window to go on."""
+        return int(self.debt[0]) > _REPAY * tolerance(self.layout)
+
+    def choose(self, buckets: I64, bounds: I64, place_of: I32) -> tuple[I64, I64, int]:
+        """Choose the places to ask for in one query.
+
+        Parameters
+        ----------
+        buckets, bounds : int64 arrays
+            As in `Ranking`.
+        place_of : int32 array of shape (buckets,)
+
+        Returns
+        -------
+        places : int64 array
+            At most `fetches`, for `ask`.
+        kept : int64 array
+            Which of the buckets are or will be there.
+        bound : int
+            Smallest bound of the others, or 2**62.
+        """
+        places = np.empty(self.layout.fetches, dtype=np.int64)
+        count, kept, bound = select(
+            buckets, bounds, place_of, self.slot_of, self.owed, self.used,
+            backups_per_chunk(self.layout.chunk), self.layout.chunk, places,
+        )  # fmt: skip
+        return places[:count], kept, bound
+
     def ask(self, places: I64, messages: U16) -> I64:
-        """Use up one slot for each place and overwrite as many messages.
+        """Use up one slot for each place and overwrite as many messages: one query.
 
         Parameters
         ----------
         places : int64 array
-            Distinct, not asked for before in this window, and no more of a chunk than it has slots
-            left.
+            As `choose` returned.
         messages : uint16 array of shape (fetches, chunks)
             Uniform offsets at first; those behind the places stay as they are.
 
         Returns
         -------
-        int64 array of shape (places, 4)
-            Slot, place, hint and the slot that the hint was waiting for.
+        int64 array of shape (places, 2)
+            Slot and place.
         """
-        records = np.empty((len(places), 4), dtype=np.int64)
+        records = np.empty((len(places), 2), dtype=np.int64)
         starts = np.frombuffer(os.urandom(4 * len(places)), dtype=np.uint32).astype(np.int64)
         starts %= self.offsets.shape[1]
         consume(
             places, starts, self.layout.chunk, backups_per_chunk(self.layout.chunk),
             self.offsets, self.parities, self.waits, self.backup_offsets, self.backup_parities,
-            self.contents, self.states, self.used, self.slot_of, messages, records,
+            self.contents, self.states, self.places, self.sources, self.used, self.slot_of,
+            self.owed, messages, records,
         )  # fmt: skip
+        self._unread += 1
         return records
 
-    def receive(self, records: I64, answers: U64, cipher: BucketCipher, plain: U64) -> int:
+    def receive(
+        self, records: I64, answers: U64, right: NDArray[np.bool_], cipher: BucketCipher, plain: U64
+    ) -> int:
         """Take the answers to `records`, open the buckets and complete the hints.
 
         Parameters
         ----------
-        records : int64 array of shape (fetches, 4)
-            As `ask` returned; reordered in place.
+        records : int64 array of shape (fetches, 2)
+            As `ask` returned.
         answers : uint64 array of shape (fetches, words)
+        right : bool array of shape (fetches,)
+            Answers that have the right checksum. The others count as lost.
         cipher : BucketCipher
         plain : uint64 array of shape (fetches, words - 2)
-            Overwritten with the opened buckets, in the new order of `records`.
+            Overwritten with the opened buckets, where they are there.
 
         Returns
         -------
         int
             How many buckets were not authentic.
         """
-        bad = self._receive(records, answers, cipher, plain)
-        # What hung on these answers may be complete now; nobody reads it at once.
-        before = len(self._waiting) + 1
-        while 0 < len(self._waiting) < before:
-            before = len(self._waiting)
-            pending, self._waiting = self._waiting, []
-            for one in pending:
-                self._receive(one, np.zeros_like(answers[:1]), cipher, np.empty_like(plain[:1]))
-        return bad
-
-    def _receive(self, records: I64, answers: U64, cipher: BucketCipher, plain: U64) -> int:
-        waiting = settle(records, answers, self.contents, self.states)
-        self._waiting += [records[index : index + 1].copy() for index in range(waiting)]
+        settle(records, answers, right, self.contents, self.states)
+        self._release(records[~right])
+        # What hung on these answers may be known now too; nobody reads it at once.
+        waiting = np.flatnonzero(self.states == WAITING)
+        resolve(waiting, self.contents, self.states, self.places, self.sources, self.slot_of)
+        row_of = {slot: row for row, slot in enumerate(records[:, 0].tolist())}
+        spare = np.empty(self.contents.shape[1] - TAG_BYTES // 8, dtype=np.uint64)
         bad = 0
-        for index, (slot, place) in enumerate(records[:, :2].tolist()):
-            if self.states[slot] != SETTLED:
-                continue
+        for slot in waiting[self.states[waiting] == SETTLED].tolist():
+            row = row_of.get(slot)
             try:
-                self.open(slot, place, cipher, plain[index])
+                self.open(slot, cipher, spare if row is None else plain[row])
             except BucketAuthError:
                 self.states[slot] = DEAD
                 bad += 1
             else:
                 self.states[slot] = READY
-        complete(records, self.parities, self.waits, self.contents, self.states)
+        complete(self.parities, self.waits, self.contents, self.states, self.slot_of)
         return bad
 
-    def open(self, slot: int, place: int, cipher: BucketCipher, plain: U64) -> None:
+    def open(self, slot: int, cipher: BucketCipher, plain: U64) -> None:
         """Decrypt the bucket that a slot has brought, uint64 of shape (words - 2,).
 
         Raises
@@ -245,24 +319,47 @@ class Hints:
         BucketAuthError
             If it is not authentic.
         """
-        cipher.open(place, self.contents[slot].view(np.uint8).data, plain.view(np.uint8).data)
+        bucket = self.contents[slot].view(np.uint8).data
+        cipher.open(int(self.places[slot]), bucket, plain.view(np.uint8).data)
 
     def ready(self, slot: int) -> bool:
-        """Tell whether the bucket asked for with this slot is known and authentic."""
+        """Tell whether the bucket that this slot was used for is known and authentic."""
         return bool(self.states[slot] == READY)
 
-    def release(self, records: I64) -> None:
-        """Give up what did not come of `records`; its places may be asked for again."""
-        for slot, place in records[:, :2].tolist():
-            if self.states[slot] != READY:
-                self.states[slot] = DEAD
-                if self.slot_of[place] == slot:
-                    self.slot_of[place] = -1
+    def count(self, queries: int, lost: int) -> None:
+        """Note that of so many queries whose answers were due some were lost, or wrong."""
+        self._unread -= queries
+        self.debt[0] = max(0, int(self.debt[0]) - (queries - lost)) + _REPAY * lost
+
+    def lose(self, records: I64, queries: int) -> None:
+        """Give up a request of so many queries; its places are owed another try."""
+        self._release(records)
+        self.count(queries, queries)
 
     def abandon(self) -> None:
         """Give up all answers that have not come."""
-        self._waiting = []
-        self.states[self.states == ASKED] = DEAD
+        asked = np.flatnonzero(self.states == ASKED)
+        self.lose(np.stack([asked, self.places[asked]], axis=1), self._unread)
+
+    def _release(self, records: I64) -> None:
+        for slot, place in records.tolist():
+            # A slot that no hint was found for has no answer that could be lost; but whether there
+            # was one must not decide what is asked for next.
+            self.owed[place] = AGAIN
+            self.states[slot] = DEAD
+            if self.slot_of[place] == slot:
+                self.slot_of[place] = -1
+
+    def __repr__(self) -> str:
+        return "<Hints>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("hints are used once and neither pickled nor copied")
+
+
+def tolerance(layout: Layout) -> int:
+    """Queries without an answer, more than those answered since, that a window outlives."""
+    return max(1, layout.window // _TOLERATED)
 
 
 def random_offsets(vectors: int, layout: Layout) -> U16:

@@ -10,7 +10,7 @@ little about where in it the rows are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,12 @@ class Ranking(NamedTuple):
     bounds: I64
     excess: int
 
+    def __repr__(self) -> str:
+        return "<Ranking>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the ranking of a query is not pickled")
+
 
 class Needs(NamedTuple):
     """How many buckets sampled queries need, int64 arrays of shape (s,).
@@ -64,7 +70,7 @@ class Needs(NamedTuple):
     wanted: I64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False, slots=True)
 class Partition:
     """Boxes and cells of N rows of m coordinates in B buckets.
 
@@ -161,6 +167,12 @@ class Partition:
             16,
         )  # fmt: skip
         return partition, order, needs
+
+    def __repr__(self) -> str:
+        return f"<Partition of {self.buckets} buckets>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the partition of a table is not pickled")
 
     def rank(self, query: I64, k: int) -> Ranking:
         """Rank the buckets for a query, int64 of shape (m,).

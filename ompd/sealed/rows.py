@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ U64 = NDArray[np.uint64]
 NOWHERE = (1 << 63) - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False, slots=True)
 class RowCode:
     """Fields of a row: m coordinates, label, row number, each of fixed width.
 
@@ -60,6 +60,12 @@ class RowCode:
     def row_bits(self) -> int:
         """Bits of one row."""
         return int(self.widths.sum())
+
+    def __repr__(self) -> str:
+        return f"<RowCode of {self.row_bits} bits>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the code of a table's rows is not pickled")
 
     def write(
         self, vectors: I64, labels: I64, order: I64, places: NDArray[np.int32], words: U64,

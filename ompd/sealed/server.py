@@ -28,6 +28,34 @@ def check_layout(layout: Layout, length: int) -> None:
         raise FramingError(f"ciphertexts: expected {layout.table_bytes} bytes, got {length}")
 
 
+def check_request(layout: Layout, request: bytes) -> int:
+    """Return how many queries a request holds, without reserving memory for an answer.
+
+    Parameters
+    ----------
+    layout : Layout
+    request : bytes
+        For each query and fetch one little-endian 16-bit offset per chunk; empty for a whole
+        table.
+
+    Returns
+    -------
+    int
+        0 for a whole table.
+
+    Raises
+    ------
+    FramingError
+        If the request is empty or no whole number of queries.
+    RangeError
+        If an offset is not below `chunk`.
+    """
+    queries = layout.queries_in(len(request))
+    if queries and int(np.frombuffer(request, dtype="<u2").max()) >= layout.chunk:
+        raise RangeError(f"request: expected offsets below {layout.chunk}")
+    return queries
+
+
 def answer(
     ciphertexts: Ciphertexts, layout: Layout, request: bytes, *, threads: int | None = None
 ) -> bytes:
@@ -39,8 +67,7 @@ def answer(
         As uploaded; a mapped file will do.
     layout : Layout
     request : bytes
-        For each query and fetch one little-endian 16-bit offset per chunk; empty for a whole
-        table.
+        As `check_request` takes it, which is called first.
     threads : int, optional
         1 by default.
 
@@ -58,12 +85,10 @@ def answer(
     """
     table = np.frombuffer(ciphertexts, dtype=np.uint8)
     check_layout(layout, table.size)
-    queries = layout.queries_in(len(request))
+    queries = check_request(layout, request)
     if layout.fetches == 0:
         return table.tobytes()
     offsets = np.frombuffer(request, dtype="<u2").reshape(-1, layout.chunks)
-    if int(offsets.max()) >= layout.chunk:
-        raise RangeError(f"request: expected offsets below {layout.chunk}")
     words = table.view(np.uint64).reshape(layout.buckets, -1)
     answers = np.empty((queries * layout.fetches, words.shape[1]), dtype=np.uint64)
 

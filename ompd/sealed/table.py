@@ -13,7 +13,6 @@ from typing import NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ompd._kernels.retrieval import select
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.errors import (
     FeatureError,
@@ -25,7 +24,7 @@ from ompd.errors import (
 from ompd.sealed.build import VALUE_BITS, Secret, seal
 from ompd.sealed.folder import Folder
 from ompd.sealed.hints import Hints, random_offsets
-from ompd.sealed.layout import Layout, backups_per_chunk
+from ompd.sealed.layout import Layout
 from ompd.sealed.server import check_layout
 from ompd.sealed.tickets import Found, Ticket, Want, search
 
@@ -141,7 +140,12 @@ class SealedTable:
 
     @property
     def remaining(self) -> int:
-        """Queries left in this window; more than anyone asks for a whole table."""
+        """Queries left in this window; more than anyone asks for a whole table.
+
+        Requests that get no answer, or a wrong one, spoil hints until their buckets are asked for
+        again. If there are more of these queries than one in 64 of the window, and more than one,
+        it is 0 from then on; four answered queries make up for one.
+        """
         return self._left if self.layout.fetches else sys.maxsize
 
     @property
@@ -195,14 +199,12 @@ class SealedTable:
             records, wants = [], []
             for index, query in enumerate(queries):
                 ranking = partition.rank(query, secret.k)
-                places = np.empty(layout.fetches, dtype=np.int64)
-                count, kept, other_bound = select(
-                    ranking.buckets, ranking.bounds, secret.place_of, hints.slot_of, hints.used,
-                    backups_per_chunk(layout.chunk), layout.chunk, places,
-                )  # fmt: skip
+                places, kept, other_bound = hints.choose(
+                    ranking.buckets, ranking.bounds, secret.place_of
+                )
                 first = index * layout.fetches
-                records.append(hints.ask(places[:count], messages[first : first + count]))
-                answered += range(first, first + count)
+                records.append(hints.ask(places, messages[first : first + len(places)]))
+                answered += range(first, first + len(places))
                 buckets = ranking.buckets[kept]
                 wants.append(
                     Want(
@@ -230,28 +232,35 @@ class SealedTable:
         Raises
         ------
         FramingError
-            If the answer has another length; the ticket stays unread.
+            If the answer has another length. It counts as lost, as after `abandon`: an answer is
+            tried once.
         BucketAuthError
-            If a bucket is not authentic. The other ones are kept, nothing is to be sent.
+            If a sum is not that of the buckets asked for. What hangs on the others is kept; nothing
+            is to be sent.
         HintStateError
             If the ticket was read before or is of another table, the buckets that came hold fewer
             than K rows, this process was forked, or the table is closed.
         """
         layout = self.layout
-        expected = len(ticket.wants) * layout.answer_bytes
-        if not layout.fetches:
-            expected = layout.table_bytes
-        if len(answer) != expected:
-            raise FramingError(f"answer: expected {expected} bytes, got {len(answer)}")
-        answers = np.frombuffer(answer, dtype=np.uint64).reshape(-1, layout.bucket_bytes // 8)
         with self._lock:
             self._take(ticket)
-            return search(ticket, answers)
+            expected = len(ticket.wants) * layout.answer_bytes
+            if not layout.fetches:
+                expected = layout.table_bytes
+            if len(answer) != expected:
+                self._lose(ticket)
+                raise FramingError(f"answer: expected {expected} bytes, got {len(answer)}")
+            answers = np.frombuffer(answer, dtype=np.uint64).reshape(-1, layout.bucket_bytes // 8)
+            try:
+                return search(ticket, answers)
+            finally:
+                self._end_if_spent()
 
     def abandon(self, ticket: Ticket) -> None:
         """Give up a request whose answer will not come.
 
-        Its hints stay used up; its buckets can be asked for again in this window.
+        Its hints stay used up; its buckets are asked for again in this window. If too many requests
+        in it were not answered, the window ends; see `remaining`.
 
         Raises
         ------
@@ -260,8 +269,7 @@ class SealedTable:
         """
         with self._lock:
             self._take(ticket)
-            if ticket.hints is not None:
-                ticket.hints.release(ticket.records)
+            self._lose(ticket)
 
     def renew(self, ciphertexts: bytes | memoryview | U8, *, threads: int | None = None) -> None:
         """Begin a new window with fresh hints. Tickets of the old one can still be read.
@@ -376,6 +384,15 @@ class SealedTable:
         if ticket.secret is not self._secret or not ticket.unread:
             raise HintStateError("ticket: expected an unread one of this table")
         ticket.unread = False
+
+    def _lose(self, ticket: Ticket) -> None:
+        if ticket.hints is not None:
+            ticket.hints.lose(ticket.records, len(ticket.wants))
+            self._end_if_spent()
+
+    def _end_if_spent(self) -> None:
+        if self._hints is not None and self._hints.spent:
+            self._left = 0
 
     def _check_queries(self, queries: I64) -> None:
         columns = len(self._secret.code.bases)

@@ -36,6 +36,9 @@ class Found(NamedTuple):
     rows: I64
     certified: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        return f"<Found for {len(self.certified)} queries>"
+
 
 @dataclass(repr=False, eq=False, slots=True)
 class Want:
@@ -60,6 +63,12 @@ class Want:
     bounds: I64
     other_bound: int
     excess: int
+
+    def __repr__(self) -> str:
+        return "<Want>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what a query wants is not pickled")
 
 
 @dataclass(repr=False, eq=False, slots=True)
@@ -87,7 +96,7 @@ class Ticket:
         """Ticket for the whole table, whose only bucket is 0."""
         first = np.zeros(1, dtype=np.int64)
         wants = [Want(query, first, first, first, 0, 0) for query in queries]
-        nothing = np.empty((0, 4), dtype=np.int64)
+        nothing = np.empty((0, 2), dtype=np.int64)
         return cls(secret, None, wants, nothing, [], np.empty(0, dtype=np.uint64))
 
 
@@ -113,27 +122,32 @@ def search(ticket: Ticket, answers: U64) -> Found:
         secret.cipher.open(0, answers.view(np.uint8).data, plain.view(np.uint8).data)
         return _nearest(ticket, plain, [[0]] * len(ticket.wants), [])
     plain = np.empty((len(records), words), dtype=np.uint64)
-    wrong = secret.checks.wrong(answers, ticket.expected) if secret.checks else 0
-    # AES-GCM finds the same among what was wanted, and its word is what decides there.
-    bad = hints.receive(records, answers[ticket.answered], secret.cipher, plain)
-    if bad or wrong:
-        hints.release(records)
-        raise BucketAuthError(f"answer: {max(bad, wrong)} sums are not those of stored buckets")
+    wrong = np.zeros(len(answers), dtype=np.bool_)
+    if secret.checks:
+        wrong = secret.checks.wrong(answers, ticket.expected)
+    bad = hints.receive(
+        records, answers[ticket.answered], ~wrong[ticket.answered], secret.cipher, plain
+    )
+    # All vectors count, also those that nobody needed: the window's end must not tell them apart.
+    lost = int(np.count_nonzero(wrong.reshape(len(ticket.wants), -1).any(axis=1)))
+    hints.count(len(ticket.wants), lost)
+    if bad or lost:
+        raise BucketAuthError(
+            f"answer: {max(bad, np.count_nonzero(wrong))} sums are not those of stored buckets"
+        )
     # Where each slot's opened bucket is; those of earlier requests are opened again.
     opened = {slot: index for index, slot in enumerate(records[:, 0].tolist()) if hints.ready(slot)}
-    earlier: list[tuple[int, int]] = []
+    earlier: list[int] = []
     chosen: list[list[int]] = []
     bounds: list[int] = []
     for want in ticket.wants:
         bound = want.other_bound
         indices = []
         slots = hints.slot_of[want.places].tolist()
-        for place, slot, least in zip(
-            want.places.tolist(), slots, want.bounds.tolist(), strict=True
-        ):
+        for slot, least in zip(slots, want.bounds.tolist(), strict=True):
             if slot not in opened and slot >= 0 and hints.ready(slot):
                 opened[slot] = len(records) + len(earlier)
-                earlier.append((slot, place))
+                earlier.append(slot)
             index = opened.get(slot, -1)
             indices.append(index)
             if index < 0:
@@ -142,8 +156,8 @@ def search(ticket: Ticket, answers: U64) -> Found:
         bounds.append(bound)
     if earlier:
         again = np.empty((len(earlier), words), dtype=np.uint64)
-        for index, (slot, place) in enumerate(earlier):
-            hints.open(slot, place, secret.cipher, again[index])
+        for index, slot in enumerate(earlier):
+            hints.open(slot, secret.cipher, again[index])
         plain = np.concatenate([plain, again])
     return _nearest(ticket, plain, chosen, bounds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ompd.sealed import Layout, SealedTable
+from ompd.sealed import Layout, SealedTable, answer
 
 #: Small enough to be built often, large enough for chunks, windows and misses.
 SMALL = Layout(buckets=128, bucket_bytes=128, chunks=8, chunk=16, fetches=6, window=12)
@@ -30,6 +30,18 @@ def clustered(rng, rows, columns=4):
     picked = rng.integers(0, 12, rows)
     vectors = centres[picked] + rng.integers(0, 1 << 14, (rows, columns))
     return vectors.astype(np.int64), (picked % 3).astype(np.int64)
+
+
+def find(table, ciphertexts, queries):
+    request, ticket = table.ask(queries)
+    return table.read(ticket, answer(ciphertexts, table.layout, request))
+
+
+def assert_exact(found, index, expected):
+    distances, labels, rows = expected
+    assert found.distances[index].tolist() == distances
+    assert found.labels[index].tolist() == labels
+    assert found.rows[index].tolist() == rows
 
 
 @pytest.fixture

@@ -123,6 +123,38 @@ def test_a_closed_table_is_at_its_end(saved):
         assert again.remaining == 8
 
 
+def test_what_was_lost_is_remembered_on_disk(saved):
+    folder, _, vectors, _ = saved
+    with SealedTable.open(folder) as table:
+        _, ticket = table.ask(vectors[300:301])
+        places = ticket.records[:, 1].tolist()
+    with SealedTable.open(folder) as table:
+        assert (table._hints.owed[places] == 2).all()
+        # A second one in a row is too much for so small a window, whenever it is noticed.
+        table.ask(vectors[300:301])
+    with SealedTable.open(folder) as table:
+        assert table.remaining == 0
+        assert table._hints is None
+
+
+def test_what_the_system_refuses_is_an_error_of_the_hints(saved, tmp_path):
+    folder, ciphertexts, *_ = saved
+    # Folders where files should be can be neither read, removed nor replaced.
+    good = (folder / "hints").read_bytes()
+    (folder / "hints").unlink()
+    (folder / "hints").mkdir()
+    for fresh in (False, True):
+        with pytest.raises(HintStateError):
+            SealedTable.open(folder, fresh=fresh)
+    (folder / "hints").rmdir()
+    (folder / "hints").write_bytes(good)
+    table = SealedTable.open(folder, fresh=True)
+    table.renew(ciphertexts)
+    (folder / "hints").mkdir()
+    with pytest.raises(HintStateError):
+        table.close()
+
+
 def test_saving_needs_an_empty_folder_and_happens_once(small, tmp_path):
     table, _, vectors, labels = small
     (tmp_path / "full").mkdir()
