@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ompd.encode.evidence.storage import Reader, Writer
 from ompd.schema import Floats, Schema
 
 #: A feature with more values than this is cut at quantiles, so that every cell has some rows.
@@ -36,7 +37,14 @@ class Columns:
     @classmethod
     def fit(cls, schema: Schema, values: Floats) -> Columns:
         """Learn location, scale and cuts from rows that `Schema.check` returned."""
-        scale = values.std(axis=0)
+        # Sums and squares of very large or small values leave the range of floating point.
+        peak = np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)
+        parts = values / peak
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            mean, scale = values.mean(axis=0), values.std(axis=0)
+            mean = np.where(np.isfinite(mean), mean, peak * parts.mean(axis=0))
+            usable = (scale > 0) & np.isfinite(scale)
+            scale = np.where(usable, scale, peak * parts.std(axis=0))
         cuts: list[Floats] = []
         for j, nominal in enumerate(schema.nominal):
             levels = np.unique(values[:, j])
@@ -46,8 +54,33 @@ class Columns:
                 cuts.append((levels[1:] + levels[:-1]) / 2)
             else:
                 cuts.append(np.unique(np.quantile(values[:, j], _QUANTILES)))
-        constant = np.ptp(values, axis=0) == 0
-        return cls(schema.nominal, values.mean(axis=0), np.where(constant, 1.0, scale), tuple(cuts))
+        # The deviation of equal values can be a little above 0.
+        constant = (np.ptp(values, axis=0) == 0) | (scale == 0)
+        return cls(schema.nominal, mean, np.where(constant, 1.0, scale), tuple(cuts))
+
+    def write(self, out: Writer) -> None:
+        """Add all but what the schema tells."""
+        out.floats(self.mean)
+        out.floats(self.scale)
+        for cuts in self.cuts:
+            out.floats(cuts)
+
+    @classmethod
+    def read(cls, data: Reader, schema: Schema) -> Columns:
+        """Return what `write` added.
+
+        Raises
+        ------
+        StoreError
+        """
+        features = len(schema.features)
+        mean = data.floats(features)
+        # Values near the largest float have an infinite deviation, and then a column of zeros.
+        scale = data.floats(features, finite=False)
+        data.require(bool((scale > 0).all()))
+        cuts = tuple(data.floats(None) for _ in range(features))
+        data.require(all(bool((some[1:] >= some[:-1]).all()) for some in cuts))
+        return cls(schema.nominal, mean, scale, cuts)
 
     def plain(self, values: Floats) -> Floats:
         """Standardised numbers, and one indicator per level of a nominal feature.

@@ -21,8 +21,9 @@ from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.learners import LEARNERS, require_sklearn
 from ompd.encode.evidence.models import Model
 from ompd.encode.evidence.stacking import Stack
+from ompd.encode.evidence.storage import Reader, Writer
 from ompd.encode.fixed_point import _require_trainable
-from ompd.errors import ParameterError
+from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Codes, Floats, Schema
 from ompd.search import LimbTable, compute
 
@@ -43,26 +44,36 @@ _HELD_OUT = 1000
 #: Instances that are learned from. Rows beyond are as new to the learners as a query is.
 _MOST_LEARNED = 20_000
 
+#: Starts a stored encoder. The version changes with anything that changes what `encode` makes of
+#: stored arrays.
+_FORM = b"ompd evidence encoder 1"
+
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class EvidenceEncoder:
     """Turns feature vectors of one disease into evidence for its classes, in fixed point.
 
-    Get one from `fit`. The L1 distance of two vectors is how differently two patients are
-    judged.
+    Get one from `fit`, or a stored one from `from_bytes`. The L1 distance of two vectors is how
+    differently two patients are judged.
 
     Attributes
     ----------
     schema : Schema
     instances : int64 array of shape (N, coordinates)
         Vectors of the training rows, in their order, for the table. Read-only. They are not
-        ``encode(features)``: each was computed without its own row's label.
+        ``encode(features)``: each was computed without its own row's label. Of shape
+        (0, coordinates) in an encoder that was stored.
     neighbors : int
         K, odd: the largest whose leave-one-out votes, once calibrated, are about as informative
         as the best.
 
     Notes
     -----
+    `to_bytes` stores what queries need: the schema, K, the features' means, deviations and cuts,
+    and of each learner its weights or trees. It does not store `instances`, which are for the
+    table. Up to 200 training rows are part of it nevertheless, standardised, as landmarks of
+    kernels, and trees tell much about the others: guard the bytes like the instances.
+
     Source: stacked generalisation (Wolpert 1992) with non-negative weights (Breiman 1996).
     """
 
@@ -176,6 +187,60 @@ class EvidenceEncoder:
         """
         opinions = _opinions(self.columns, self.models, self.schema.check(features))
         return _fixed_point(self.stack.evidence(opinions))
+
+    def to_bytes(self) -> bytes:
+        """Return the encoder for storage, without `instances`.
+
+        Returns
+        -------
+        bytes
+            For `from_bytes`. They hold training rows; see the class.
+        """
+        out = Writer(_FORM)
+        out.text(self.schema.to_json())
+        out.integers(self.neighbors)
+        self.columns.write(out)
+        self.stack.write(out)
+        for model in self.models:
+            model.write(out)
+        return out.finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> EvidenceEncoder:
+        """Restore an encoder that encodes queries exactly as the stored one did.
+
+        It needs no scikit-learn.
+
+        Parameters
+        ----------
+        data : bytes
+            From `to_bytes`. A digest finds accidental damage; whether the bytes are those of a
+            trusted writer is the caller's to know.
+
+        Raises
+        ------
+        StoreError
+            If the bytes are damaged, cut, extended, foreign or of another version.
+        """
+        source = Reader(data, _FORM)
+        try:
+            schema = Schema.from_json(source.text())
+        except SchemaError:
+            raise StoreError("data: its schema is damaged") from None
+        classes = len(schema.classes)
+        source.require(classes >= 2)
+        neighbors = int(source.places(below=1 << 63))
+        source.require(neighbors % 2 == 1)
+        columns = Columns.read(source, schema)
+        stack = Stack.read(source, len(LEARNERS), classes)
+        nobody = np.empty((0, len(schema.features)))
+        models = tuple(
+            learner.read(source, learner.design(columns, nobody).shape[1], classes)
+            for learner in LEARNERS
+        )
+        source.end()
+        instances = np.empty((0, _coordinates(classes)), np.int64)
+        return cls(schema, instances, neighbors, columns, models, stack)
 
 
 def _spread(codes: Codes, most: int) -> Codes:

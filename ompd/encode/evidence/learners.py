@@ -11,6 +11,7 @@ import numpy as np
 
 from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.models import KernelModel, LinearModel, Model, TreeModel
+from ompd.encode.evidence.storage import Reader
 from ompd.errors import BackendUnavailableError
 from ompd.schema import Codes, Floats
 
@@ -34,11 +35,15 @@ class Learner:
     fit : callable
         Takes design matrix, class codes, number of classes, columns and seed; every class has
         at least one row.
+    read : callable
+        Takes a reader of a stored model, the width of the design matrix and the number of
+        classes.
     """
 
     name: str
     design: Callable[[Columns, Floats], Floats]
     fit: Callable[[Floats, Codes, int, Columns, int], Model]
+    read: Callable[[Reader, int, int], Model]
 
 
 def require_sklearn() -> None:
@@ -131,11 +136,11 @@ def _boosting(design: Floats, codes: Codes, classes: int, columns: Columns, seed
 
 
 LEARNERS: tuple[Learner, ...] = (
-    Learner("linear", Columns.plain, _linear),
-    Learner("bayes", Columns.cells, _bayes),
-    Learner("kernel", Columns.plain, _kernel),
-    Learner("forest", Columns.plain, _forest),
-    Learner("boosting", Columns.plain, _boosting),
+    Learner("linear", Columns.plain, _linear, LinearModel.read),
+    Learner("bayes", Columns.cells, _bayes, LinearModel.read),
+    Learner("kernel", Columns.plain, _kernel, KernelModel.read),
+    Learner("forest", Columns.plain, _forest, TreeModel.read),
+    Learner("boosting", Columns.plain, _boosting, TreeModel.read),
 )
 
 

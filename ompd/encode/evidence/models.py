@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ompd.encode.evidence.storage import Reader, Writer
 from ompd.schema import Floats
 
 Places = npt.NDArray[np.int64]
@@ -23,6 +24,9 @@ class Model(Protocol):
 
     def scores(self, design: Floats) -> Floats:
         """Return logarithms of class probabilities, shape (m, classes)."""
+
+    def write(self, out: Writer) -> None:
+        """Add all that `scores` needs."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -41,6 +45,21 @@ class LinearModel:
     def scores(self, design: Floats) -> Floats:
         """Return logarithms of class probabilities, shape (m, classes)."""
         return log_softmax(design @ self.weights + self.offsets)
+
+    def write(self, out: Writer) -> None:
+        """Add all that `scores` needs."""
+        out.floats(self.weights)
+        out.floats(self.offsets)
+
+    @classmethod
+    def read(cls, data: Reader, width: int, classes: int) -> LinearModel:
+        """Return what `write` added, for design matrices of `width` columns.
+
+        Raises
+        ------
+        StoreError
+        """
+        return cls(data.floats(width, classes), data.floats(classes))
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -65,6 +84,25 @@ class KernelModel:
         squares = (design**2).sum(axis=1)[:, np.newaxis] + (self.landmarks**2).sum(axis=1)
         squares -= 2 * (design @ self.landmarks.T)
         return self.linear.scores(np.exp(-self.rate * np.maximum(squares, 0.0)))
+
+    def write(self, out: Writer) -> None:
+        """Add all that `scores` needs."""
+        out.floats(self.landmarks)
+        out.floats(self.rate)
+        self.linear.write(out)
+
+    @classmethod
+    def read(cls, data: Reader, width: int, classes: int) -> KernelModel:
+        """Return what `write` added, for design matrices of `width` columns.
+
+        Raises
+        ------
+        StoreError
+        """
+        landmarks = data.floats(None, width)
+        rate = float(data.floats())
+        data.require(rate > 0)
+        return cls(landmarks, rate, LinearModel.read(data, len(landmarks), classes))
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -105,6 +143,36 @@ class TreeModel:
             sums[first : first + _CHUNK] = self._sums(design[first : first + _CHUNK])
         sums += self.offsets
         return np.log(np.maximum(sums, _LEAST_SHARE)) if self.shares else log_softmax(sums)
+
+    def write(self, out: Writer) -> None:
+        """Add all that `scores` needs."""
+        out.floats(self.threshold)
+        out.floats(self.values)
+        for places in (self.feature, self.left, self.right, self.roots):
+            out.integers(places)
+        out.integers(self.depth)
+        out.floats(self.offsets)
+        out.integers(self.shares)
+
+    @classmethod
+    def read(cls, data: Reader, width: int, classes: int) -> TreeModel:
+        """Return what `write` added, for design matrices of `width` columns.
+
+        Raises
+        ------
+        StoreError
+        """
+        threshold = data.floats(None)
+        nodes = len(threshold)
+        values = data.floats(nodes, classes)
+        feature = data.places(nodes, below=width)
+        left = data.places(nodes, below=nodes)
+        right = data.places(nodes, below=nodes)
+        roots = data.places(None, below=nodes)
+        depth = int(data.places(below=nodes))
+        offsets = data.floats(classes)
+        shares = bool(data.places(below=2))
+        return cls(roots, feature, left, right, threshold, values, depth, offsets, shares)
 
     def _sums(self, design: Floats) -> Floats:
         # The trees were grown on values of single precision; anything else could fall on the

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ompd.encode.evidence.models import log_softmax
+from ompd.encode.evidence.storage import Reader, Writer
 from ompd.schema import Codes, Floats
 
 #: Precision of the Gaussian prior around equal weights that sum to 1, and around offsets of 0.
@@ -57,6 +58,23 @@ class Stack:
         bounds = [(0, None)] * learners + [(None, None)] * classes
         best = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
         return cls(best[:learners], best[learners:])
+
+    def write(self, out: Writer) -> None:
+        """Add all arrays."""
+        out.floats(self.weights)
+        out.floats(self.offsets)
+
+    @classmethod
+    def read(cls, data: Reader, learners: int, classes: int) -> Stack:
+        """Return what `write` added.
+
+        Raises
+        ------
+        StoreError
+        """
+        weights = data.floats(learners)
+        data.require(bool((weights >= 0).all()))
+        return cls(weights, data.floats(classes))
 
     def evidence(self, opinions: Floats) -> Floats:
         """Return the logarithms of class probabilities, centred, shape (m, classes)."""
