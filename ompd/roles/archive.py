@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ompd.calibration import Calibration
-from ompd.encode import ReliefEncoder
+from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import HintStateError, StoreError
-from ompd.files import sync_folder
+from ompd.files import lock_folder, sync_folder
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.schema import Schema
@@ -30,6 +32,20 @@ from ompd.sealed import SealedTable
 
 _FILE = "tables"
 _VERSION = 1
+#: Names of the folders of tables.
+_TABLE = re.compile(r"[0-9a-f]{32}-\d+")
+
+
+class _Relief(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `ReliefEncoder`."""
+
+    schema: Schema
+    weights: tuple[int, ...]
+    weight_bits: int
+    feature_bits: int
+
+    def __repr__(self) -> str:
+        return "<_Relief>"
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,10 +59,8 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[tuple[str, str], ...]
     slope: float
     offsets: tuple[float, ...]
-    schema: Schema
-    weights: tuple[int, ...]
-    weight_bits: int
-    feature_bits: int
+    # Of the other method: bytes of an `EvidenceEncoder`.
+    encoder: _Relief | bytes
 
     def __repr__(self) -> str:
         return "<_Asked>"
@@ -107,12 +121,24 @@ class Archive:
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._folder.chmod(0o700)
+            self._unlock = self._locked()
             file = self._folder / _FILE
             if file.exists():
                 self._entries = _entries(file.read_bytes())
 
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._unlock()
+
     def load(self) -> dict[str, Kept]:
-        """Open all tables and take their hints off the disk, by disease."""
+        """Open all tables and take their hints off the disk, by disease.
+
+        Removes tables that a crash left behind without a name.
+        """
+        named = {entry.asked.folder for entry in self._entries.values() if entry.asked}
+        for path in self._folder.iterdir():
+            if _TABLE.fullmatch(path.name) and path.name not in named:
+                shutil.rmtree(path, ignore_errors=True)
         return {disease: self._kept(entry) for disease, entry in self._entries.items()}
 
     def reserve(self, disease: str, place: Place) -> None:
@@ -126,7 +152,6 @@ class Archive:
         """Save a table that is asked from now on, and remove the one before."""
         retrieval, encoder = published.retrieval, published.encoder
         assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (sealed hospitals only)
-        assert isinstance(encoder, ReliefEncoder)  # noqa: S101  (checked when published)
         assert published.calibration is not None  # noqa: S101  (confirmed)
         place = published.place
         asked = _Asked(
@@ -138,18 +163,26 @@ class Archive:
             findings=published.findings,
             slope=published.calibration.slope,
             offsets=published.calibration.offsets,
-            schema=encoder.schema,
-            weights=encoder.weights,
-            weight_bits=encoder.weight_bits,
-            feature_bits=encoder.feature_bits,
+            encoder=_written(encoder),
         )
         with self._lock:
-            retrieval.table.save(self._folder / asked.folder)
+            # It may have been saved by an earlier try that went no further.
+            if not (self._folder / asked.folder).exists():
+                retrieval.table.save(self._folder / asked.folder)
             entry = self._entries[disease]
             self._replace(disease, msgspec.structs.replace(entry, asked=asked))
         if entry.asked:
             # Still asked by jobs on their way, from memory; on disk it is of no more use.
             shutil.rmtree(self._folder / entry.asked.folder, ignore_errors=True)
+
+    def _locked(self) -> Callable[[], object]:
+        try:
+            descriptor = lock_folder(self._folder)
+        except BlockingIOError:
+            descriptor = None
+        if descriptor is None:
+            raise StoreError("state: another process has the folder")
+        return weakref.finalize(self, os.close, descriptor)
 
     def _kept(self, entry: _Entry) -> Kept:
         last = Place(entry.table_id, entry.last)
@@ -159,16 +192,14 @@ class Archive:
         place = Place(entry.table_id, asked.version)
         table = _open(self._folder / asked.folder)
         published = Published(
-            encoder=ReliefEncoder(
-                asked.schema, asked.weights, asked.weight_bits, asked.feature_bits
-            ),
+            encoder=_read(asked.encoder),
             retrieval=BucketRetrieval(place, table, len(asked.findings)),
             place=place,
             cloud=asked.cloud,
             rows=asked.rows,
             k=asked.k,
             findings=asked.findings,
-            decides=False,
+            decides=isinstance(asked.encoder, bytes),
             calibration=Calibration(asked.slope, asked.offsets),
         )
         return Kept(last, published)
@@ -189,6 +220,19 @@ class Archive:
                 spare.unlink(missing_ok=True)
             sync_folder(self._folder)
         self._entries = entries
+
+
+def _written(encoder: Encoder) -> _Relief | bytes:
+    if isinstance(encoder, EvidenceEncoder):
+        return encoder.to_bytes()
+    assert isinstance(encoder, ReliefEncoder)  # noqa: S101  (sealed tables have no other)
+    return _Relief(encoder.schema, encoder.weights, encoder.weight_bits, encoder.feature_bits)
+
+
+def _read(kept: _Relief | bytes) -> Encoder:
+    if isinstance(kept, bytes):
+        return EvidenceEncoder.from_bytes(kept)
+    return ReliefEncoder(kept.schema, kept.weights, kept.weight_bits, kept.feature_bits)
 
 
 def _open(folder: Path) -> SealedTable:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ompd.crypto import Identity
-from ompd.errors import ContextMismatchError, VersionError
+from ompd.errors import ContextMismatchError, TooLargeError, VersionError
 from ompd.roles.party import Party
 from ompd.roles.stored import BlindedStored, BucketStored, RingStored, Stored
 from ompd.search import ballots
@@ -26,6 +26,9 @@ from ompd.wire import (
     TableUpload,
 )
 
+#: Tables of one hospital.
+_MOST_TABLES = 1024
+
 _UPLOADS: dict[Kind, type[TableUpload | RingUpload | BucketUpload]] = {
     Kind.TABLE: TableUpload,
     Kind.RING_TABLE: RingUpload,
@@ -40,11 +43,12 @@ _JOBS: dict[Kind, type[Job | RingJob | Fetch]] = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Version:
-    """One version of a table, and when it stops answering."""
+    """One version of a table, whether it was asked, and when it stops answering."""
 
     owner: str
     version: int
     stored: Stored
+    asked: bool = False
     expires: float | None = None
 
 
@@ -69,7 +73,7 @@ class Cloud(Party):
     ) -> None:
         super().__init__(identity, **options)
         self._ballots = ballots
-        # The newest version and, until the hospital has moved on, the one before it.
+        # Newest version first; the one in use stays until the hospital has moved on.
         self._tables: dict[bytes, tuple[_Version, ...]] = {}
         self._lock = threading.Lock()
 
@@ -85,6 +89,8 @@ class Cloud(Party):
             If another hospital owns the table.
         VersionError
             If the version is not newer than the stored one.
+        TooLargeError
+            If the hospital has very many tables here, or answers would not fit into a frame.
         ParameterError, RangeError, NeighborsError, LabelError, TableError
             If modulus, values, layout, K or labels are not possible.
         OmpdError
@@ -99,8 +105,12 @@ class Cloud(Party):
         added = _Version(header.sender, body.version, stored)
         with self._lock:
             self._check_succession(body.table_id, body.version, header.sender)
-            before = self._tables.get(body.table_id, ())
-            self._tables[body.table_id] = (added, *before[:1])
+            before = self._living(self._tables.get(body.table_id, ()))
+            # The hospital asks the version whose receipt it has: the last one asked or, if that
+            # has yet to begin, the one before this. Others came to nothing.
+            asked = [old for old in before if old.asked]
+            kept = [old for old in before if old is before[0] or old in asked]
+            self._tables[body.table_id] = (added, *kept)
         return self._send(
             header.sender,
             Receipt(body.table_id, body.version, stored.k),
@@ -154,6 +164,9 @@ class Cloud(Party):
     def _check_succession(self, table_id: bytes, version: int, owner: str) -> None:
         versions = self._tables.get(table_id)
         if versions is None:
+            owned = sum(each[0].owner == owner for each in self._tables.values())
+            if owned >= _MOST_TABLES:
+                raise TooLargeError(f"table: expected at most {_MOST_TABLES} per hospital")
             return
         if versions[0].owner != owner:
             raise ContextMismatchError("table: belongs to another hospital")
@@ -164,18 +177,24 @@ class Cloud(Party):
         versions = self._tables.get(table_id)
         if versions is None or versions[0].owner != owner:
             raise ContextMismatchError("job: the sender has no table under this id")
-        now = self._clock()
-        for found in versions:
-            if found.version == version and (found.expires is None or now <= found.expires):
+        for found in self._living(versions):
+            if found.version == version:
                 return found
         raise VersionError(f"job: expected version {versions[0].version} of the table")
 
     def _retire(self, table_id: bytes, version: int) -> None:
-        """Let the version before end, once the newest is asked; what is on its way still counts."""
+        """Let older versions end, once one is asked; what is on its way to them still counts."""
         with self._lock:
-            now = self._clock()
-            newest, *before = self._tables[table_id]
-            if version == newest.version and before and before[0].expires is None:
-                before = [replace(before[0], expires=now + self._window)]
-            kept = [old for old in before if old.expires is None or now <= old.expires]
-            self._tables[table_id] = (newest, *kept)
+            expires = self._clock() + self._window
+            self._tables[table_id] = tuple(
+                replace(each, asked=True)
+                if each.version == version
+                else replace(each, expires=expires)
+                if each.version < version and each.expires is None
+                else each
+                for each in self._living(self._tables[table_id])
+            )
+
+    def _living(self, versions: tuple[_Version, ...]) -> tuple[_Version, ...]:
+        now = self._clock()
+        return tuple(each for each in versions if each.expires is None or now <= each.expires)

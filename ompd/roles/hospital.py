@@ -16,6 +16,7 @@ from ompd.errors import (
     FeatureError,
     OmpdError,
     RefusedError,
+    TooLargeError,
     WindowExhaustedError,
 )
 from ompd.roles.publication import Published
@@ -23,7 +24,17 @@ from ompd.roles.publisher import Publisher, check_place
 from ompd.roles.retrieval import Neighbours, Place
 from ompd.schema import Floats, Schema
 from ompd.stores import Pending
-from ompd.wire import Frame, Kind, Parities, Query, Refusal, Report, Verdict, encode_body
+from ompd.wire import (
+    CAPS,
+    Frame,
+    Kind,
+    Parities,
+    Query,
+    Refusal,
+    Report,
+    Verdict,
+    encode_body,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -138,6 +149,8 @@ class Hospital(Publisher):
         table = self._table(body.disease)
         check_envelope_key(body.reply_key)
         features = _features(body, table.encoder.schema)
+        if body.rows > (most := _most(table)):
+            raise TooLargeError(f"features: expected at most {most} rows for this disease")
         header = frame.header
         request = _Request(header.sender, header.nonce, header.sequence, body.reply_key, body.rows)
         return table, request, features
@@ -177,12 +190,14 @@ class Hospital(Publisher):
             return None
         try:
             body, forwarded.context = table.retrieval.job(np.concatenate(vectors))
-        except WindowExhaustedError as error:
-            # Another thread was faster; these queries are used up and have to be asked anew.
+            return self._send(table.cloud, body, nonce=nonce, sequence=0)
+        except OmpdError as error:
+            # The window was used up by another thread, or the cloud revoked meanwhile. These
+            # queries are used up and have to be asked anew; those of other diseases go on.
             self._forwarded.close(table.cloud, nonce, 0)
+            _give_up(forwarded)
             refused |= {member.place: error for member in members if member.place not in refused}
             return None
-        return self._send(table.cloud, body, nonce=nonce, sequence=0)
 
     def _released(self, table: Published, member: _Member) -> npt.NDArray[np.int64]:
         """Encode a query and, if the table has noise, charge its user and add it."""
@@ -312,9 +327,16 @@ def _give_up(forwarded: _Forwarded) -> None:
         forwarded.table.retrieval.abandon(forwarded.context)
 
 
+def _most(table: Published) -> int:
+    """Most rows of a job: those whose job, answer and report each fit into a frame."""
+    texts = sum(len(label.encode()) + len(advice.encode()) for label, advice in table.findings)
+    row = 10 * len(table.findings) + 3
+    return max(1, min(table.retrieval.most, (CAPS[Kind.REPORT] - 2**20 - 2 * texts) // row))
+
+
 def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Member]]:
     """Split the queries on one table into parts that each fit into a job."""
-    most = table.retrieval.most
+    most = _most(table)
     part: list[_Member] = []
     rows = 0
     for member in members:

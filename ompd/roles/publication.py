@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
@@ -70,6 +70,9 @@ class Plan:
     priors: Priors
     epsilon: float | None
     noise_key: bytes
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a plan holds a secret and is not pickled")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -192,7 +195,9 @@ def prepare(
             feature_bits=PAPER.feature_bits,
         )
         vectors = encoder.encode(instances.features)
-    labels = np.ascontiguousarray(instances.labels, dtype=np.int64)
+    # Writable copies: kernels are compiled anew for arrays that are read-only.
+    labels = np.array(instances.labels, dtype=np.int64)
+    vectors = np.array(vectors, dtype=np.int64)
     classes = len(schema.classes)
     if k is None and plan.profile != "paper":
         k = choose_k(_plain(vectors, labels, classes))

@@ -11,7 +11,14 @@ from typing import Any
 
 from ompd.calibration import check_priors
 from ompd.crypto import Identity
-from ompd.errors import ContextMismatchError, ParameterError, UnknownDiseaseError, VersionError
+from ompd.errors import (
+    ContextMismatchError,
+    OmpdError,
+    ParameterError,
+    RefusedError,
+    UnknownDiseaseError,
+    VersionError,
+)
 from ompd.params import check_profile
 from ompd.roles.archive import Archive
 from ompd.roles.party import Party
@@ -19,7 +26,7 @@ from ompd.roles.publication import METHODS, Instances, Plan, Published, Unconfir
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger, Pending
-from ompd.wire import Fetch, Kind, Parities, Receipt, check_text
+from ompd.wire import Fetch, Kind, Parities, Receipt, Refusal, check_text
 
 
 class Publisher(Party):
@@ -68,7 +75,6 @@ class Publisher(Party):
             raise ParameterError("epsilon: only the profile 'hardened' adds noise")
         self._epsilon = epsilon
         self._ledger = ledger
-        self._noise_key = secrets.token_bytes(32)
         self._tables: dict[str, Published] = {}
         # Uploads that no receipt has come for, the newest of each disease.
         self._unconfirmed: dict[str, Unconfirmed] = {}
@@ -160,12 +166,11 @@ class Publisher(Party):
             If the table is above the cap of one frame.
         """
         check_text("disease", disease)
-        if self._archive is not None and method != "relief-mw":
-            raise ParameterError("method: only 'relief-mw' can be kept in a state folder")
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
         self.directory.get(cloud)
-        plan = Plan(self._profile, method, k, check_priors(priors), self._epsilon, self._noise_key)
+        noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""
+        plan = Plan(self._profile, method, k, check_priors(priors), self._epsilon, noise_key)
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
             old = self._places.get(disease)
@@ -181,7 +186,12 @@ class Publisher(Party):
         frame = self._send(cloud, upload, nonce=secrets.token_bytes(16), sequence=place.version)
         with self._lock:
             waiting = self._unconfirmed.get(disease)
-            if waiting is None or waiting.published.place.version < place.version:
+            asked = self._tables.get(disease)
+            newest = max(
+                waiting.published.place.version if waiting else 0,
+                asked.place.version if asked else 0,
+            )
+            if place.version > newest:
                 self._unconfirmed[disease] = unconfirmed
         return frame
 
@@ -200,29 +210,44 @@ class Publisher(Party):
         frame = self._authenticate(receipt, Kind.RECEIPT)
         body = self._open(frame, Receipt)
         place = Place(body.table_id, body.version)
-        waiting = {each.published.place: each for each in self._unconfirmed.values()}.get(place)
-        if waiting is None:
+        with self._lock:
+            found = [
+                (disease, each)
+                for disease, each in self._unconfirmed.items()
+                if each.published.place == place
+            ]
+        if not found:
             raise ContextMismatchError("receipt: no such upload waits for one")
+        ((disease, waiting),) = found
         if waiting.published.cloud != frame.header.sender:
             raise ContextMismatchError("receipt: comes from another cloud")
         table = waiting.confirmed(body.k)
-        self._claim(frame)
         with self._lock:
-            for disease, each in list(self._unconfirmed.items()):
-                if each is waiting:
-                    if self._archive is not None:
-                        self._archive.keep(disease, table)
-                    del self._unconfirmed[disease]
-                    self._tables[disease] = table
+            if self._unconfirmed.get(disease) is not waiting:
+                raise ContextMismatchError("receipt: no such upload waits for one")
+            # First what can fail, so that the receipt is good for another try.
+            if self._archive is not None:
+                self._archive.keep(disease, table)
+            self._claim(frame)
+            del self._unconfirmed[disease]
+            self._tables[disease] = table
 
     def close(self) -> None:
         """Put the hints of sealed tables back into the state folder; the hospital ends here.
 
         After a crash instead, tables open without hints, and `renew` makes new ones.
         """
+        problem: OmpdError | None = None
         for table in self._tables.values():
             if isinstance(table.retrieval, BucketRetrieval):
-                table.retrieval.table.close()
+                try:
+                    table.retrieval.table.close()
+                except OmpdError as error:
+                    problem = problem or error
+        if self._archive is not None:
+            self._archive.close()
+        if problem is not None:
+            raise problem
 
     def remaining(self, disease: str) -> int | None:
         """Return how many queries the disease's table can answer before `renew`.
@@ -269,12 +294,19 @@ class Publisher(Party):
         ------
         BucketAuthError
             If a bucket is not the one that was stored; nothing changes then.
+        RefusedError
+            If the cloud did not accept the request; that request is over.
         OmpdError
             If the frame is not an authentic, fresh answer to `renew`.
         """
-        frame = self._authenticate(answer, Kind.PARITIES)
+        frame = self._authenticate(answer, Kind.PARITIES, Kind.REFUSAL)
         header = frame.header
         table = self._renewing.find(header, self._clock())
+        if header.kind == Kind.REFUSAL:
+            self._open(frame, Refusal)
+            self._claim(frame)
+            self._renewing.close(header.sender, header.nonce, header.sequence)
+            raise RefusedError("answer: the cloud did not accept the request")
         body = self._open(frame, Parities)
         check_place(Place(body.table_id, body.version), table.place)
         retrieval = table.retrieval

@@ -12,18 +12,26 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ompd.errors import FramingError, NeighborsError, NonCanonicalError, ParameterError
+from ompd.errors import (
+    FramingError,
+    NeighborsError,
+    NonCanonicalError,
+    ParameterError,
+    TooLargeError,
+)
 from ompd.sealed.layout import Layout
-from ompd.sealed.server import answer, check_layout
+from ompd.sealed.server import answer, check_layout, check_request
 from ompd.search import LimbTable, RingTable, check_k, choose_k
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
 from ompd.wire import (
+    CAPS,
     MAX_K,
     Body,
     BucketUpload,
     Fetch,
     Job,
+    Kind,
     Parities,
     RingJob,
     RingUpload,
@@ -34,6 +42,10 @@ from ompd.wire import (
 )
 
 I64 = npt.NDArray[np.int64]
+
+#: What a frame has besides its numbers, generously.
+_REST = 2**20
+_MOST_PARITIES = CAPS[Kind.PARITIES] - _REST
 
 
 class Stored(Protocol):
@@ -90,6 +102,7 @@ class BlindedStored:
 
     def prepare(self, body: Job) -> Callable[[], Verdict]:
         """Check blinded queries, and return what finds their neighbours."""
+        _check_verdict(body.rows, self.table.classes)
         _, coordinates, limbs = self.table.limbs.shape
         modulus = self.modulus.value
         points = unpack_limbs(body.points, modulus, body.rows * coordinates)
@@ -133,6 +146,7 @@ class RingStored:
 
     def prepare(self, body: RingJob) -> Callable[[], Verdict]:
         """Check queries on the ring, and return what finds their neighbours."""
+        _check_verdict(body.rows, self.table.table.classes)
         coordinates = len(self.table.origin)
         if len(body.points) != 8 * body.rows * coordinates:
             raise FramingError(f"points: expected {8 * body.rows * coordinates} bytes")
@@ -160,7 +174,7 @@ class BucketStored:
 
         Raises
         ------
-        ParameterError, FramingError
+        ParameterError, FramingError, TooLargeError
         """
         layout = Layout(
             buckets=body.chunks * body.chunk,
@@ -168,9 +182,12 @@ class BucketStored:
             chunks=body.chunks,
             chunk=body.chunk,
             fetches=body.fetches,
-            window=body.window,
+            # The hospital's own affair; only that there are windows shows in `fetches`.
+            window=int(body.fetches > 0),
         )
         check_layout(layout, len(body.buckets))
+        if layout.answer_bytes > _MOST_PARITIES:
+            raise TooLargeError("layout: one answer would be above the cap of one frame")
         return cls(layout, body.buckets)
 
     @property
@@ -189,8 +206,21 @@ class BucketStored:
             if body.request:
                 raise FramingError("request: expected none with the whole table")
             return lambda: Parities(body.table_id, body.version, self.buckets)
-        sums = answer(self.buckets, self.layout, body.request)
-        return lambda: Parities(body.table_id, body.version, sums)
+        queries = check_request(self.layout, body.request)
+        if queries * self.layout.answer_bytes > _MOST_PARITIES:
+            raise TooLargeError("request: its answer would be above the cap of one frame")
+
+        def combine() -> Parities:
+            sums = answer(self.buckets, self.layout, body.request)
+            return Parities(body.table_id, body.version, sums)
+
+        return combine
+
+
+def _check_verdict(rows: int, classes: int) -> None:
+    """Refuse at once what could not be answered in one frame."""
+    if rows * (2 + 2 * classes) > CAPS[Kind.VERDICT] - _REST:
+        raise TooLargeError(f"rows: a verdict on {rows} queries would be above the cap")
 
 
 def _verdict(body: Job | RingJob, k: int, codes: I64, votes: I64) -> Verdict:

@@ -95,6 +95,14 @@ class BudgetLedger:
         """Most epsilon that a patient may be charged in all."""
         return self._limit
 
+    def key(self, purpose: bytes) -> bytes:
+        """Return 32 secret bytes for a purpose, the same for as long as the file lives.
+
+        A hospital draws its noise from these: what was released once is then released again with
+        the same noise, also after a restart, and need not be charged anew.
+        """
+        return hmac.digest(self._salt, b"ompd key\x00" + purpose, "sha256")
+
     def spend(self, patient: str, digest: bytes, epsilon: float | Fraction) -> None:
         """Charge a patient for one release, before it leaves; nothing if it left before.
 

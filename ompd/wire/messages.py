@@ -169,8 +169,6 @@ class BucketUpload(_Body, frozen=True):
         Chunks of the table, and buckets per chunk.
     fetches : int
         Buckets that each query fetches; 0 for the whole table.
-    window : int
-        Queries that one set of hints serves; 0 for the whole table.
     buckets : bytes
         chunks * chunk * bucket_bytes.
     """
@@ -181,7 +179,6 @@ class BucketUpload(_Body, frozen=True):
     chunks: Count
     chunk: Count
     fetches: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
-    window: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
     buckets: bytes
 
 

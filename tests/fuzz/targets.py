@@ -62,7 +62,7 @@ SCHEME = backend()
 #: Bodies that came after the first corpus.
 LATER = (Receipt, RingUpload, RingJob, BucketUpload, Fetch, Parities)
 RING = RingUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
-BUCKETS = BucketUpload(b"b" * 16, 1, 64, 2, 2, 1, 5, bytes(256))
+BUCKETS = BucketUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
 
 
 def identity(name: str, secret: int) -> Identity:

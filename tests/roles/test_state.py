@@ -102,9 +102,56 @@ def test_a_small_table_is_kept_as_well(tmp_path):
     assert made.ask() == first
 
 
+def test_the_learned_method_is_kept_as_well(deployment):
+    deployment.publish("flu", population(rows=1500), k=None, method="evidence")
+    first = deployment.ask()
+    deployment.restart()
+    assert deployment.ask() == first
+    deployment.restart(crash=True)
+    deployment.renew()
+    assert deployment.ask() == first
+
+
 def test_two_processes_cannot_share_a_folder(deployment):
-    with pytest.raises(HintStateError, match="another process"):
+    with pytest.raises(StoreError, match="another process"):
         ompd.Hospital.create("twin", state=deployment.folder)
+
+
+def test_two_processes_cannot_share_an_empty_folder_either(tmp_path):
+    first = ompd.Hospital.create("one", state=tmp_path / "state")
+    with pytest.raises(StoreError, match="another process"):
+        ompd.Hospital.create("two", state=tmp_path / "state")
+    first.close()
+    ompd.Hospital.create("two", state=tmp_path / "state")
+
+
+def test_a_receipt_is_good_until_its_table_is_on_disk(deployment, monkeypatch):
+    upload = deployment.hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
+    receipt = deployment.cloud.store(upload)
+    folder = deployment.folder
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ompd.roles.archive.os.fsync", full)
+    with pytest.raises(ompd.OmpdError):
+        deployment.hospital.confirm(receipt)
+    monkeypatch.undo()
+    assert deployment.hospital._tables["flu"].place.version == 1
+    deployment.ask()
+    deployment.hospital.confirm(receipt)
+    assert deployment.hospital._tables["flu"].place.version == 2
+    deployment.ask()
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
+
+
+def test_tables_without_a_name_are_removed(deployment):
+    orphan = deployment.folder / f"{'0' * 32}-7"
+    orphan.mkdir()
+    (deployment.folder / "notes").mkdir()
+    deployment.restart()
+    assert not orphan.exists()
+    assert (deployment.folder / "notes").exists()
 
 
 def test_what_is_kept_is_for_the_owner_only(deployment):
@@ -131,7 +178,5 @@ def test_damaged_state_is_refused(deployment):
 def test_what_cannot_be_kept_is_refused(deployment, tmp_path):
     with pytest.raises(ParameterError, match="only the profile 'sealed'"):
         ompd.Hospital.create("h", profile="paper", state=tmp_path / "other")
-    with pytest.raises(ParameterError, match="only 'relief-mw'"):
-        deployment.publish("flu", instances(), method="evidence")
     with pytest.raises(StoreError):
         ompd.Hospital.create("h", state=tmp_path / "no" / "parent")

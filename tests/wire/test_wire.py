@@ -60,7 +60,7 @@ BODIES = {
     Receipt: Receipt(TABLE, 1, 9),
     RingUpload: RingUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),
     RingJob: RingJob(TABLE, 1, 1, b"p" * 24),
-    BucketUpload: BucketUpload(TABLE, 1, 64, 2, 2, 4, 9, b"b" * 256),
+    BucketUpload: BucketUpload(TABLE, 1, 64, 2, 2, 4, b"b" * 256),
     Fetch: Fetch(TABLE, 1, False, b"o" * 16),
     Parities: Parities(TABLE, 1, b"b" * 256),
 }

@@ -62,7 +62,6 @@ class BucketRetrieval:
             chunks=layout.chunks,
             chunk=layout.chunk,
             fetches=layout.fetches,
-            window=layout.window,
             buckets=buckets.tobytes(),
         )
         return cls(place, table, classes), upload
