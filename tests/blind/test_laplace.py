@@ -357,7 +357,7 @@ def test_epsilon_is_per_median_distance(rows, epsilon):
         return
     found = epsilon_per_unit(epsilon, vectors)
     exact = Fraction(epsilon) / median
-    assert exact * (1 - Fraction(1, 2**40)) <= found <= exact
+    assert exact * (1 - Fraction(1, 2**30)) <= found <= exact
     LaplaceNoise(KEY, found)
 
 
