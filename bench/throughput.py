@@ -122,7 +122,7 @@ def test_throughput(benchmark):
     assert set(result["single_ms"]) == set(SINGLE)
     assert set(result["batch_ms_per_query"]) == set(BATCH)
     # 512-bit p, nine features, 600 bytes of advice, compact suite.
-    assert result["total_bytes"] <= 2400
+    assert result["total_bytes"] <= 2450
 
 
 def main(

@@ -187,10 +187,10 @@ class Layout:
         slots = self.chunks * backups_per_chunk(self.chunk)
         offsets = self.chunks * OFFSET_BYTES
         return (
-            self.buckets * (4 * columns + 8)
+            self.buckets * (4 * columns + 9)
             + rows * ((columns + 1) // 2)
-            + COVER * self.chunk * (self.bucket_bytes + offsets + 8)
-            + slots * (2 * self.bucket_bytes + offsets + 1)
+            + COVER * self.chunk * (self.bucket_bytes + offsets + 4)
+            + slots * (2 * self.bucket_bytes + offsets + 9)
         )
 
 

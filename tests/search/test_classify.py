@@ -1,5 +1,7 @@
 """`classify` gives what conversion, search and vote give one after the other."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,9 @@ from ompd.errors import NeighborsError, TableError
 from ompd.search import LimbTable, ballots, classify, compute, tally, vote
 from ompd.search.conversion import Modulus, convert
 from tests.search.test_engine import KINDS, make
+
+#: Interpreted kernels take a thousand times as long.
+QUERIES = 4 if os.environ.get("NUMBA_DISABLE_JIT") else 40
 
 
 def modulus_for(rng, width):
@@ -68,9 +73,9 @@ def test_classify(seed, rows, coordinates, width, kind, far, k, classes, changed
         table = table.extended(more, labels[rng.integers(0, rows, 40)])
         table = table.without(rng.permutation(rows)[:5])
     modulus = modulus_for(rng, width)
-    wanted = make(rng, 40, coordinates, width, "random")
+    wanted = make(rng, QUERIES, coordinates, width, "random")
     if not far:
-        wanted = limbs[rng.integers(0, rows, 40)].copy()
+        wanted = limbs[rng.integers(0, rows, QUERIES)].copy()
         wanted[0, :, 0] ^= np.uint64(3)
     points, tokens = sent_for(rng, wanted)
     check(table, points, tokens, modulus, min(k, table.live), threads)
