@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,32 +12,17 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ompd.console import plain_errors
+from ompd.console import BuiltIn, Profile, plain_errors
 from ompd.errors import ParameterError
 
 if TYPE_CHECKING:
     from ompd.audit import Result
 
 
-class AuditData(StrEnum):
-    """Data sets that come with the package."""
-
-    WBC = "wbc"
-    MM = "mm"
-
-
-class AuditProfile(StrEnum):
-    """Profiles, as in `ompd.params.PROFILES`."""
-
-    PAPER = "paper"
-    HARDENED = "hardened"
-    SEALED = "sealed"
-
-
 def audit(
-    dataset: Annotated[AuditData, typer.Option(help="Data set.")] = AuditData.WBC,
+    dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
     profile: Annotated[
-        list[AuditProfile] | None,
+        list[Profile] | None,
         typer.Option(help="Profile to attack; may be repeated.", show_default="all"),
     ] = None,
     table: Annotated[
@@ -65,7 +49,8 @@ def audit(
         if (table is None) != (schema is None):
             raise ParameterError("table, schema: expected both or neither")
         data = load(dataset.value) if table is None else load(table, schema)
-        profiles = [chosen.value for chosen in profile or AuditProfile]
+        # The least private first: what an attack can do shows there.
+        profiles = [chosen.value for chosen in profile or reversed(Profile)]
         if plot is not None:
             attacks.check_plot(plot)
         with Progress(

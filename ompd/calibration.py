@@ -18,6 +18,9 @@ Priors = Literal["equal", "training"]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
+#: Instances whose leave-one-out votes calibrate; more would not change the few parameters.
+CALIBRATION_ROWS = 4000
+
 #: Added to every count, so that no probability becomes 0 or 1.
 _SMOOTHING = 0.5
 #: Precision of the Gaussian priors on the slope (around 1) and on the offsets (around 0). Weak:

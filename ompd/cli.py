@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ompd.audit_cli import audit
-from ompd.console import plain_errors
+from ompd.console import BuiltIn, Profile, plain_errors
 from ompd.keys_cli import keys_app
 
 if TYPE_CHECKING:
@@ -37,26 +37,11 @@ app.add_typer(keys_app, name="keys")
 app.command()(audit)
 
 
-class BuiltIn(StrEnum):
-    """Data sets that come with the package."""
-
-    WBC = "wbc"
-    MM = "mm"
-
-
 class Signatures(StrEnum):
     """Signature backends."""
 
     PYBLST = "pyblst"
     PY_ECC = "py_ecc"
-
-
-class Profile(StrEnum):
-    """What a table tells the cloud."""
-
-    SEALED = "sealed"
-    HARDENED = "hardened"
-    PAPER = "paper"
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
 import typer
 from rich.console import Console
@@ -12,6 +13,21 @@ from ompd.errors import OmpdError
 
 #: Exit status for input that cannot be used, as for wrong options.
 USAGE = 2
+
+
+class BuiltIn(StrEnum):
+    """Data sets that come with the package."""
+
+    WBC = "wbc"
+    MM = "mm"
+
+
+class Profile(StrEnum):
+    """What a table tells the cloud."""
+
+    SEALED = "sealed"
+    HARDENED = "hardened"
+    PAPER = "paper"
 
 
 @contextmanager

@@ -13,15 +13,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.calibration import Calibration, Priors, check_priors
+from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors, check_priors
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Codes, Feature, Floats, Schema
-from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
-
-#: Instances whose leave-one-out votes calibrate; more would not change the few parameters.
-_CALIBRATED = 4000
+from ompd.search import LimbTable, check_k, compute, leave_one_out, limbs_of, tally, vote
 
 
 class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -55,10 +52,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows, neighbors = self._learn(Schema(self._features(X), classes), X, codes)
         self.table_ = LimbTable.from_prefix_sums(rows, codes, len(classes))
         self.n_neighbors_ = min(neighbors, len(codes) if len(codes) % 2 else len(codes) - 1)
-        own = np.linspace(0, len(codes) - 1, min(_CALIBRATED, len(codes))).astype(np.int64)
-        others = min(self.n_neighbors_, len(codes) - 1)
-        _, found = compute(self.table_, self.table_.limbs[own], others, exclude=own)
-        votes = tally(self.table_, found)
+        own, votes = leave_one_out(self.table_, self.n_neighbors_, CALIBRATION_ROWS)
         self.calibration_ = Calibration.fit(votes, codes[own], priors=priors)
         return self
 

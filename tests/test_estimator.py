@@ -159,7 +159,7 @@ def test_faithful_probabilities_do_not_contradict_the_vote(rng):
 
 def test_votes_of_a_small_sample_calibrate_large_tables(monkeypatch, split):
     train, test = split
-    monkeypatch.setattr("ompd.estimator._CALIBRATED", 150)
+    monkeypatch.setattr("ompd.estimator.CALIBRATION_ROWS", 150)
     model = ReliefMWClassifier(11, schema=train.schema).fit(train.features, train.labels)
     whole = ReliefMWClassifier(11, schema=train.schema)
     monkeypatch.undo()

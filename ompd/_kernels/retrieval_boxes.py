@@ -88,20 +88,6 @@ def box_rows(heads, order, boxes, cells, first, last):
 
 
 @kernel()
-def box_groups(boxes, above):
-    """Boxes around each 32 boxes; both uint16[:, columns, 2, 32], lanes of no box far away."""
-    for group in range(boxes.shape[0]):
-        for column in range(boxes.shape[1]):
-            low = boxes[group, column, 0, 0]
-            high = boxes[group, column, 1, 0]
-            for lane in range(1, LANES):
-                low = min(low, boxes[group, column, 0, lane])
-                high = max(high, boxes[group, column, 1, lane])
-            above[group // LANES, column, 0, group % LANES] = low
-            above[group // LANES, column, 1, group % LANES] = high
-
-
-@kernel()
 def _bounds_of_boxes(boxes, query, bounds):
     """Lower bounds, int32[32], of the distances from query, int32[columns], to 32 boxes."""
     for lane in range(LANES):

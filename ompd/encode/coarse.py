@@ -11,7 +11,7 @@ from ompd.encode.encoder import Encoder, Integers
 from ompd.errors import ParameterError
 from ompd.params import PREFIX_BITS
 from ompd.schema import Codes, Schema
-from ompd.search import LimbTable, compute, limbs_of, vote
+from ompd.search import LimbTable, compute, limbs_of, spread, vote
 
 #: Bits of the widest coordinate that are tried. With more than 16 nothing is gained: the search's
 #: heads are no finer.
@@ -145,8 +145,8 @@ def choose_step(
         If the vectors or labels make no table.
     """
     span = int(np.ptp(vectors, axis=0).max()) if vectors.size else 0
-    sample = _spread(len(vectors), max(held_out, _SAMPLE))
-    places = _spread(len(sample), held_out)
+    sample = spread(len(vectors), max(held_out, _SAMPLE))
+    places = spread(len(sample), held_out)
     own = sample[places]
     wanted = None
     step = 1
@@ -185,11 +185,6 @@ def _leave_one_out(vectors: Integers, labels: Codes, classes: int, k: int, own: 
     alike = table.labels[rows] == truth[:, np.newaxis]
     alone = distances[:, 0].any(axis=1)
     return _Counts(int(right.sum()), int(alike.sum()), int(alone.sum()))
-
-
-def _spread(rows: int, most: int) -> Codes:
-    """Return at most so many rows, spread evenly."""
-    return np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(np.int64))
 
 
 def _alone(vectors: Integers, places: Codes) -> int:

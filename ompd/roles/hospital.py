@@ -25,7 +25,6 @@ from ompd.roles.retrieval import Neighbours, Place
 from ompd.schema import Floats, Schema
 from ompd.stores import Pending
 from ompd.wire import (
-    CAPS,
     Frame,
     Kind,
     Parities,
@@ -33,6 +32,7 @@ from ompd.wire import (
     Refusal,
     Report,
     Verdict,
+    content_cap,
     encode_body,
 )
 
@@ -95,7 +95,7 @@ class Hospital(Publisher):
         self._forwarded: Pending[_Forwarded] = Pending(self._window, forgotten=_give_up)
 
     def forward(self, query: bytes) -> bytes:
-        """Turn a user's query frame into a blinded job frame for the cloud.
+        """Turn a user's query frame into a job frame for the cloud.
 
         Raises
         ------
@@ -331,7 +331,7 @@ def _most(table: Published) -> int:
     """Most rows of a job: those whose job, answer and report each fit into a frame."""
     texts = sum(len(label.encode()) + len(advice.encode()) for label, advice in table.findings)
     row = 10 * len(table.findings) + 3
-    return max(1, min(table.retrieval.most, (CAPS[Kind.REPORT] - 2**20 - 2 * texts) // row))
+    return max(1, min(table.retrieval.most, (content_cap(Kind.REPORT) - 2 * texts) // row))
 
 
 def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Member]]:

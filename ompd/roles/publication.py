@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 import numpy as np
 
 from ompd.blind import LaplaceNoise, epsilon_per_unit
-from ompd.calibration import Calibration, Priors
+from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import NeighborsError, ParameterError, TooLargeError
 from ompd.params import PAPER
@@ -20,16 +20,14 @@ from ompd.roles.retrieval import (
     Retrieval,
     RingRetrieval,
 )
-from ompd.roles.retrieval.retrieval import I64
+from ompd.roles.retrieval.contract import I64
 from ompd.schema import Codes, Floats, Schema
-from ompd.search import LimbTable, check_k, choose_k, compute, tally
-from ompd.wire import CAPS, MAX_ADVICE, MAX_K, Body, Kind, check_text
+from ompd.search import LimbTable, check_k, choose_k, leave_one_out
+from ompd.wire import MAX_ADVICE, MAX_K, Body, Kind, check_text, content_cap
 
 #: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums,
 #: plain majority. `evidence` learns scores, and decides by calibrated probabilities.
 METHODS = ("relief-mw", "evidence")
-#: Instances whose neighbours calibrate the probabilities.
-_CALIBRATED = 2000
 
 
 class Instances(Protocol):
@@ -148,11 +146,8 @@ class Unconfirmed:
     def _calibration(self, k: int) -> Calibration:
         """Votes of instances among all others, against their own class."""
         table = _plain(self.vectors, self.labels, len(self.published.findings))
-        own = np.unique(np.linspace(0, len(table) - 1, min(_CALIBRATED, len(table))).astype(int))
-        # A table of K instances has one less to offer.
-        others = min(k, len(table) - 1)
-        _, rows = compute(table, table.limbs[own], others, exclude=own)
-        return Calibration.fit(tally(table, rows), table.labels[own], priors=self.priors)
+        own, votes = leave_one_out(table, k, CALIBRATION_ROWS)
+        return Calibration.fit(votes, table.labels[own], priors=self.priors)
 
 
 def prepare(
@@ -178,7 +173,6 @@ def prepare(
         )
     schema = instances.schema
     rows = len(instances.features)
-    _check_size(plan, rows, len(schema.features))
     k = plan.k if plan.k is None else check_k(plan.k, min(rows, MAX_K))
     findings = _findings(schema, advice)
     encoder: Encoder
@@ -199,6 +193,7 @@ def prepare(
     labels = np.array(instances.labels, dtype=np.int64)
     vectors = np.array(vectors, dtype=np.int64)
     classes = len(schema.classes)
+    _check_size(plan.profile, *vectors.shape)
     if k is None and plan.profile != "paper":
         k = choose_k(_plain(vectors, labels, classes))
     retrieval: Retrieval
@@ -240,10 +235,16 @@ def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
     return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
 
 
-def _check_size(plan: Plan, rows: int, features: int) -> None:
-    """Refuse at once what is too large; other profiles and methods learn it from their upload."""
-    size = BlindedRetrieval.upload_bytes(rows, features) if plan.profile == "paper" else 0
-    if size > CAPS[Kind.TABLE] - 2**20:
+def _check_size(profile: str, rows: int, coordinates: int) -> None:
+    """Refuse at once what would not fit; a sealed table's size shows when it is sealed."""
+    sizes = {
+        "paper": (Kind.TABLE, BlindedRetrieval.upload_bytes),
+        "hardened": (Kind.RING_TABLE, RingRetrieval.upload_bytes),
+    }
+    if profile not in sizes:
+        return
+    kind, upload_bytes = sizes[profile]
+    if upload_bytes(rows, coordinates) > content_cap(kind):
         raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
 
 

@@ -44,12 +44,12 @@ class Publisher(Party):
         distance may be told apart by their vectors.
     ledger : BudgetLedger, optional
         What the queries of each user have released; goes with `epsilon`.
-    **options
-        Directory, replays, clock and window as for `Party`.
     state : path, optional
         Folder where a hospital with sealed tables keeps them and their hints between runs; made if
         it is missing. Without it all tables end with the process and are to be published anew. It
         holds keys in the clear.
+    **options
+        Directory, replays, clock and window as for `Party`.
 
     Raises
     ------

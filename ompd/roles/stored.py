@@ -25,7 +25,6 @@ from ompd.search import LimbTable, RingTable, check_k, choose_k
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
 from ompd.wire import (
-    CAPS,
     MAX_K,
     Body,
     BucketUpload,
@@ -38,14 +37,12 @@ from ompd.wire import (
     TableUpload,
     Verdict,
     check_below,
+    content_cap,
     unpack_limbs,
+    verdict_rows,
 )
 
 I64 = npt.NDArray[np.int64]
-
-#: What a frame has besides its numbers, generously.
-_REST = 2**20
-_MOST_PARITIES = CAPS[Kind.PARITIES] - _REST
 
 
 class Stored(Protocol):
@@ -186,7 +183,7 @@ class BucketStored:
             window=int(body.fetches > 0),
         )
         check_layout(layout, len(body.buckets))
-        if layout.answer_bytes > _MOST_PARITIES:
+        if layout.answer_bytes > content_cap(Kind.PARITIES):
             raise TooLargeError("layout: one answer would be above the cap of one frame")
         return cls(layout, body.buckets)
 
@@ -207,7 +204,7 @@ class BucketStored:
                 raise FramingError("request: expected none with the whole table")
             return lambda: Parities(body.table_id, body.version, self.buckets)
         queries = check_request(self.layout, body.request)
-        if queries * self.layout.answer_bytes > _MOST_PARITIES:
+        if queries * self.layout.answer_bytes > content_cap(Kind.PARITIES):
             raise TooLargeError("request: its answer would be above the cap of one frame")
 
         def combine() -> Parities:
@@ -219,7 +216,7 @@ class BucketStored:
 
 def _check_verdict(rows: int, classes: int) -> None:
     """Refuse at once what could not be answered in one frame."""
-    if rows * (2 + 2 * classes) > CAPS[Kind.VERDICT] - _REST:
+    if rows > verdict_rows(classes):
         raise TooLargeError(f"rows: a verdict on {rows} queries would be above the cap")
 
 

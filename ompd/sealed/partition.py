@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_boxes import (
     LANES,
-    box_groups,
     box_rows,
     candidates,
     fetches_needed,
     split_buckets,
 )
+from ompd._kernels.splits import box_boxes
 from ompd.threads import run_ranges
 
 U8 = NDArray[np.uint8]
@@ -153,7 +153,7 @@ class Partition:
             threads,
             64,
         )
-        box_groups(boxes, above)
+        box_boxes(boxes, above)
         partition = cls(lows, spans, shift, rows, boxes, above, cells)
         needs = Needs(*(np.zeros(len(samples), dtype=np.int64) for _ in Needs._fields))
         neighbors = min(k + 1, rows)

@@ -5,7 +5,7 @@ both at once for blinded queries, `ballots` also counts the votes. Everything he
 arguments; the kernels below do not.
 """
 
-from ompd.search.choice import choose_k
+from ompd.search.choice import choose_k, leave_one_out, spread
 from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.relief import nearest_hit_miss
@@ -24,8 +24,10 @@ __all__ = [
     "choose_k",
     "classify",
     "compute",
+    "leave_one_out",
     "limbs_of",
     "nearest_hit_miss",
+    "spread",
     "tally",
     "vote",
 ]

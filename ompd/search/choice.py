@@ -10,7 +10,7 @@ from ompd.errors import NeighborsError
 from ompd.search.engine import compute
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable
-from ompd.search.vote import vote
+from ompd.search.vote import tally, vote
 
 #: Odd values that the source paper tries (section 4.1 and table 2).
 CANDIDATES = tuple(range(1, 32, 2))
@@ -57,9 +57,35 @@ def choose_k(
     usable = sorted(k for k in candidates if 1 <= k < len(table))
     if not usable:
         raise NeighborsError(f"candidates: expected one from 1 to {len(table) - 1}")
-    spread = np.linspace(0, len(table) - 1, min(held_out, len(table)))
-    own = np.unique(spread.astype(np.int64))
+    own = spread(len(table), held_out)
     distances, rows = search(table, table.limbs[own], usable[-1], exclude=own)
     truth = table.labels[own]
     right = [int((vote(table, distances, rows, k) == truth).sum()) for k in usable]
     return usable[int(np.argmax(right))]
+
+
+def leave_one_out(table: LimbTable, k: int, most: int) -> tuple[I64, I64]:
+    """Count the votes that instances get from all others, to compare with their own class.
+
+    Parameters
+    ----------
+    table : LimbTable
+    k : int
+        Fewer vote where there are fewer others.
+    most : int
+        At most this many instances, spread evenly over the table.
+
+    Returns
+    -------
+    own : int64 array of shape (m,)
+        Rows of the instances.
+    votes : int64 array of shape (m, classes)
+    """
+    own = spread(len(table), most)
+    _, rows = compute(table, table.limbs[own], min(k, len(table) - 1), exclude=own)
+    return own, tally(table, rows)
+
+
+def spread(rows: int, most: int) -> I64:
+    """Return at most so many of the numbers below `rows`, spread evenly."""
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(np.int64))

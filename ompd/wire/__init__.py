@@ -14,6 +14,7 @@ from ompd.wire.frames import (
     Frame,
     Header,
     Kind,
+    content_cap,
     encode_signed_part,
 )
 from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
@@ -38,6 +39,7 @@ from ompd.wire.messages import (
     check_text,
     decode_body,
     encode_body,
+    verdict_rows,
 )
 
 __all__ = [
@@ -66,9 +68,11 @@ __all__ = [
     "Verdict",
     "check_below",
     "check_text",
+    "content_cap",
     "decode_body",
     "encode_body",
     "encode_signed_part",
     "pack_limbs",
     "unpack_limbs",
+    "verdict_rows",
 ]

@@ -53,6 +53,15 @@ CAPS: dict[Kind, int] = {
     Kind.PARITIES: 2048 * _MIB,
 }
 
+#: What a frame and its body hold besides long lists of numbers, generously.
+_OVERHEAD = 1 * _MIB
+
+
+def content_cap(kind: Kind) -> int:
+    """Most bytes of numbers that fit into a frame of this kind."""
+    return CAPS[kind] - _OVERHEAD
+
+
 PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

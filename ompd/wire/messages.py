@@ -8,7 +8,7 @@ import msgspec
 
 from ompd.errors import FramingError, ParameterError
 from ompd.wire.canonical import decode, encode
-from ompd.wire.frames import Kind, Unsigned63
+from ompd.wire.frames import Kind, Unsigned63, content_cap
 
 #: Most queries in one frame.
 MAX_BATCH = 100_000
@@ -252,6 +252,11 @@ class Verdict(_Body, frozen=True):
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
     codes: bytes
     votes: bytes
+
+
+def verdict_rows(classes: int) -> int:
+    """Most queries whose verdict fits into a frame."""
+    return content_cap(Kind.VERDICT) // (2 + 2 * classes)
 
 
 class Report(_Body, frozen=True):

@@ -25,7 +25,7 @@ from ompd.encode.evidence.storage import Reader, Writer
 from ompd.encode.fixed_point import _require_trainable
 from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Codes, Floats, Schema
-from ompd.search import LimbTable, compute
+from ompd.search import LimbTable, compute, spread
 
 #: Evidence is cut at this many nats to either side; beyond, there is no doubt left to compare.
 _REACH = 8.0
@@ -305,7 +305,7 @@ def _choose_neighbors(instances: Integers, codes: Codes, classes: int) -> int:
     """Return the largest K whose calibrated leave-one-out votes have nearly the least loss."""
     table = LimbTable.from_prefix_sums(instances, codes, classes)
     usable = [k for k in _CANDIDATES if k == 1 or k <= len(codes) // _SHARE]
-    own = np.unique(np.linspace(0, len(codes) - 1, min(_HELD_OUT, len(codes))).astype(np.int64))
+    own = spread(len(codes), _HELD_OUT)
     _, rows = compute(table, table.limbs[own], usable[-1], exclude=own)
     votes = np.cumsum(np.eye(classes, dtype=np.int64)[codes[rows]], axis=1)
     truth = codes[own]

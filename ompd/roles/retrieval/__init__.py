@@ -7,7 +7,7 @@ learns on the way is what tells them apart.
 
 from ompd.roles.retrieval.blinded import BlindedRetrieval
 from ompd.roles.retrieval.bucketed import BucketRetrieval
-from ompd.roles.retrieval.retrieval import Neighbours, Place, Retrieval
+from ompd.roles.retrieval.contract import Neighbours, Place, Retrieval
 from ompd.roles.retrieval.ring import RingRetrieval
 
 __all__ = [

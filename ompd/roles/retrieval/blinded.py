@@ -10,8 +10,18 @@ from dataclasses import dataclass
 
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.params import PAPER
-from ompd.roles.retrieval.retrieval import I64, Neighbours, Place, read_verdict
-from ompd.wire import CAPS, MAX_BATCH, Body, Job, Kind, TableUpload, Verdict, pack_limbs
+from ompd.roles.retrieval.contract import I64, Neighbours, Place, read_verdict
+from ompd.wire import (
+    MAX_BATCH,
+    Body,
+    Job,
+    Kind,
+    TableUpload,
+    Verdict,
+    content_cap,
+    pack_limbs,
+    verdict_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,8 +90,7 @@ class BlindedRetrieval:
     def most(self) -> int:
         """Most queries in one job."""
         row = 8 * PAPER.limbs * (self.key.coordinates + 1)
-        verdict = (CAPS[Kind.VERDICT] - 2**20) // (2 * self.classes + 2)
-        return min(MAX_BATCH, (CAPS[Kind.JOB] - 2**20) // row, verdict)
+        return min(MAX_BATCH, content_cap(Kind.JOB) // row, verdict_rows(self.classes))
 
     @property
     def room(self) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.roles.retrieval.retrieval import I64, Neighbours, Place
+from ompd.roles.retrieval.contract import I64, Neighbours, Place
 from ompd.sealed import SealedTable, Ticket
-from ompd.wire import CAPS, MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities
+from ompd.wire import MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities, content_cap
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,8 +77,8 @@ class BucketRetrieval:
         layout = self.table.layout
         if not layout.fetches:
             return MAX_BATCH
-        request = (CAPS[Kind.FETCH] - 2**20) // (2 * layout.chunks * layout.fetches)
-        answer = (CAPS[Kind.PARITIES] - 2**20) // (layout.bucket_bytes * layout.fetches)
+        request = content_cap(Kind.FETCH) // layout.request_bytes
+        answer = content_cap(Kind.PARITIES) // layout.answer_bytes
         return max(1, min(MAX_BATCH, request, answer))
 
     @property

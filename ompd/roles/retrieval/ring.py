@@ -9,8 +9,17 @@ import sys
 from dataclasses import dataclass
 
 from ompd.blind import RingKey
-from ompd.roles.retrieval.retrieval import I64, Neighbours, Place, read_verdict
-from ompd.wire import CAPS, MAX_BATCH, Body, Kind, RingJob, RingUpload, Verdict
+from ompd.roles.retrieval.contract import I64, Neighbours, Place, read_verdict
+from ompd.wire import (
+    MAX_BATCH,
+    Body,
+    Kind,
+    RingJob,
+    RingUpload,
+    Verdict,
+    content_cap,
+    verdict_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,9 +76,8 @@ class RingRetrieval:
     @property
     def most(self) -> int:
         """Most queries in one job."""
-        verdict = (CAPS[Kind.VERDICT] - 2**20) // (2 * self.classes + 2)
-        job = (CAPS[Kind.RING_JOB] - 2**20) // (8 * self.key.coordinates)
-        return min(MAX_BATCH, job, verdict)
+        job = content_cap(Kind.RING_JOB) // (8 * self.key.coordinates)
+        return min(MAX_BATCH, job, verdict_rows(self.classes))
 
     @property
     def room(self) -> int:
