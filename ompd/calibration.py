@@ -1,7 +1,7 @@
 """Class probabilities from the votes of the nearest neighbours.
 
-What a hospital needs to turn the class counts among K neighbours into a decision and into
-probabilities that mean what they say. NumPy only.
+What a hospital needs to turn the class counts among K neighbours into probabilities that mean what
+they say. NumPy only.
 """
 
 from __future__ import annotations
@@ -143,24 +143,6 @@ class Calibration:
                 f"votes: expected counts of {len(self.offsets)} classes, got {counts.shape[1]}"
             )
         return _softmax(self.slope * _log_shares(counts) + np.array(self.offsets))
-
-    def decide(self, votes: Any) -> Codes:
-        """Return the code of the most probable class, the smaller one among equals.
-
-        Parameters
-        ----------
-        votes : integer array-like of shape (m, classes)
-
-        Returns
-        -------
-        int64 array of shape (m,)
-
-        Raises
-        ------
-        ParameterError
-        """
-        codes: Codes = np.argmax(self.probabilities(votes), axis=1).astype(np.int64)
-        return codes
 
 
 def _check_votes(votes: Any) -> Codes:

@@ -13,12 +13,13 @@ import numpy as np
 from ompd import datasets
 from ompd.audit.scenes import Records
 from ompd.audit.suites import hardened_suite, paper_suite
+from ompd.decision import Rule, default_decision
 from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER, check_profile
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
-from ompd.search import LimbTable, ballots, compute, limbs_of, vote
+from ompd.search import LimbTable, ballots, compute, limbs_of, tally, vote
 from ompd.search.conversion import Modulus, convert
 from ompd.search.index import I64, U64
 
@@ -196,7 +197,7 @@ def run_demo(
         tied += straddles
         if profile == "sealed":
             # The rows stay in the hospital; without a tie, votes tell whether they were right.
-            votes = np.bincount(train.labels[np.argsort(every)[:k]], minlength=oracle.classes)
+            votes = np.bincount(train.labels[np.argsort(every)[:k]], minlength=oracle.table.classes)
             distances_agree &= straddles or list(diagnosis.votes.values()) == votes.tolist()
         else:
             distances_agree &= np.array_equal(np.sort(every[recorder.rows[0]]), smallest[:k])
@@ -246,8 +247,8 @@ class _Oracle:
 
     encoder: Encoder
     instances: I64
-    labels: Codes
-    classes: int
+    table: LimbTable
+    rule: Rule
     k: int
 
     @classmethod
@@ -264,11 +265,14 @@ class _Oracle:
             vectors = encoder.encode(train.features)
             step = choose_step(vectors, train.labels, classes, min(k, len(train) - 1))
             encoder = CoarseEncoder(encoder, step)
-        return cls(encoder, encoder.encode(train.features), train.labels, classes, k)
+        instances = encoder.encode(train.features)
+        table = LimbTable.from_prefix_sums(instances, train.labels, classes)
+        rule = Rule.learn(table, k, default_decision(profile, "relief-mw"), "equal")
+        return cls(encoder, instances, table, rule, k)
 
     def codes(self, points: I64) -> Codes:
-        table = LimbTable.from_prefix_sums(self.instances, self.labels, self.classes)
-        return vote(table, *compute(table, limbs_of(points), self.k))
+        distances, rows = compute(self.table, limbs_of(points), self.k)
+        return self.rule.decide(tally(self.table, rows), vote(self.table, distances, rows)).codes
 
     def distances(self, point: I64) -> I64:
         every: I64 = np.abs(self.instances - point).sum(axis=1)

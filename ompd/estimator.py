@@ -13,19 +13,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors, check_priors
+from ompd.calibration import Calibration, Priors, check_priors
+from ompd.decision import Decision, Outcome, Rule, check_decision
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Codes, Feature, Floats, Schema
-from ompd.search import LimbTable, check_k, compute, leave_one_out, limbs_of, tally, vote
+from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
 
 
 class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """What classifiers by nearest neighbours share: validation, table, votes, probabilities."""
+    """What classifiers by nearest neighbours share: validation, table, votes, decisions."""
 
     schema: Schema | None
     priors: Priors
+    decision: Decision
     encoder_: Encoder
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -43,7 +45,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        priors = check_priors(self.priors)
+        decision, priors = check_decision(self.decision), check_priors(self.priors)
         self.classes_, codes = np.unique(y, return_inverse=True)
         codes = codes.astype(np.int64)
         classes = tuple(str(label) for label in self.classes_)
@@ -52,9 +54,13 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows, neighbors = self._learn(Schema(self._features(X), classes), X, codes)
         self.table_ = LimbTable.from_prefix_sums(rows, codes, len(classes))
         self.n_neighbors_ = min(neighbors, len(codes) if len(codes) % 2 else len(codes) - 1)
-        own, votes = leave_one_out(self.table_, self.n_neighbors_, CALIBRATION_ROWS)
-        self.calibration_ = Calibration.fit(votes, codes[own], priors=priors)
+        self.rule_ = Rule.learn(self.table_, self.n_neighbors_, decision, priors)
         return self
+
+    @property
+    def calibration_(self) -> Calibration | None:
+        """What makes probabilities of votes; None where the majority decides."""
+        return self.rule_.calibration
 
     def votes(self, X: Any) -> Codes:
         """Count the classes among the nearest instances of every vector.
@@ -75,8 +81,28 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _, rows = self._nearest(X)
         return tally(self.table_, rows)
 
+    def predict(self, X: Any) -> Any:
+        """Return the label of every vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n)
+
+        Returns
+        -------
+        array of shape (m,)
+            The class of highest `predict_proba`, the first among equals. With
+            ``decision="majority"`` the nearest instances decide among equals.
+
+        Raises
+        ------
+        FeatureError, DomainError
+        """
+        outcome = self._decide(X)
+        return self.classes_[outcome.codes]
+
     def predict_proba(self, X: Any) -> Floats:
-        """Return calibrated class probabilities of every vector.
+        """Return the class probabilities of every vector.
 
         Parameters
         ----------
@@ -85,18 +111,22 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         float64 array of shape (m, n_classes)
-            In the order of `classes_`; each row sums to 1.
+            In the order of `classes_`; each row sums to 1. Calibrated, or with
+            ``decision="majority"`` the shares of the votes.
 
         Raises
         ------
         FeatureError, DomainError
         """
-        votes = self.votes(X)
-        return self.calibration_.probabilities(votes)
+        return self._decide(X).probabilities
 
     def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
         """Set `encoder_`; return the table's vectors and K."""
         raise NotImplementedError
+
+    def _decide(self, X: Any) -> Outcome:
+        distances, rows = self._nearest(X)
+        return self.rule_.decide(tally(self.table_, rows), vote(self.table_, distances, rows))
 
     def _nearest(self, X: Any) -> tuple[Any, Codes]:
         check_is_fitted(self)
@@ -117,8 +147,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class ReliefMWClassifier(_NeighborClassifier):
     """K nearest neighbours under the Relief-Wasserstein distance, the faithful method.
 
-    `predict` is the majority vote of the source paper. `predict_proba` is as close to the
-    calibrated probabilities as it can be without contradicting the vote.
+    With ``decision="majority"`` it is the source paper's classifier.
 
     Parameters
     ----------
@@ -131,7 +160,11 @@ class ReliefMWClassifier(_NeighborClassifier):
     keep_negative : bool, default=False
         Keep negative Relief weights instead of setting them to 0.
     priors : {"equal", "training"}, default="equal"
-        For the probabilities: are all classes equally likely, or as frequent as in training?
+        For decision and probabilities: are all classes equally likely, or as frequent as in
+        training?
+    decision : {"probability", "majority"}, default="probability"
+        Is a label the class of highest calibrated probability, or of most votes? The shares of
+        the votes are then the probabilities, and `priors` means nothing.
 
     Attributes
     ----------
@@ -142,7 +175,7 @@ class ReliefMWClassifier(_NeighborClassifier):
         The encoded instances.
     n_neighbors_ : int
         K that is used.
-    calibration_ : Calibration
+    rule_ : Rule
     n_features_in_ : int
 
     Notes
@@ -157,49 +190,13 @@ class ReliefMWClassifier(_NeighborClassifier):
         schema: Schema | None = None,
         keep_negative: bool = False,
         priors: Priors = "equal",
+        decision: Decision = "probability",
     ) -> None:
         self.n_neighbors = n_neighbors
         self.schema = schema
         self.keep_negative = keep_negative
         self.priors = priors
-
-    def predict(self, X: Any) -> Any:
-        """Return the label that most of the K nearest instances have.
-
-        Parameters
-        ----------
-        X : array-like of shape (m, n)
-
-        Returns
-        -------
-        array of shape (m,)
-
-        Raises
-        ------
-        FeatureError, DomainError
-        """
-        distances, rows = self._nearest(X)
-        return self.classes_[vote(self.table_, distances, rows)]
-
-    def predict_proba(self, X: Any) -> Floats:
-        """Return calibrated class probabilities of every vector, led by the vote's class.
-
-        Parameters
-        ----------
-        X : array-like of shape (m, n)
-
-        Returns
-        -------
-        float64 array of shape (m, n_classes)
-            In the order of `classes_`; each row sums to 1.
-
-        Raises
-        ------
-        FeatureError, DomainError
-        """
-        distances, rows = self._nearest(X)
-        chances = self.calibration_.probabilities(tally(self.table_, rows))
-        return _led_by(vote(self.table_, distances, rows), chances)
+        self.decision = decision
 
     def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
         neighbors = check_k(self.n_neighbors, sys.maxsize)
@@ -228,6 +225,8 @@ class EvidenceClassifier(_NeighborClassifier):
     priors : {"equal", "training"}, default="equal"
         For decision and probabilities: are all classes equally likely, or as frequent as in
         training?
+    decision : {"probability", "majority"}, default="probability"
+        As of `ReliefMWClassifier`.
     seed : int, default=0
         Of folds and learners; the same seed gives the same classifier.
 
@@ -239,7 +238,7 @@ class EvidenceClassifier(_NeighborClassifier):
         The encoded instances.
     n_neighbors_ : int
         K that is used.
-    calibration_ : Calibration
+    rule_ : Rule
     n_features_in_ : int
     """
 
@@ -249,50 +248,16 @@ class EvidenceClassifier(_NeighborClassifier):
         *,
         schema: Schema | None = None,
         priors: Priors = "equal",
+        decision: Decision = "probability",
         seed: int = 0,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.schema = schema
         self.priors = priors
+        self.decision = decision
         self.seed = seed
-
-    def predict(self, X: Any) -> Any:
-        """Return the most probable label of every vector.
-
-        Parameters
-        ----------
-        X : array-like of shape (m, n)
-
-        Returns
-        -------
-        array of shape (m,)
-
-        Raises
-        ------
-        FeatureError, DomainError
-        """
-        votes = self.votes(X)
-        return self.classes_[self.calibration_.decide(votes)]
 
     def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
         given = None if self.n_neighbors is None else check_k(self.n_neighbors, sys.maxsize)
         self.encoder_ = EvidenceEncoder.fit(schema, X, codes, seed=self.seed)
         return self.encoder_.instances, given or self.encoder_.neighbors
-
-
-def _led_by(codes: Codes, chances: Floats) -> Floats:
-    """Return the nearest probabilities, in squares, of which `codes` are the largest.
-
-    Classes that are more probable than the given one are averaged with it.
-    """
-    led = chances.copy()
-    for row in np.flatnonzero(chances.argmax(axis=1) != codes):
-        others = sorted(range(led.shape[1]), key=lambda code: -chances[row, code])
-        pool = [int(codes[row])]
-        for code in others:
-            if code not in pool and chances[row, code] >= chances[row, pool].mean():
-                pool.append(code)
-        led[row, pool] = chances[row, pool].mean()
-        # Among equals the first would lead.
-        led[row, codes[row]] = np.nextafter(led[row, codes[row]], 1.0)
-    return led

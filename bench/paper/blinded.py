@@ -9,9 +9,10 @@ import numpy as np
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.encode import ReliefEncoder
+from ompd.estimator import ReliefMWClassifier
 from ompd.params import PAPER
 from ompd.roles import Cloud, Hospital, User, introduce
-from ompd.search import LimbTable, classify, compute
+from ompd.search import LimbTable, classify, compute, tally, vote
 from ompd.search.conversion import Modulus, convert
 
 
@@ -35,10 +36,10 @@ class Case:
         queries = convert(self.points, self.tokens, self.modulus, threads=1)
         return compute(self.table, queries, k, threads=1)
 
-    def votes(self, k: int) -> np.ndarray:
-        """Class counts among the k nearest of every query, shape (q, classes)."""
-        _, rows = self.neighbours(k)
-        return (self.table.labels[rows][:, :, np.newaxis] == np.arange(self.table.classes)).sum(1)
+    def votes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Class counts among the k nearest of every query, and the class that leads."""
+        distances, rows = self.neighbours(k)
+        return tally(self.table, rows), vote(self.table, distances, rows)
 
 
 def blind(
@@ -76,7 +77,7 @@ def protocol(train: Dataset, test: Dataset, k: int) -> tuple[np.ndarray, np.ndar
     codes : ndarray of shape (m,)
         The majority's class.
     probabilities : ndarray of shape (m,)
-        Of class 1, as the hospital calibrates the votes.
+        Of class 1, as the hospital calibrates these votes where the majority does not decide.
     """
     hospital = Hospital.create("hospital", profile="paper")
     cloud, user = Cloud.create("cloud"), User.create("user")
@@ -85,5 +86,6 @@ def protocol(train: Dataset, test: Dataset, k: int) -> tuple[np.ndarray, np.ndar
     query = user.ask("hospital", "disease", test.features)
     diagnoses = user.read(hospital.report(cloud.answer(hospital.forward(query))))
     codes = train.schema.codes([diagnosis.label for diagnosis in diagnoses])
-    last = train.schema.classes[1]
-    return codes, np.array([diagnosis.probabilities[last] for diagnosis in diagnoses])
+    votes = np.array([list(diagnosis.votes.values()) for diagnosis in diagnoses])
+    plain = ReliefMWClassifier(k, schema=train.schema).fit(train.features, train.labels)
+    return codes, plain.calibration_.probabilities(votes)[:, 1]

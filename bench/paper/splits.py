@@ -135,7 +135,7 @@ def _evidence(train, test, seed, codes, probabilities) -> None:
         train.labels,
         len(train.schema.classes),
     )
-    codes[EVIDENCE_BLINDED] = model.calibration_.decide(case.votes(model.n_neighbors_))
+    codes[EVIDENCE_BLINDED] = model.rule_.decide(*case.votes(model.n_neighbors_)).codes
 
 
 def _ties(encoder, train, test, k, codes) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from ompd.calibration import Calibration
+from ompd.decision import Rule
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import HintStateError, StoreError
 from ompd.files import lock_folder, sync_folder
@@ -31,7 +32,7 @@ from ompd.schema import Schema
 from ompd.sealed import SealedTable
 
 _FILE = "tables"
-_VERSION = 1
+_VERSION = 2
 #: Names of the folders of tables.
 _TABLE = re.compile(r"[0-9a-f]{32}-\d+")
 
@@ -57,8 +58,8 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int
     k: int
     findings: tuple[tuple[str, str], ...]
-    slope: float
-    offsets: tuple[float, ...]
+    # Slope and offsets of the calibration; none where the majority decides.
+    calibration: tuple[float, tuple[float, ...]] | None
     # Of the other method: bytes of an `EvidenceEncoder`.
     encoder: _Relief | bytes
 
@@ -152,8 +153,8 @@ class Archive:
         """Save a table that is asked from now on, and remove the one before."""
         retrieval, encoder = published.retrieval, published.encoder
         assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (sealed hospitals only)
-        assert published.calibration is not None  # noqa: S101  (confirmed)
-        place = published.place
+        assert published.rule is not None  # noqa: S101  (confirmed)
+        place, calibration = published.place, published.rule.calibration
         asked = _Asked(
             folder=f"{place.table_id.hex()}-{place.version}",
             version=place.version,
@@ -161,8 +162,7 @@ class Archive:
             rows=published.rows,
             k=published.k,
             findings=published.findings,
-            slope=published.calibration.slope,
-            offsets=published.calibration.offsets,
+            calibration=(calibration.slope, calibration.offsets) if calibration else None,
             encoder=_written(encoder),
         )
         with self._lock:
@@ -199,8 +199,7 @@ class Archive:
             rows=asked.rows,
             k=asked.k,
             findings=asked.findings,
-            decides=isinstance(asked.encoder, bytes),
-            calibration=Calibration(asked.slope, asked.offsets),
+            rule=Rule(Calibration(*asked.calibration) if asked.calibration else None),
         )
         return Kept(last, published)
 

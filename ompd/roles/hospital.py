@@ -292,8 +292,8 @@ class Hospital(Publisher):
         self._forwarded.close(header.sender, header.nonce, header.sequence)
 
     def _report(self, request: _Request, table: Published, found: Neighbours) -> bytes:
-        assert table.calibration is not None  # noqa: S101  (confirmed tables have one)
-        codes = table.calibration.decide(found.votes) if table.decides else found.codes
+        assert table.rule is not None  # noqa: S101  (confirmed tables have one)
+        codes, probabilities = table.rule.decide(found.votes, found.codes)
         distinct, choice = np.unique(codes, return_inverse=True)
         return self._send(
             request.user,
@@ -303,7 +303,7 @@ class Hospital(Publisher):
                 findings=tuple(table.findings[code] for code in distinct),
                 choice=choice.astype("<u2").tobytes(),
                 votes=found.votes.astype("<u2").tobytes(),
-                probabilities=table.calibration.probabilities(found.votes).astype("<f8").tobytes(),
+                probabilities=probabilities.astype("<f8").tobytes(),
                 certified=found.certified.astype(np.uint8).tobytes(),
             ),
             nonce=request.nonce,

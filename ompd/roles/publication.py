@@ -9,7 +9,8 @@ from typing import NoReturn, Protocol
 import numpy as np
 
 from ompd.blind import LaplaceNoise, epsilon_per_unit
-from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors
+from ompd.calibration import Priors
+from ompd.decision import Decision, Rule
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import NeighborsError, ParameterError, TooLargeError
 from ompd.params import PAPER
@@ -22,11 +23,11 @@ from ompd.roles.retrieval import (
 )
 from ompd.roles.retrieval.contract import I64
 from ompd.schema import Codes, Floats, Schema
-from ompd.search import LimbTable, check_k, choose_k, leave_one_out
+from ompd.search import LimbTable, check_k, choose_k
 from ompd.wire import MAX_ADVICE, MAX_K, Body, Kind, check_text, content_cap
 
-#: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums,
-#: plain majority. `evidence` learns scores, and decides by calibrated probabilities.
+#: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums.
+#: `evidence` learns scores.
 METHODS = ("relief-mw", "evidence")
 
 
@@ -56,6 +57,7 @@ class Plan:
     method : {"relief-mw", "evidence"}
     k : int, optional
     priors : {"equal", "training"}
+    decision : {"probability", "majority"}
     epsilon : float, optional
         Of the noise, per median distance of two instances; profile `hardened` only.
     noise_key : bytes
@@ -66,6 +68,7 @@ class Plan:
     method: str
     k: int | None
     priors: Priors
+    decision: Decision
     epsilon: float | None
     noise_key: bytes
 
@@ -87,9 +90,7 @@ class Published:
     k : int
         0 until the cloud has told which it chose.
     findings : tuple of (label, advice)
-    decides : bool
-        Whether calibrated probabilities decide, or the plain majority.
-    calibration : Calibration, optional
+    rule : Rule, optional
         None until K is known.
     noise : LaplaceNoise, optional
         For the queries; the instances have theirs.
@@ -104,8 +105,7 @@ class Published:
     rows: int
     k: int
     findings: tuple[tuple[str, str], ...]
-    decides: bool
-    calibration: Calibration | None = None
+    rule: Rule | None = None
     noise: LaplaceNoise | None = None
     epsilon: float | None = None
 
@@ -117,15 +117,16 @@ class Published:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Unconfirmed:
-    """A table that the cloud has yet to acknowledge, with what calibrates its probabilities."""
+    """A table that the cloud has yet to acknowledge, with what its rule is learned from."""
 
     published: Published
     vectors: I64
     labels: I64
+    decision: Decision
     priors: Priors
 
     def confirmed(self, k: int) -> Published:
-        """Return the table with the K that votes, and its calibration.
+        """Return the table with the K that votes, and the rule of its decisions.
 
         Parameters
         ----------
@@ -141,13 +142,9 @@ class Unconfirmed:
         if known and k not in (0, known):
             raise NeighborsError(f"k: expected {known} as published, got {k}")
         k = check_k(known or k, min(self.published.rows, MAX_K))
-        return replace(self.published, k=k, calibration=self._calibration(k))
-
-    def _calibration(self, k: int) -> Calibration:
-        """Votes of instances among all others, against their own class."""
         table = _plain(self.vectors, self.labels, len(self.published.findings))
-        own, votes = leave_one_out(table, k, CALIBRATION_ROWS)
-        return Calibration.fit(votes, table.labels[own], priors=self.priors)
+        rule = Rule.learn(table, k, self.decision, self.priors)
+        return replace(self.published, k=k, rule=rule)
 
 
 def prepare(
@@ -223,11 +220,10 @@ def prepare(
         rows=rows,
         k=k or 0,
         findings=findings,
-        decides=plan.method == "evidence",
         noise=noise,
         epsilon=plan.epsilon,
     )
-    return Unconfirmed(published, vectors, labels, plan.priors), upload
+    return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload
 
 
 def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:

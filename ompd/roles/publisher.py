@@ -11,6 +11,7 @@ from typing import Any
 
 from ompd.calibration import check_priors
 from ompd.crypto import Identity
+from ompd.decision import check_decision, default_decision
 from ompd.errors import (
     ContextMismatchError,
     OmpdError,
@@ -112,6 +113,7 @@ class Publisher(Party):
         advice: Mapping[str, str] | None = None,
         method: str = "relief-mw",
         priors: str = "equal",
+        decision: str | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         """Train a table, hide it as the profile says, under a fresh key, and make its upload.
@@ -132,11 +134,15 @@ class Publisher(Party):
         advice : mapping of class name to text, optional
             What a user gets besides the label.
         method : {"relief-mw", "evidence"}
-            How features become vectors. `relief-mw`: as published; the majority decides.
-            `evidence`: learned scores; calibrated probabilities decide. It needs scikit-learn.
+            How features become vectors. `relief-mw`: as published. `evidence`: learned scores; it
+            needs scikit-learn.
         priors : {"equal", "training"}
             Which shares the classes have among those who ask: all the same, or those of the
             instances. Probabilities are calibrated to these.
+        decision : {"probability", "majority"}, optional
+            Whether a label is the class of highest calibrated probability, or as published that
+            of most votes, whose shares are then the probabilities. By default the latter only for
+            `relief-mw` in the profile `paper`.
         progress : callable, optional
             Called with the finished share of sealing from 0 to 1.
 
@@ -153,7 +159,7 @@ class Publisher(Party):
             If k is even or out of range.
         ParameterError
             If the disease is no text of 1 to 255 characters, an advice is too long, or there is no
-            such method or priors.
+            such method, priors or decision.
         PrivacyParameterError
             If epsilon means nothing for these instances.
         OverflowParameterError
@@ -170,7 +176,12 @@ class Publisher(Party):
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
         self.directory.get(cloud)
         noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""
-        plan = Plan(self._profile, method, k, check_priors(priors), self._epsilon, noise_key)
+        if decision is None:
+            decision = default_decision(self._profile, method)
+        plan = Plan(
+            self._profile, method, k, check_priors(priors), check_decision(decision),
+            self._epsilon, noise_key,
+        )  # fmt: skip
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
             old = self._places.get(disease)

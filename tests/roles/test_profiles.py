@@ -111,14 +111,14 @@ def test_the_learned_method_decides_by_probability(profile):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_priors_move_the_probabilities_only(profile):
+def test_priors_move_probabilities_and_no_votes(profile):
     data = instances(rows=80)
     few = np.flatnonzero((np.arange(80) % 2 == 0) | (np.arange(80) < 21))
     data.features, data.labels = data.features[few], data.labels[few]
     shown = {}
     for priors in ("equal", "training"):
         world = World(profile=profile)
-        world.publish("flu", data, k=5, priors=priors)
+        world.publish("flu", data, k=5, priors=priors, decision="probability")
         (shown[priors],) = world.user.read(world.frames([6, 6, 6])[-1])
     assert shown["equal"].votes == shown["training"].votes
     # "yes" is rare among the instances.

@@ -112,6 +112,16 @@ def test_the_learned_method_is_kept_as_well(deployment):
     assert deployment.ask() == first
 
 
+@pytest.mark.parametrize("decision", ["probability", "majority"])
+def test_the_rule_of_decisions_is_kept_as_well(tmp_path, decision):
+    made = Deployment(tmp_path / "state")
+    made.publish("flu", instances(), k=5, decision=decision)
+    rule = made.hospital._tables["flu"].rule
+    assert (rule.calibration is None) == (decision == "majority")
+    made.restart()
+    assert made.hospital._tables["flu"].rule == rule
+
+
 def test_two_processes_cannot_share_a_folder(deployment):
     with pytest.raises(StoreError, match="another process"):
         ompd.Hospital.create("twin", state=deployment.folder)
@@ -163,7 +173,7 @@ def test_damaged_state_is_refused(deployment):
     deployment.hospital.close()
     file = deployment.folder / "tables"
     good = file.read_bytes()
-    for bad in (b"", good[:-1], good.replace(b'"version":1,', b'"version":2,', 1), b"[]"):
+    for bad in (b"", good[:-1], good.replace(b'"version":2,', b'"version":1,', 1), b"[]"):
         file.write_bytes(bad)
         with pytest.raises(StoreError, match="tables: "):
             deployment.restart()

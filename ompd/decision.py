@@ -1,0 +1,107 @@
+"""From the votes of the nearest neighbours to a label and what it rests on.
+
+Hospital and classifiers decide here and nowhere else, so that one never says what the other denies,
+and no label contradicts the probabilities beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors
+from ompd.errors import ParameterError
+from ompd.schema import Codes, Floats
+from ompd.search import LimbTable, leave_one_out
+
+Decision = Literal["probability", "majority"]
+
+
+class Outcome(NamedTuple):
+    """What some queries are told.
+
+    Attributes
+    ----------
+    codes : int64 array of shape (m,)
+    probabilities : float64 array of shape (m, classes)
+        In each row none is above that of the code.
+    """
+
+    codes: Codes
+    probabilities: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How votes become a label.
+
+    Parameters
+    ----------
+    calibration : Calibration, optional
+        The label is the class of highest calibrated probability. Without one it is the class of
+        most votes, and the probabilities are the shares of the votes.
+    """
+
+    calibration: Calibration | None
+
+    @classmethod
+    def learn(cls, table: LimbTable, k: int, decision: Decision, priors: Priors) -> Rule:
+        """Calibrate on the table's own rows, each judged by the others, where that is needed.
+
+        Parameters
+        ----------
+        table : LimbTable
+        k : int
+            Neighbours that vote; fewer where there are fewer others.
+        decision : {"probability", "majority"}
+        priors : {"equal", "training"}
+            Which shares the classes have among those who ask. Nothing to a majority.
+        """
+        if decision == "majority":
+            return cls(None)
+        own, votes = leave_one_out(table, k, CALIBRATION_ROWS)
+        return cls(Calibration.fit(votes, table.labels[own], priors=priors))
+
+    def decide(self, votes: Codes, leading: Codes) -> Outcome:
+        """Return labels and probabilities.
+
+        Parameters
+        ----------
+        votes : int64 array of shape (m, classes)
+            Class counts among the K nearest rows of each query, K at least 1.
+        leading : int64 array of shape (m,)
+            The class of most votes; among several, that of the nearest rows.
+
+        Returns
+        -------
+        Outcome
+            Of equally probable classes the first is the label; of equally frequent ones, the
+            leading.
+        """
+        if self.calibration is None:
+            return Outcome(leading, votes / votes.sum(axis=1, keepdims=True))
+        probabilities = self.calibration.probabilities(votes)
+        return Outcome(probabilities.argmax(axis=1).astype(np.int64), probabilities)
+
+
+def check_decision(decision: object) -> Decision:
+    """Return `decision` if it is "probability" or "majority".
+
+    Raises
+    ------
+    ParameterError
+    """
+    for known in get_args(Decision):
+        if isinstance(decision, str) and decision == known:
+            return known  # type: ignore[no-any-return]
+    raise ParameterError(
+        "decision: expected 'probability' or 'majority', "
+        f"got {type(decision).__name__} of another value"
+    )
+
+
+def default_decision(profile: str, method: str) -> Decision:
+    """Return the published rule for the published method in the published profile, else ours."""
+    return "majority" if profile == "paper" and method == "relief-mw" else "probability"
