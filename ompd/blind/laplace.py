@@ -23,7 +23,8 @@ Were every release of the same record noisy anew, the mean of many would show it
 pseudorandom function of a secret key, of what the vector is for (table or query), of the vector
 itself and of whose it is: a repeated query gets the same noise, which tells that it is a repeat
 and nothing else. Equal rows of one table get noise independent of one another: it also depends on
-how many such rows came before.
+how many such rows came before. Where tables are released again and again, rows need identities
+that outlive a version: without one, the noise of a row changes when an equal row before it goes.
 
 The sampler
 -----------
@@ -149,12 +150,29 @@ class LaplaceNoise:
         OverflowParameterError
             If a coordinate is beyond the bounds, or its noise takes it there.
         """
-        seen: Counter[bytes] = Counter()
-        records = []
-        for record in _records(vectors, identities):
-            records.append(seen[record].to_bytes(8, "little") + record)
-            seen[record] += 1
-        return self._noisy(vectors, b"table", records)
+        return self._noisy(vectors, b"table", _numbered(_records(vectors, identities)))
+
+    def instance_digests(
+        self, vectors: I64, identities: Sequence[str] | None = None
+    ) -> list[bytes]:
+        """Return what names each release of `instances`, for a `BudgetLedger`.
+
+        Parameters
+        ----------
+        vectors : int64 array of shape (rows, m)
+        identities : sequence of str, optional
+
+        Returns
+        -------
+        list of bytes
+            32 bytes each, as of `query_digests`; never those of a query.
+
+        Raises
+        ------
+        ParameterError
+        """
+        records = _numbered(_records(vectors, identities))
+        return self._digests(b"row name", records, vectors.shape[1])
 
     def queries(self, vectors: I64, identities: Sequence[str] | None = None) -> I64:
         """Add noise to queries; the same query of the same person gets the same noise.
@@ -195,15 +213,17 @@ class LaplaceNoise:
         ------
         ParameterError
         """
-        records = _records(vectors, identities)
-        start = self._start(b"digest", vectors.shape[1])
-        return [_stream(start, record, 32) for record in records]
+        return self._digests(b"digest", _records(vectors, identities), vectors.shape[1])
 
     def __repr__(self) -> str:
         return f"<LaplaceNoise of epsilon {float(self.epsilon_per_unit):.3g} per unit>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("LaplaceNoise has a secret key and cannot be pickled or copied")
+
+    def _digests(self, kind: bytes, records: Sequence[bytes], coordinates: int) -> list[bytes]:
+        start = self._start(kind, coordinates)
+        return [_stream(start, record, 32) for record in records]
 
     def _noisy(self, vectors: I64, kind: bytes, records: Sequence[bytes]) -> I64:
         if vectors.size and (vectors.min() < -REACH or vectors.max() >= REACH):
@@ -341,6 +361,16 @@ def _records(vectors: I64, identities: Sequence[str] | None) -> list[bytes]:
         record + b"\1" + identity.encode(errors="surrogatepass")
         for record, identity in zip(records, identities, strict=True)
     ]
+
+
+def _numbered(records: Sequence[bytes]) -> list[bytes]:
+    """Put before every record how many equal ones came before it."""
+    seen: Counter[bytes] = Counter()
+    numbered = []
+    for record in records:
+        numbered.append(seen[record].to_bytes(8, "little") + record)
+        seen[record] += 1
+    return numbered
 
 
 def _stream(start: hashlib._Hash, record: bytes, length: int) -> bytes:

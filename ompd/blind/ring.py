@@ -15,6 +15,8 @@ U64 = npt.NDArray[np.uint64]
 #: Coordinates may lie from -REACH to REACH - 1, so that any two differ by less than 2**63, which
 #: is what `ompd.search.RingTable` needs.
 REACH = 1 << 62
+#: Bytes of a stored key per coordinate.
+_WIDTH = 24
 
 
 class RingKey:
@@ -38,9 +40,10 @@ class RingKey:
 
     Notes
     -----
-    A key is for one table version and its queries; it refuses to be pickled and never prints its
-    numbers. One column alone is uniform under a fresh key. All columns together are not: who sees
-    the table sees all distances, and guesses most of what coarse vectors hold from them.
+    Under one key equal vectors look equal, in every version of a table and among its queries. One
+    column alone is uniform under a fresh key. All columns together are not: who sees the table
+    sees all distances, and guesses most of what coarse vectors hold from them. A key refuses to be
+    pickled and never prints its numbers; `to_bytes` is for the hospital's own storage.
     """
 
     __slots__ = ("_order", "_shifts", "_signs")
@@ -79,6 +82,25 @@ class RingKey:
         signs = [1 - 2 * secrets.randbits(1) for _ in range(coordinates)]
         shifts = np.frombuffer(secrets.token_bytes(8 * coordinates), dtype=np.uint64)
         return cls(np.array(order, dtype=np.int64), np.array(signs, dtype=np.int64), shifts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RingKey:
+        """Restore what `to_bytes` returned.
+
+        Raises
+        ------
+        ParameterError
+            If the bytes are no key.
+        """
+        if not data or len(data) % _WIDTH:
+            raise ParameterError(f"data: expected a multiple of {_WIDTH} bytes")
+        words = np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(3, -1)
+        return cls(words[0].view(np.int64), words[1].view(np.int64), words[2])
+
+    def to_bytes(self) -> bytes:
+        """Return order, signs and shifts, 24 secret bytes per coordinate."""
+        words = np.stack([self._order.view(np.uint64), self._signs, self._shifts])
+        return words.astype("<u8").tobytes()
 
     @property
     def coordinates(self) -> int:

@@ -1,9 +1,10 @@
-"""What a hospital with sealed tables keeps on disk, to go on after a restart.
+"""What a hospital keeps on disk, to go on after a restart.
 
 A folder of mode 0700 holds the file ``tables`` and one folder per sealed table. ``tables`` names,
 for every disease, the last version that was ever given and the table that is asked, with what
-encodes, calibrates and advises. It is replaced as a whole, so a crash leaves the old file or the
-new one.
+encodes, calibrates and advises. Of a ``hardened`` table, a file ``*.frozen`` has what its versions
+have in common, and the table itself is not kept. Files are replaced as a whole, so a crash leaves
+the old one or the new one.
 """
 
 from __future__ import annotations
@@ -23,30 +24,18 @@ import msgspec
 
 from ompd.calibration import Calibration
 from ompd.decision import Rule
-from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import HintStateError, StoreError
 from ompd.files import lock_folder, sync_folder
+from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
+from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import BucketRetrieval, Place
-from ompd.schema import Schema
 from ompd.sealed import SealedTable
 
 _FILE = "tables"
 _VERSION = 2
 #: Names of the folders of tables.
 _TABLE = re.compile(r"[0-9a-f]{32}-\d+")
-
-
-class _Relief(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A `ReliefEncoder`."""
-
-    schema: Schema
-    weights: tuple[int, ...]
-    weight_bits: int
-    feature_bits: int
-
-    def __repr__(self) -> str:
-        return "<_Relief>"
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,8 +49,7 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[tuple[str, str], ...]
     # Slope and offsets of the calibration; none where the majority decides.
     calibration: tuple[float, tuple[float, ...]] | None
-    # Of the other method: bytes of an `EvidenceEncoder`.
-    encoder: _Relief | bytes
+    encoder: StoredEncoder
 
     def __repr__(self) -> str:
         return "<_Asked>"
@@ -73,6 +61,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table_id: bytes
     last: int
     asked: _Asked | None = None
+    # Whether there is a file of what versions have in common.
+    frozen: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,10 +82,13 @@ class Kept:
         With the last version that was ever given.
     published : Published, optional
         The table that is asked, if there is one.
+    frozen : Frozen, optional
+        What the last version of a `hardened` table had.
     """
 
     place: Place
     published: Published | None
+    frozen: Frozen | None
 
 
 class Archive:
@@ -145,9 +138,15 @@ class Archive:
     def reserve(self, disease: str, place: Place) -> None:
         """Remember that a version was given, before its upload leaves."""
         with self._lock:
-            entry = self._entries.get(disease)
-            asked = entry.asked if entry else None
-            self._replace(disease, _Entry(place.table_id, place.version, asked))
+            entry = self._entries.get(disease) or _Entry(place.table_id, 0)
+            self._replace(disease, msgspec.structs.replace(entry, last=place.version))
+
+    def freeze(self, disease: str, frozen: Frozen) -> None:
+        """Remember what the next version will have in common with this one, before it leaves."""
+        with self._lock:
+            entry = self._entries[disease]
+            self._write(_frozen_name(entry), frozen.to_bytes())
+            self._replace(disease, msgspec.structs.replace(entry, frozen=True))
 
     def keep(self, disease: str, published: Published) -> None:
         """Save a table that is asked from now on, and remove the one before."""
@@ -163,7 +162,7 @@ class Archive:
             k=published.k,
             findings=published.findings,
             calibration=(calibration.slope, calibration.offsets) if calibration else None,
-            encoder=_written(encoder),
+            encoder=stored_encoder(encoder),
         )
         with self._lock:
             # It may have been saved by an earlier try that went no further.
@@ -187,12 +186,16 @@ class Archive:
     def _kept(self, entry: _Entry) -> Kept:
         last = Place(entry.table_id, entry.last)
         asked = entry.asked
+        frozen = None
+        if entry.frozen:
+            with _translated():
+                frozen = Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
         if asked is None:
-            return Kept(last, None)
+            return Kept(last, None, frozen)
         place = Place(entry.table_id, asked.version)
         table = _open(self._folder / asked.folder)
         published = Published(
-            encoder=_read(asked.encoder),
+            encoder=restored_encoder(asked.encoder),
             retrieval=BucketRetrieval(place, table, len(asked.findings)),
             place=place,
             cloud=asked.cloud,
@@ -201,12 +204,16 @@ class Archive:
             findings=asked.findings,
             rule=Rule(Calibration(*asked.calibration) if asked.calibration else None),
         )
-        return Kept(last, published)
+        return Kept(last, published, frozen)
 
     def _replace(self, disease: str, entry: _Entry) -> None:
         entries = self._entries | {disease: entry}
-        data = msgspec.json.encode(_File(_VERSION, entries))
-        spare = self._folder / f"{_FILE}.{secrets.token_hex(4)}"
+        self._write(_FILE, msgspec.json.encode(_File(_VERSION, entries)))
+        self._entries = entries
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Put a file into the folder as a whole."""
+        spare = self._folder / f"{name}.{secrets.token_hex(4)}"
         with _translated():
             descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
@@ -214,24 +221,14 @@ class Archive:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                spare.replace(self._folder / _FILE)
+                spare.replace(self._folder / name)
             finally:
                 spare.unlink(missing_ok=True)
             sync_folder(self._folder)
-        self._entries = entries
 
 
-def _written(encoder: Encoder) -> _Relief | bytes:
-    if isinstance(encoder, EvidenceEncoder):
-        return encoder.to_bytes()
-    assert isinstance(encoder, ReliefEncoder)  # noqa: S101  (sealed tables have no other)
-    return _Relief(encoder.schema, encoder.weights, encoder.weight_bits, encoder.feature_bits)
-
-
-def _read(kept: _Relief | bytes) -> Encoder:
-    if isinstance(kept, bytes):
-        return EvidenceEncoder.from_bytes(kept)
-    return ReliefEncoder(kept.schema, kept.weights, kept.weight_bits, kept.feature_bits)
+def _frozen_name(entry: _Entry) -> str:
+    return f"{entry.table_id.hex()}.frozen"
 
 
 def _open(folder: Path) -> SealedTable:

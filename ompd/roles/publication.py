@@ -8,12 +8,13 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from ompd.blind import LaplaceNoise, epsilon_per_unit
+from ompd.blind import LaplaceNoise, RingKey, epsilon_per_unit
 from ompd.calibration import Priors
 from ompd.decision import Decision, Rule
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import NeighborsError, ParameterError, TooLargeError
 from ompd.params import PAPER
+from ompd.roles.frozen import Frozen, record_names
 from ompd.roles.retrieval import (
     BlindedRetrieval,
     BucketRetrieval,
@@ -61,7 +62,9 @@ class Plan:
     epsilon : float, optional
         Of the noise, per median distance of two instances; profile `hardened` only.
     noise_key : bytes
-        Outlives a version, so that an unchanged record keeps its noise.
+        For a table that is trained anew; empty without noise.
+    frozen : Frozen, optional
+        What a `hardened` table keeps from the version before; None trains anew.
     """
 
     profile: str
@@ -71,6 +74,7 @@ class Plan:
     decision: Decision
     epsilon: float | None
     noise_key: bytes
+    frozen: Frozen | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a plan holds a secret and is not pickled")
@@ -116,6 +120,22 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Release:
+    """What a version of a `hardened` table tells the cloud about its records.
+
+    Attributes
+    ----------
+    frozen : Frozen
+        For the next version.
+    charges : list of (record, digest)
+        Whom each row's noise is about, and what names it; empty without noise.
+    """
+
+    frozen: Frozen
+    charges: list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Unconfirmed:
     """A table that the cloud has yet to acknowledge, with what its rule is learned from."""
 
@@ -155,25 +175,31 @@ def prepare(
     advice: Mapping[str, str],
     *,
     progress: Callable[[float], None] | None = None,
-) -> tuple[Unconfirmed, Body]:
+) -> tuple[Unconfirmed, Body, Release | None]:
     """Train, encode and build a table, and make the body that uploads it.
+
+    Returns
+    -------
+    Unconfirmed
+    Body
+    Release or None
+        Of a `hardened` table: to be charged and kept before the body leaves.
 
     Raises
     ------
     OmpdError
         As `Hospital.publish`.
     """
-    if not all(hasattr(instances, name) for name in ("schema", "features", "labels")):
-        raise ParameterError(
-            "instances: expected schema, features and labels, "
-            f"got {type(instances).__name__}; see Dataset.from_arrays"
-        )
     schema = instances.schema
     rows = len(instances.features)
     k = plan.k if plan.k is None else check_k(plan.k, min(rows, MAX_K))
     findings = _findings(schema, advice)
     encoder: Encoder
-    if plan.method == "evidence":
+    frozen, names = plan.frozen, _names(instances) if plan.profile == "hardened" else []
+    if frozen is not None:
+        encoder, vectors = frozen.encoder, frozen.vectors(names, schema.check(instances.features))
+        k = k or check_k(frozen.k, min(rows, MAX_K))
+    elif plan.method == "evidence":
         learned = EvidenceEncoder.fit(schema, instances.features, instances.labels)
         encoder, vectors = learned, learned.instances
         k = k or learned.neighbors
@@ -195,19 +221,26 @@ def prepare(
         k = choose_k(_plain(vectors, labels, classes))
     retrieval: Retrieval
     upload: Body
-    noise = None
+    noise = release = None
     if plan.profile == "paper":
         retrieval, upload = BlindedRetrieval.build(
             place, vectors, labels, classes=classes, k=k or 0, largest=encoder.largest
         )
     elif plan.profile == "hardened":
         k = k or 1
-        step = choose_step(vectors, labels, classes, min(k, rows - 1))
-        encoder, vectors = CoarseEncoder(encoder, step), coarsen(vectors, step)
-        if plan.epsilon is not None:
-            noise = LaplaceNoise(plan.noise_key, epsilon_per_unit(plan.epsilon, vectors))
-            vectors = noise.instances(vectors)
-        retrieval, upload = RingRetrieval.build(place, vectors, labels, classes=classes, k=k)
+        if frozen is None:
+            step = choose_step(vectors, labels, classes, min(k, rows - 1))
+            vectors = coarsen(vectors, step)
+            frozen = _freeze(plan, CoarseEncoder(encoder, step), vectors, k)
+        encoder, noise = frozen.encoder, frozen.noise
+        release = Release(frozen.released(k, names, vectors), [])
+        if noise is not None:
+            digests = noise.instance_digests(vectors, names)
+            release.charges.extend(zip(names, digests, strict=True))
+            vectors = noise.instances(vectors, names)
+        retrieval, upload = RingRetrieval.build(
+            place, frozen.key, vectors, labels, classes=classes, k=k
+        )
     else:
         retrieval, upload = BucketRetrieval.build(
             place, vectors, labels, classes=classes, k=k or 1, progress=progress
@@ -223,7 +256,41 @@ def prepare(
         noise=noise,
         epsilon=plan.epsilon,
     )
-    return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload
+    return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload, release
+
+
+def check_instances(instances: Instances) -> None:
+    """Refuse what has no records.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not all(hasattr(instances, name) for name in ("schema", "features", "labels")):
+        raise ParameterError(
+            "instances: expected schema, features and labels, "
+            f"got {type(instances).__name__}; see Dataset.from_arrays"
+        )
+
+
+def _names(instances: Instances) -> list[str]:
+    values = instances.schema.check(instances.features)
+    labels = instances.schema.check_codes(instances.labels, len(values))
+    return record_names(instances.schema, values, labels)
+
+
+def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
+    """Choose what later versions will have in common with this one."""
+    return Frozen(
+        method=plan.method,
+        encoder=encoder,
+        key=RingKey.generate(encoder.coordinates),
+        k=k,
+        epsilon=plan.epsilon,
+        unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),
+        noise_key=plan.noise_key,
+        learned={},
+    )
 
 
 def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:

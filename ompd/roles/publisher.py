@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ompd.calibration import check_priors
@@ -17,13 +19,23 @@ from ompd.errors import (
     OmpdError,
     ParameterError,
     RefusedError,
+    StoreError,
     UnknownDiseaseError,
     VersionError,
 )
 from ompd.params import check_profile
 from ompd.roles.archive import Archive
+from ompd.roles.frozen import Frozen
 from ompd.roles.party import Party
-from ompd.roles.publication import METHODS, Instances, Plan, Published, Unconfirmed, prepare
+from ompd.roles.publication import (
+    METHODS,
+    Instances,
+    Plan,
+    Published,
+    Unconfirmed,
+    check_instances,
+    prepare,
+)
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger, Pending
@@ -44,11 +56,12 @@ class Publisher(Party):
         Noise for the tables and queries of `hardened`: how well two patients at the median
         distance may be told apart by their vectors.
     ledger : BudgetLedger, optional
-        What the queries of each user have released; goes with `epsilon`.
+        What has been released of each record, and by the queries of each user; goes with `epsilon`.
     state : path, optional
-        Folder where a hospital with sealed tables keeps them and their hints between runs; made if
-        it is missing. Without it all tables end with the process and are to be published anew. It
-        holds keys in the clear.
+        Folder for what outlives the process; made if it is missing. It holds keys in the clear. A
+        hospital with sealed tables keeps them and their hints there. With `hardened` ones it keeps
+        what versions have in common (see `publish`), and publishes tables anew after a restart,
+        which then tells the cloud nothing new. Without a folder a restart trains anew.
     **options
         Directory, replays, clock and window as for `Party`.
 
@@ -80,17 +93,25 @@ class Publisher(Party):
         # Uploads that no receipt has come for, the newest of each disease.
         self._unconfirmed: dict[str, Unconfirmed] = {}
         self._places: dict[str, Place] = {}
+        # What the last version of each hardened table had; such versions are made one at a time.
+        self._frozen: dict[str, Frozen] = {}
+        self._releasing = threading.Lock()
         self._lock = threading.Lock()
         self._renewing: Pending[Published] = Pending(self._window)
         self._archive: Archive | None = None
         if state is not None:
-            if profile != "sealed":
-                raise ParameterError("state: only the profile 'sealed' keeps tables")
+            if profile == "paper":
+                raise ParameterError("state: the profile 'paper' keeps nothing")
             self._archive = Archive(state)
             for disease, kept in self._archive.load().items():
                 self._places[disease] = kept.place
                 if kept.published is not None:
                     self._tables[disease] = kept.published
+                if kept.frozen is not None:
+                    self._frozen[disease] = kept.frozen
+            if profile == "hardened" and self._tables:
+                self._archive.close()
+                raise StoreError("state: has tables of the profile 'sealed'")
 
     @property
     def profile(self) -> str:
@@ -114,12 +135,19 @@ class Publisher(Party):
         method: str = "relief-mw",
         priors: str = "equal",
         decision: str | None = None,
+        retrain: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
-        """Train a table, hide it as the profile says, under a fresh key, and make its upload.
+        """Train a table, hide it as the profile says, and make its upload.
 
         The table is asked from `confirm` on. Until then the version before goes on answering, so
         that neither a lost upload nor a slow cloud interrupts anything.
+
+        In `sealed` and `paper` each version is trained anew, under a fresh key. In `hardened` it
+        keeps the encoder, step, K, scale of the noise and keys of the version before: a record
+        that was in that one comes out as the same bytes, which tells the cloud that it stayed and
+        nothing more. What is new are records that came, went or changed. Each record's release
+        with noise is charged to it in the ledger, once.
 
         Parameters
         ----------
@@ -143,6 +171,10 @@ class Publisher(Party):
             Whether a label is the class of highest calibrated probability, or as published that
             of most votes, whose shares are then the probabilities. By default the latter only for
             `relief-mw` in the profile `paper`.
+        retrain : bool
+            Whether a `hardened` table is trained anew, under fresh keys, as after many changes it
+            should be. It is one more release of every record: some of them together give nearly
+            all cells without noise, and with noise each costs every record another epsilon.
         progress : callable, optional
             Called with the finished share of sealing from 0 to 1.
 
@@ -158,10 +190,15 @@ class Publisher(Party):
         NeighborsError
             If k is even or out of range.
         ParameterError
-            If the disease is no text of 1 to 255 characters, an advice is too long, or there is no
-            such method, priors or decision.
+            If the disease is no text of 1 to 255 characters, an advice is too long, there is no
+            such method, priors or decision, or schema, method or epsilon are not those of the
+            `hardened` version before, and `retrain` is not asked for.
         PrivacyParameterError
             If epsilon means nothing for these instances.
+        BudgetExceededError
+            If a record's budget does not allow its release.
+        StoreError
+            If the ledger or the state folder cannot be used.
         OverflowParameterError
             If the blinded values would not fit the profile.
         BackendUnavailableError
@@ -174,6 +211,7 @@ class Publisher(Party):
         check_text("disease", disease)
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
+        check_instances(instances)
         self.directory.get(cloud)
         noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""
         if decision is None:
@@ -182,6 +220,22 @@ class Publisher(Party):
             self._profile, method, k, check_priors(priors), check_decision(decision),
             self._epsilon, noise_key,
         )  # fmt: skip
+        hardened = self._profile == "hardened"
+        with self._releasing if hardened else contextlib.nullcontext():
+            if not retrain and (frozen := self._frozen.get(disease)) is not None:
+                frozen.check(instances.schema, method, self._epsilon)
+                plan = replace(plan, frozen=frozen)
+            return self._publish(disease, instances, plan, cloud, advice or {}, progress)
+
+    def _publish(
+        self,
+        disease: str,
+        instances: Instances,
+        plan: Plan,
+        cloud: str,
+        advice: Mapping[str, str],
+        progress: Callable[[float], None] | None,
+    ) -> bytes:
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
             old = self._places.get(disease)
@@ -191,10 +245,17 @@ class Publisher(Party):
             self._places[disease] = place
             if self._archive is not None:
                 self._archive.reserve(disease, place)
-        unconfirmed, upload = prepare(
-            instances, plan, place, cloud, advice or {}, progress=progress
+        unconfirmed, upload, release = prepare(
+            instances, plan, place, cloud, advice, progress=progress
         )
         frame = self._send(cloud, upload, nonce=secrets.token_bytes(16), sequence=place.version)
+        if release is not None:
+            # Before the frame is anybody's: what fails here leaves nothing released.
+            if self._ledger is not None and plan.epsilon is not None:
+                self._ledger.spend_each(release.charges, plan.epsilon)
+            if self._archive is not None:
+                self._archive.freeze(disease, release.frozen)
+            self._frozen[disease] = release.frozen
         with self._lock:
             waiting = self._unconfirmed.get(disease)
             asked = self._tables.get(disease)
@@ -237,7 +298,7 @@ class Publisher(Party):
             if self._unconfirmed.get(disease) is not waiting:
                 raise ContextMismatchError("receipt: no such upload waits for one")
             # First what can fail, so that the receipt is good for another try.
-            if self._archive is not None:
+            if self._archive is not None and isinstance(table.retrieval, BucketRetrieval):
                 self._archive.keep(disease, table)
             self._claim(frame)
             del self._unconfirmed[disease]

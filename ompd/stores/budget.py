@@ -26,6 +26,8 @@ from ompd.stores.database import Database
 _SALT_BYTES = 32
 #: Releases are named by digests of this many bytes at most.
 _MOST_DIGEST = 64
+#: Comes before the name of a record; no text begins with it.
+_RECORD = b"\xff"
 
 _SCHEMA = (
     "CREATE TABLE releases (patient BLOB NOT NULL, digest BLOB NOT NULL, "
@@ -36,7 +38,7 @@ _SCHEMA = (
 
 
 class BudgetLedger:
-    """Adds up what has been released about each patient, and stops at a limit.
+    """Adds up what has been released about each patient and record, and stops at a limit.
 
     Parameters
     ----------
@@ -44,8 +46,8 @@ class BudgetLedger:
         SQLite file; created if missing, with mode 0600, shared by threads and processes. None
         keeps the account in memory until the object is gone.
     limit : float, int or Fraction
-        Most epsilon that a patient may be charged in all. It is not kept in the file: whoever
-        opens it says what the limit is.
+        Most epsilon that a patient, or a record of a table, may be charged in all. It is not kept
+        in the file: whoever opens it says what the limit is.
     power_safe : bool, default True
         Whether every charge waits for the disk. Without it, charges of the last moments may be
         lost when the machine loses power, after the release that they stand for has left.
@@ -143,27 +145,33 @@ class BudgetLedger:
             As `spend`.
         """
         charge = _exact("epsilon", epsilon)
-        for digest in digests:
-            if not isinstance(digest, bytes) or not 16 <= len(digest) <= _MOST_DIGEST:
-                raise ParameterError(f"digest: expected 16 to {_MOST_DIGEST} bytes")
+        checked = [_checked(digest) for digest in digests]
         who = self._name(patient)
         with self._database.writing() as connection:
-            added = sum(
-                connection.execute(
-                    "INSERT OR IGNORE INTO releases VALUES (?, ?)", (who, digest)
-                ).rowcount
-                for digest in digests
-            )
-            total = _total(connection, who) + added * charge
-            if added and total > self._limit:
-                # Raised inside the transaction, which undoes the insertions.
-                raise BudgetExceededError("epsilon: the patient's privacy budget is spent")
-            if added:
-                connection.execute(
-                    "INSERT INTO totals VALUES (?, ?) "
-                    "ON CONFLICT (patient) DO UPDATE SET spent = excluded.spent",
-                    (who, str(total)),
-                )
+            self._add(connection, who, checked, charge, "the patient's")
+
+    def spend_each(self, releases: Sequence[tuple[str, bytes]], epsilon: float | Fraction) -> None:
+        """Charge records of a table for one release each, for all that are new or for none.
+
+        Parameters
+        ----------
+        releases : sequence of (record, digest)
+            The record's name, which is never taken for a patient's, and what names the release.
+        epsilon : float, int or Fraction
+            Of each.
+
+        Raises
+        ------
+        BudgetExceededError
+            If the total of one record would pass the limit; nothing is charged then.
+        PrivacyParameterError, ParameterError, StoreError
+            As `spend`.
+        """
+        charge = _exact("epsilon", epsilon)
+        named = [(self._name(record, _RECORD), _checked(digest)) for record, digest in releases]
+        with self._database.writing() as connection:
+            for who, digest in named:
+                self._add(connection, who, [digest], charge, "a record's")
 
     def spent(self, patient: str) -> Fraction:
         """Return what a patient has been charged so far; 0 for one that is not known.
@@ -199,10 +207,43 @@ class BudgetLedger:
             raise StoreError("budget: its state is damaged")
         return salt
 
-    def _name(self, patient: str) -> bytes:
+    def _name(self, patient: str, kind: bytes = b"") -> bytes:
         if not isinstance(patient, str) or not patient:
             raise ParameterError("patient: expected a text")
-        return hmac.digest(self._salt, patient.encode(errors="surrogatepass"), hashlib.sha256)
+        name = kind + patient.encode(errors="surrogatepass")
+        return hmac.digest(self._salt, name, hashlib.sha256)
+
+    def _add(
+        self,
+        connection: sqlite3.Connection,
+        who: bytes,
+        digests: Sequence[bytes],
+        charge: Fraction,
+        whose: str,
+    ) -> None:
+        added = sum(
+            connection.execute(
+                "INSERT OR IGNORE INTO releases VALUES (?, ?)", (who, digest)
+            ).rowcount
+            for digest in digests
+        )
+        if not added:
+            return
+        total = _total(connection, who) + added * charge
+        if total > self._limit:
+            # Raised inside the transaction, which undoes the insertions.
+            raise BudgetExceededError(f"epsilon: {whose} privacy budget is spent")
+        connection.execute(
+            "INSERT INTO totals VALUES (?, ?) "
+            "ON CONFLICT (patient) DO UPDATE SET spent = excluded.spent",
+            (who, str(total)),
+        )
+
+
+def _checked(digest: bytes) -> bytes:
+    if not isinstance(digest, bytes) or not 16 <= len(digest) <= _MOST_DIGEST:
+        raise ParameterError(f"digest: expected 16 to {_MOST_DIGEST} bytes")
+    return digest
 
 
 def _total(connection: sqlite3.Connection, who: bytes) -> Fraction:

@@ -221,6 +221,48 @@ def test_noise_depends_on_vector_person_kind_key_and_epsilon(rng):
     assert len(np.unique(values)) == len(values) == 99
 
 
+def same_bytes():
+    """A row and a query whose bytes, with count and identity, are the same."""
+    # Count 0 | 5 | 1 | no identity: 0 and one byte of 0. As a query: 0 | 5 | has one | its bytes.
+    return (np.array([[5, 1]]), None), (np.array([[0, 5]]), ["\0" * 8])
+
+
+def test_rows_and_queries_never_share_noise_or_name():
+    row, query = same_bytes()
+    noise = LaplaceNoise(KEY, Fraction(1, 10**9))
+    drawn = noise.instances(*row) - row[0], noise.queries(*query) - query[0]
+    assert not np.isin(*drawn).any()
+    digests = [*noise.instance_digests(*row), *noise.query_digests(*query)]
+    assert len(set(digests)) == 2
+
+
+def test_names_are_not_what_noise_is_made_of():
+    """The ledger's file keeps names; noise that followed from one would come off the vector."""
+    a, rows = Fraction(1, 10**9), np.arange(900).reshape(300, 3)
+    noise = LaplaceNoise(KEY, a)
+    for names, release in (
+        (noise.query_digests(rows), noise.queries(rows)),
+        (noise.instance_digests(rows), noise.instances(rows)),
+    ):
+        words = np.zeros((300, 400), np.uint64)
+        words[:, :4] = [np.frombuffer(name, "<u8") for name in names]
+        drawn, short = np.empty((300, 1), np.int64), np.empty(300, np.bool_)
+        fill_noise(words, np.uint64(a.numerator), np.uint64(a.denominator), drawn, short)
+        # Four words are enough for a first coordinate here and there.
+        assert not (drawn[:, 0] == (release - rows)[:, 0]).any()
+
+
+def test_row_names_are_those_of_releases():
+    noise = LaplaceNoise(KEY, Fraction(1, 3))
+    rows = np.array([[5, 5], [7, 7], [5, 5]])
+    digests = noise.instance_digests(rows, ["a", "b", "a"])
+    assert len(set(digests)) == 3
+    assert noise.instance_digests(rows[::-1], ["a", "b", "a"])[:2] == [digests[0], digests[1]]
+    assert noise.instance_digests(rows[:1], ["b"])[0] not in digests
+    other = LaplaceNoise(KEY, Fraction(1, 4)).instance_digests(rows, ["a", "b", "a"])
+    assert not set(other) & set(digests)
+
+
 def test_coordinates_are_independent():
     drawn = LaplaceNoise(KEY, Fraction(1, 10**6)).instances(np.zeros((20_000, 4), np.int64))
     signs = np.sign(drawn)

@@ -108,6 +108,18 @@ def test_unusable_numbers_are_refused():
             RingKey(order, signs, bad)
 
 
+@given(keys_and_vectors())
+def test_a_stored_key_is_the_same(drawn):
+    key, (order, _, _), vectors = drawn
+    data = key.to_bytes()
+    assert len(data) == 24 * len(order)
+    vectors = np.array(vectors, dtype=np.int64).reshape(-1, len(order))
+    assert (RingKey.from_bytes(data).blind(vectors) == key.blind(vectors)).all()
+    for bad in (b"", data[:-1], data + b"x", bytes([len(order)]) + data[1:]):
+        with pytest.raises(ParameterError):
+            RingKey.from_bytes(bad)
+
+
 def test_key_keeps_its_secret():
     key = RingKey.generate(7)
     for text in (repr(key), str(key), f"{key}"):

@@ -186,7 +186,7 @@ def test_damaged_state_is_refused(deployment):
 
 
 def test_what_cannot_be_kept_is_refused(deployment, tmp_path):
-    with pytest.raises(ParameterError, match="only the profile 'sealed'"):
+    with pytest.raises(ParameterError, match="'paper' keeps nothing"):
         ompd.Hospital.create("h", profile="paper", state=tmp_path / "other")
     with pytest.raises(StoreError):
         ompd.Hospital.create("h", state=tmp_path / "no" / "parent")

@@ -86,6 +86,26 @@ def test_several_releases_are_charged_together_or_not_at_all(ledger):
         ledger.spend("bob", digest(1), 10**400)
 
 
+def test_records_are_charged_all_or_none_and_are_no_patients(ledger):
+    both = [("alice", digest(1)), ("bob", digest(2))]
+    ledger.spend_each(both, 0.75)
+    ledger.spend_each(both, 0.75)
+    for last in ("bob", "carol"):
+        with pytest.raises(BudgetExceededError) as caught:
+            ledger.spend_each([("carol", digest(3)), ("alice", digest(4)), (last, digest(5))], 0.5)
+        assert "alice" not in str(caught.value)
+    # Nothing of what was refused is charged, and patients of these names have their own account.
+    ledger.spend_each([("carol", digest(3)), ("carol", digest(4))], 0.5)
+    assert ledger.spent("alice") == ledger.spent("carol") == 0
+    ledger.spend("alice", digest(1), 1)
+    assert ledger.spent("alice") == 1
+    ledger.spend_each([], 1)
+    for bad in ([("", digest(1))], [(b"x", digest(1))], [("x", b"short")]):
+        with pytest.raises(ParameterError):
+            ledger.spend_each([("dave", digest(1)), *bad], 0.1)
+    ledger.spend_each([("dave", digest(1))], 1)
+
+
 @given(
     st.lists(
         st.tuples(

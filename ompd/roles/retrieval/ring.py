@@ -39,19 +39,19 @@ class RingRetrieval:
 
     @classmethod
     def build(
-        cls, place: Place, vectors: I64, labels: I64, *, classes: int, k: int
+        cls, place: Place, key: RingKey, vectors: I64, labels: I64, *, classes: int, k: int
     ) -> tuple[RingRetrieval, RingUpload]:
-        """Blind the instances under a fresh key.
+        """Blind the instances.
 
         Parameters
         ----------
         place : Place
+        key : RingKey
         vectors : int64 array of shape (N, coordinates)
             As they go into the table: with noise, if there is any.
         labels : int64 array of shape (N,)
         classes, k : int
         """
-        key = RingKey.generate(vectors.shape[1])
         upload = RingUpload(
             table_id=place.table_id,
             version=place.version,
