@@ -34,14 +34,14 @@ def fit(name: str, schema: Schema, features: np.ndarray, labels: np.ndarray, k: 
         return model.fit(features, labels)
 
 
-def probabilities(name: str, model, schema, train, test, labels) -> np.ndarray:
-    """Probability of class 1; the SVM's come from five-fold sigmoid calibration."""
+def probabilities(name: str, model, train, test, labels) -> np.ndarray:
+    """Probabilities by class; the SVM's come from five-fold sigmoid calibration."""
     if name == "SVM, RBF":
         from sklearn.base import clone
         from sklearn.calibration import CalibratedClassifierCV
 
         model = CalibratedClassifierCV(clone(model), ensemble=False).fit(train, labels)
-    return model.predict_proba(test)[:, 1]
+    return model.predict_proba(test)
 
 
 def _model(name: str, schema: Schema, k: int, seed: int):

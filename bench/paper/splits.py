@@ -103,8 +103,8 @@ def _run_split(trial: Trial, seed: int) -> Split:
         model = ordinary.fit(name, train.schema, train.features, train.labels, k, seed)
         codes[name] = model.predict(test.features)
         probabilities[name] = ordinary.probabilities(
-            name, model, train.schema, train.features, test.features, train.labels
-        )
+            name, model, train.features, test.features, train.labels
+        )[:, 1]
     return Split(
         data=trial.name,
         seed=seed,

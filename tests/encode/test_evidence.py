@@ -29,6 +29,7 @@ from ompd.errors import (
     TrainingError,
 )
 from ompd.schema import Feature, Schema
+from ompd.search import LimbTable, compute, limbs_of, tally
 
 
 def schema_of(kinds, classes=2, low=-10, high=10):
@@ -131,7 +132,7 @@ def test_stack_weighs_what_is_informative(rng):
     assert abs(stack.weights[1]) < 0.2
     assert stack.weights[2] == 0
     evidence = stack.evidence(np.stack([good, noise, wrong], axis=-1))
-    assert evidence.sum(axis=1) == pytest.approx(0)
+    assert np.exp(evidence).sum(axis=1) == pytest.approx(1)
 
 
 def test_vectors_are_integers_within_bounds(fitted):
@@ -147,6 +148,53 @@ def test_vectors_are_integers_within_bounds(fitted):
     one_by_one = np.concatenate([encoder.encode(row) for row in features])
     assert (one_by_one == vectors).all()
     assert encoder.encode(features[:0]).shape == (0, 3)
+
+
+def chances(rows):
+    """Logarithms of class probabilities, each row shifted to sum to 1."""
+    logs = np.array(rows, dtype=float)
+    return logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
+
+
+def test_coordinates_are_logarithms_that_end_below(rng):
+    logs = chances(rng.normal(0, 6, (40, 5)))
+    found = module._fixed_point(logs)
+    for row, expected in zip(found.tolist(), logs.tolist(), strict=True):
+        assert row == [round((max(value, -6.0) + 6.0) * 65536) for value in expected]
+
+
+def test_the_coordinate_of_two_classes_keeps_the_distance_of_both(rng):
+    logs = chances(rng.normal(0, 5, (60, 2)))
+    found = module._fixed_point(logs)
+    assert found.shape == (60, 1)
+    both = np.maximum(logs, -6.0) * 65536
+    for i in range(60):
+        distances = np.abs(both - both[i]).sum(axis=1)
+        assert np.abs(found - found[i])[:, 0] == pytest.approx(distances, abs=2)
+    ends = module._fixed_point(chances([[0, -50], [-50, 0], [0, 0]]))
+    assert ends[:, 0].tolist() == [0, 12 << 16, 6 << 16]
+
+
+def test_plausible_classes_are_told_apart_among_many():
+    # Whether the ten other classes are unlikely or most unlikely matters less than which is likely.
+    first, second = [-0.1, -2.4], [-2.4, -0.1]
+    rows = chances([first + [-30] * 10, second + [-30] * 10, first + [-9] * 10])
+    one, other, alike = module._fixed_point(rows)
+    assert np.abs(one - other).sum() == pytest.approx(4.6 * 65536, abs=2)
+    assert np.abs(one - alike).sum() < 0.01 * 65536
+
+
+def test_ten_classes_are_learned():
+    from sklearn.datasets import load_digits
+
+    features, labels = load_digits(return_X_y=True)
+    features = features[:, np.ptp(features, axis=0) > 0]
+    schema = schema_of(["numeric"] * features.shape[1], classes=10, low=0, high=16)
+    own, codes = features[::4], labels[::4].copy()
+    encoder = EvidenceEncoder.fit(schema, own, codes)
+    table = LimbTable.from_prefix_sums(encoder.instances, codes, 10)
+    _, rows = compute(table, limbs_of(encoder.encode(features[1::2])), encoder.neighbors)
+    assert (tally(table, rows).argmax(axis=1) == labels[1::2]).mean() > 0.92
 
 
 def test_instances_do_not_know_their_own_labels(rng):

@@ -187,9 +187,9 @@ def test_anything_more_is_refused(stored):
 
 
 def test_other_forms_and_versions_are_refused(stored):
-    form = b"ompd evidence encoder 1"
+    form = b"ompd evidence encoder 2"
     assert stored.count(form) == 1
-    for other in (b"ompd evidence encoder 2", b"ompd sealed hints     1"):
+    for other in (b"ompd evidence encoder 1", b"ompd sealed hints     1"):
         with pytest.raises(StoreError, match="another form"):
             EvidenceEncoder.from_bytes(resigned(stored[:-32].replace(form, other)))
 

@@ -77,8 +77,6 @@ class Stack:
         return cls(weights, data.floats(classes))
 
     def evidence(self, opinions: Floats) -> Floats:
-        """Return the logarithms of class probabilities, centred, shape (m, classes)."""
+        """Return the logarithms of class probabilities, shape (m, classes)."""
         centred = opinions - opinions.mean(axis=1, keepdims=True)
-        scores = centred @ self.weights + self.offsets
-        evidence: Floats = scores - scores.mean(axis=1, keepdims=True)
-        return evidence
+        return log_softmax(centred @ self.weights + self.offsets)
