@@ -114,12 +114,22 @@ def test_cloud_cannot_unblind():
         assert not any(name.startswith("ompd.blind") for name in imports(path))
 
 
-ATTACKS = ("distances", "hardened", "levels", "paper", "posterior", "sealed", "structure")
+ATTACKS = (
+    "distances",
+    "hardened",
+    "levels",
+    "paper",
+    "posterior",
+    "sealed",
+    "structure",
+    "versions",
+)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_see_only_views(name):
     secret = ("ompd.encode", "ompd.blind", "ompd.sealed", "ompd.audit.scenes", "ompd.audit.windows")
+    secret += ("ompd.audit.version_scenes",)
     assert not any(found.startswith(secret) for found in imports(ROOT / "audit" / f"{name}.py"))
 
 

@@ -19,6 +19,9 @@ from ompd.search import RingTable, compute, vote
 
 #: What rounding can add to a difference of two coarse integers.
 _ROUNDING = 1.0
+#: Least weight per coarse unit that is told from none, and decay per unit of what guessed weights
+#: leave unexplained.
+_LEAST, _MISFIT = 0.05, 3.0
 #: Widest range of coarse sums for which exact posteriors are computed, and units under noise.
 _WIDEST, _BLURRED = 512, 256
 
@@ -82,12 +85,45 @@ def informed(view: RingView, insider: Insider, classes: int) -> tuple[Floats, Fl
     queries : float64 array of shape (q, n)
         Under the class that their neighbours vote for.
     """
-    table, queries = _aligned(view, insider)
+    table, queries = aligned(view, insider)
     votes = voted(view, classes)
     return (
-        _decoded(table[np.newaxis], view.labels, insider),
-        _decoded(queries[np.newaxis], votes, insider),
+        decoded(table[np.newaxis], view.labels, insider),
+        decoded(queries[np.newaxis], votes, insider),
     )
+
+
+def outside(view: RingView, population: Population) -> Floats:
+    """Recover records with what some public records of such patients tell, and no weight.
+
+    A weight follows from how far apart the classes' means lie, in the view and in public.
+
+    Parameters
+    ----------
+    view : RingView
+    population : Population
+        Of the public records.
+
+    Returns
+    -------
+    float64 array of shape (N, n)
+    """
+    table, _ = in_order(*view.unwrapped())
+    grids = [(grid - grid[0]) / max(grid[-1] - grid[0], 1e-9) for grid in population.values]
+    present = np.unique(view.labels)
+    shares = np.array([(view.labels == code).mean() for code in present])
+    seen = np.stack([table[view.labels == code].mean(axis=0) for code in present])
+    public = population.means(grids)[present]
+    arms, wanted = (means - shares @ means for means in (np.diff(seen, prepend=0), public))
+    # What is left open is one mirror of everything.
+    sign = 1 if (arms * wanted).sum() >= 0 else -1
+    weights = sign * (arms * wanted).sum(axis=0) / np.maximum((wanted**2).sum(axis=0), 1e-9)
+    steps = tuple(
+        grid * weight for grid, weight in zip(grids, np.maximum(weights, _LEAST), strict=True)
+    )
+    shift = shares @ (np.cumsum(population.means(steps), axis=1)[present] - sign * seen)
+    sums = sign * table + np.rint(shift)
+    return decoded(sums[np.newaxis], view.labels, Insider(population, steps, _MISFIT))
 
 
 def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> Floats:
@@ -97,12 +133,12 @@ def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> Fl
     -------
     float64 array of shape (q / repeats, n)
     """
-    _, queries = _aligned(view, insider)
+    _, queries = aligned(view, insider)
     releases = queries.reshape(-1, repeats, queries.shape[1]).transpose(1, 0, 2)
     if (releases == releases[0]).all():
         # One release seen many times tells nothing more.
         releases = releases[:1]
-    return _decoded(releases, voted(view, classes)[::repeats], insider)
+    return decoded(releases, voted(view, classes)[::repeats], insider)
 
 
 def known_rows(view: RingView, rows: I64, features: Floats) -> Floats:
@@ -131,7 +167,7 @@ def voted(view: RingView, classes: int, k: int = 9) -> Codes:
     return vote(ring.table, *found)
 
 
-def _aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
+def aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
     """Bring table and queries to the true order, sign and shift of the coarse sums."""
     table, queries = view.unwrapped()
     means = np.cumsum(insider.population.means(insider.steps), axis=1)
@@ -141,7 +177,8 @@ def _aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
     return table[:, order] * signs + shifts, queries[:, order] * signs + shifts
 
 
-def _decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
+def decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
+    """Guess the cells behind aligned sums of shape (releases, N, n)."""
     population, steps, epsilon = insider.population, insider.steps, insider.epsilon
     reach = float(sum(step.max() for step in steps))
     if epsilon is not None:

@@ -37,6 +37,25 @@ _TABLE_ID = bytes(16)
 _K = 9
 
 
+def trained(table: Dataset) -> ReliefEncoder:
+    """Learn weights as `Hospital` does."""
+    return ReliefEncoder.fit(
+        table.schema,
+        table.features,
+        table.labels,
+        weight_bits=PAPER.weight_bits,
+        feature_bits=PAPER.feature_bits,
+    )
+
+
+def made_coarse(encoder: ReliefEncoder, table: Dataset) -> CoarseEncoder:
+    """Choose the step as `Hospital` does."""
+    k = min(_K, len(table) - 1)
+    classes = len(table.schema.classes)
+    step = choose_step(encoder.encode(table.features), table.labels, classes, k)
+    return CoarseEncoder(encoder, step)
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Records:
     """A hospital's records, split into a table and queries, with what is public of them.
@@ -75,16 +94,15 @@ class Records:
         data = _part(data, seed)
         smallest = min(data.class_rows)
         table, queries = data.split(min(_HELD_OUT, smallest // 2), seed)
-        encoder = ReliefEncoder.fit(
-            table.schema,
-            table.features,
-            table.labels,
-            weight_bits=PAPER.weight_bits,
-            feature_bits=PAPER.feature_bits,
-        )
+        encoder = trained(table)
         population = Population.of(table.schema, table.features, table.labels)
         public = Public(table.schema, PAPER.feature_bits, population.modes)
         return cls(table, queries, encoder, population, public)
+
+    def outsider(self) -> Population:
+        """What the queries' records alone tell of such patients, were they public."""
+        public = self.queries
+        return Population.of(public.schema, public.features, public.labels)
 
     @property
     def classes(self) -> int:
@@ -95,6 +113,15 @@ class Records:
     def kept(self) -> I64:
         """Features that blinded values contain: those of a weight above 0."""
         return np.flatnonzero(np.array(self.encoder.weights))
+
+    def rarest(self) -> I64:
+        """Return the tenth of the table's rows whose nearest other record is the farthest."""
+        vectors, names = self.encoder.encode(self.table.features), self.names()[0]
+        nearest = [
+            np.abs(vectors[names != name] - vector).sum(axis=1).min(initial=1 << 62)
+            for vector, name in zip(vectors, names, strict=True)
+        ]
+        return np.argsort(nearest, kind="stable")[-max(1, len(names) // 10) :]
 
     def names(self) -> tuple[I64, I64]:
         """Name the records of table and queries; equal names, equal kept features."""
@@ -203,10 +230,8 @@ class RingScene:
             which no option of the product does: the control for the attack by averaging.
         """
         table = records.table
-        fine = records.encoder.encode(table.features)
-        k = min(_K, len(table) - 1)
-        step = choose_step(fine, table.labels, records.classes, k) if coarse else 1
-        encoder = CoarseEncoder(records.encoder, step)
+        fine = records.encoder
+        encoder = made_coarse(fine, table) if coarse else CoarseEncoder(fine, 1)
         rows = encoder.encode(table.features)
         asked = np.repeat(encoder.encode(records.queries.features), repeats, axis=0)
         per_unit = None
@@ -214,18 +239,24 @@ class RingScene:
             per_unit = epsilon_per_unit(epsilon, rows)
             rows, asked = _noisy(rows, asked, per_unit, repeats, memoised)
         key = RingKey.generate(encoder.coordinates)
-        upload = RingUpload(
-            table_id=_TABLE_ID,
-            version=1,
-            coordinates=encoder.coordinates,
-            classes=records.classes,
-            k=1,
-            labels=table.labels.astype("<u2").tobytes(),
-            values=key.blind(rows).astype("<u8", copy=False).tobytes(),
-        )
-        points = key.blind(asked).astype("<u8", copy=False).tobytes()
-        job = RingJob(table_id=_TABLE_ID, version=1, rows=len(asked), points=points)
-        return cls(records, RingView.of(upload, [job]), _insider(records, step, per_unit))
+        view = ring_view(key, records.classes, table.labels, rows, asked)
+        return cls(records, view, insider_of(encoder, records.population, per_unit))
+
+
+def ring_view(key: RingKey, classes: int, labels: I64, rows: I64, asked: I64) -> RingView:
+    """Blind a table and its queries as `Hospital` does, and read them as the cloud does."""
+    upload = RingUpload(
+        table_id=_TABLE_ID,
+        version=1,
+        coordinates=key.coordinates,
+        classes=classes,
+        k=1,
+        labels=labels.astype("<u2").tobytes(),
+        values=key.blind(rows).astype("<u8", copy=False).tobytes(),
+    )
+    points = key.blind(asked).astype("<u8", copy=False).tobytes()
+    job = RingJob(table_id=_TABLE_ID, version=1, rows=len(asked), points=points)
+    return RingView.of(upload, [job])
 
 
 def _part(data: Dataset, seed: int) -> Dataset:
@@ -252,14 +283,15 @@ def _noisy(
     return noisy_rows, fresh
 
 
-def _insider(records: Records, step: int, per_unit: Fraction | None) -> Insider:
+def insider_of(
+    encoder: CoarseEncoder, population: Population, per_unit: Fraction | None = None
+) -> Insider:
     """What every value of the population's grids adds to a coarse prefix sum."""
-    schema = records.table.schema
-    population = records.population
+    assert isinstance(encoder.base, ReliefEncoder)  # noqa: S101  (the audit attacks no other)
     longest = max(len(grid) for grid in population.values)
     # One row per place in the grids; a shorter grid stays at its end.
     columns = [grid[np.minimum(np.arange(longest), len(grid) - 1)] for grid in population.values]
-    scaled = scale_features(np.stack(columns, axis=1), schema, PAPER.feature_bits)
-    moves = scaled * np.array(records.encoder.weights) / step
+    scaled = scale_features(np.stack(columns, axis=1), encoder.schema, PAPER.feature_bits)
+    moves = scaled * np.array(encoder.base.weights) / encoder.step
     steps = tuple(moves[: len(grid), j] for j, grid in enumerate(population.values))
     return Insider(population, steps, None if per_unit is None else float(per_unit))

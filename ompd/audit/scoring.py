@@ -64,6 +64,28 @@ def links_between(guess: tuple[I64, I64], truth: tuple[I64, I64]) -> Score:
     return _f1(_across(*guess), _across(*truth), _across(rows, queries), number)
 
 
+def rank_of_twins(far: Floats, rows: I64, names: I64) -> float:
+    """Return how often a record's twin is nearer than another record: the area under the curve.
+
+    Parameters
+    ----------
+    far : float64 array of shape (k, N)
+        How unlike each of some records of one release and all of another are; infinite where
+        that shows by itself, which counts neither for nor against.
+    rows : int64 array of shape (k,)
+        Where the twins of these records are.
+    names : int64 array of shape (N,)
+        Equal for equal records, which do not count either.
+    """
+    shares = []
+    for distances, row in zip(far, rows, strict=True):
+        others = distances[(names != names[row]) & np.isfinite(distances)]
+        if len(others):
+            own = distances[row]
+            shares.append((others > own).mean() + (others == own).mean() / 2)
+    return float(np.mean(shares)) if shares else 0.5
+
+
 def _f1(found: float, real: float, hits: float, number: float) -> Score:
     if not real:
         # Nothing to link: right is who links nothing.

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ompd.audit import distances, hardened, paper, sealed
+from ompd.audit import distances, hardened, paper, scoring, sealed, versions
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import PaperScene, Records, RingScene
 from ompd.audit.scoring import Score
+from ompd.audit.version_scenes import VersionsScene
 from ompd.audit.views import RingView, SealedView
 from ompd.audit.windows import SealedScene
 from ompd.datasets import Dataset
@@ -24,6 +25,8 @@ _WEIGHT_ERROR = 1e-6
 _ANCHORS = 20
 #: Noise levels, per median distance of two records.
 _EPSILONS = (128, 32, 8)
+#: Versions whose releases are combined, at which noise.
+_VERSIONS = ((4, None), (24, 32))
 #: How often a query is repeated to average its noise away, at which of these levels.
 _REPEATS, _REPEATED_AT = 32, 32
 
@@ -169,10 +172,20 @@ def hardened_suite(records: Records, seed: int, progress: Progress) -> Iterator[
         lambda: hardened.informed(view, insider, classes)[1],
         lambda guess: runner.score_queries_by_class(guess, view),
     )
+    yield runner.run(
+        "cells_from_public_records",
+        f"records, from labels and {len(records.queries)} other records that are public",
+        lambda: hardened.outside(view, records.outsider()),
+        runner.score_table_by_class,
+    )
     yield from _distance_attacks(runner, view, insider, seed)
     yield from runner.linking(lambda: hardened.link(view))
     for epsilon in _EPSILONS:
         yield _under_noise(runner, epsilon)
+    for count, noise in _VERSIONS:
+        for retrained in (False, True):
+            yield _of_versions(runner, count, noise, seed, retrained=retrained)
+    yield _twins(runner)
     for repeats, memoised in ((1, True), (_REPEATS, True), (_REPEATS, False)):
         yield _averaging(runner, repeats, memoised=memoised)
 
@@ -197,6 +210,36 @@ def _under_noise(runner: Runner, epsilon: int) -> Result:
         f"records with noise of epsilon {epsilon}, knowing weights, labels, frequencies",
         lambda: hardened.informed(scene.view, scene.insider, runner.records.classes)[0],
         runner.score_table_by_class,
+    )
+
+
+def _of_versions(
+    runner: Runner, count: int, epsilon: int | None, seed: int, *, retrained: bool
+) -> Result:
+    records = runner.records
+    scene = VersionsScene.of(records, count, retrained=retrained, epsilon=epsilon, seed=seed)
+    name = f"cells_of_{count}_versions" + "_trained_anew" * retrained
+    noise = "" if epsilon is None else f" with noise of epsilon {epsilon}"
+    meaning = "each trained anew" if retrained else "as the profile does unless told otherwise"
+    common = Runner(runner.profile, scene.records, runner.progress)
+    return common.run(
+        name if epsilon is None else f"{name}_under_noise_{epsilon}",
+        f"records{noise}, knowing the same of {count} versions that grow by a patient, {meaning}",
+        lambda: versions.combined(scene.views, scene.insiders),
+        common.score_table_by_class,
+    )
+
+
+def _twins(runner: Runner) -> Result:
+    records = runner.records
+    here, there = (RingScene.of(records, epsilon=_REPEATED_AT) for _ in range(2))
+    rows = records.rarest()
+    return runner.run(
+        "rare_records_linked_across_tables",
+        f"the rarest tenth found again in a table under other keys, both with noise of epsilon "
+        f"{_REPEATED_AT}: how often before another record of the class",
+        lambda: versions.apart((here.view, here.insider), (there.view, there.insider), rows),
+        lambda far: (scoring.rank_of_twins(far, rows, records.names()[0]), 0.5),
     )
 
 

@@ -53,6 +53,27 @@ def test_known_rows_give_others(mm):
     assert found > usual + 0.1
 
 
+def test_public_records_serve_as_well_as_weights(wbc):
+    scene = RingScene.of(wbc)
+    usual = wbc.population.modes_within(wbc.table.labels)
+    knowing, without = (
+        share(wbc, guess, wbc.table.features, usual)
+        for guess in (
+            hardened.informed(scene.view, scene.insider, 2)[0],
+            hardened.outside(scene.view, wbc.outsider()),
+        )
+    )
+    assert without[0] > without[1] + 0.03
+    assert without[0] > knowing[0] - 0.06
+
+
+def test_an_outsider_reads_any_order_and_sign_of_the_columns(mm):
+    """The attack settles what the key hides; the same records come out under every key."""
+    guesses = [hardened.outside(RingScene.of(mm).view, mm.outsider()) for _ in range(4)]
+    for guess in guesses[1:]:
+        np.testing.assert_array_equal(guess, guesses[0])
+
+
 def test_noise_hides_more_the_more_there_is(mm):
     found = []
     for epsilon in (4, 32, 256):

@@ -10,7 +10,10 @@ import pytest
 import ompd.audit
 
 FOLDER = Path(ompd.audit.__file__).parent
-ATTACKS = ("paper", "hardened", "distances", "sealed", "structure", "posterior", "levels", "views")
+ATTACKS = (
+    "paper", "hardened", "distances", "sealed", "structure", "posterior", "levels", "views",
+    "versions",
+)  # fmt: skip
 MAY_IMPORT = {
     "ompd.schema", "ompd.search", "ompd.wire", *(f"ompd.audit.{name}" for name in ATTACKS),
 }  # fmt: skip

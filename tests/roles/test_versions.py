@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 import ompd
+from ompd import datasets
+from ompd.audit.scenes import insider_of
+from ompd.audit.versions import combined
+from ompd.audit.views import Population, RingView
 from ompd.errors import (
     BudgetExceededError,
     NeighborsError,
@@ -64,6 +68,35 @@ def test_rows_that_stay_come_out_as_the_same_bytes(make, method):
     fourth = rows_of(world, world.publish(data=part(data, range(60)), method=method))
     assert (fourth == first).all()
     assert world.user.read(world.frames([3, 4, 5])[-1])[0].k == 3
+
+
+def shares(world, data, versions, **options):
+    """Cells recovered from one version of a table that grows by a patient, and from all."""
+    views, insiders = [], []
+    for version in range(versions):
+        some = part(data, range(len(data.labels) - versions + 1 + version))
+        body = opened(world.cloud, world.publish(data=some, k=9, **options), RingUpload)
+        job = RingJob(body.table_id, body.version, 1, bytes(8 * body.coordinates))
+        views.append(RingView.of(body, [job]))
+        population = Population.of(some.schema, some.features, some.labels)
+        table = world.hospital._tables["flu"]
+        unit = table.noise.epsilon_per_unit if table.noise else None
+        insiders.append(insider_of(table.encoder, population, unit))
+    kept = np.array(table.encoder.base.weights) > 0
+    truth = data.features[: len(views[0].table)]
+    guesses = [combined(views[:count], insiders[:count]) for count in (1, versions)]
+    return [(guess == truth)[:, kept].mean() for guess in guesses]
+
+
+@pytest.mark.parametrize("make", [quiet, lambda: noisy(epsilon=32, limit=999)])
+def test_what_real_uploads_add_up_to(make):
+    data = datasets.load("mm")
+    # In this order the first version is coarse enough to leave something open.
+    data = data.take(np.random.default_rng(1).permutation(len(data)))
+    first, grown = shares(make(), data, 6)
+    assert abs(grown - first) < 0.02
+    first, grown = shares(make(), data, 6, retrain=True)
+    assert grown > first + 0.03
 
 
 def test_equal_rows_keep_the_noise_that_each_has():
