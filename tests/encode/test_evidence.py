@@ -217,7 +217,7 @@ def test_instances_do_not_know_their_own_labels(rng):
 def test_noise_is_no_evidence(rng):
     schema = schema_of(["numeric"] * 4)
     encoder = EvidenceEncoder.fit(schema, rng.normal(size=(200, 4)), np.arange(200) % 2)
-    # Within a quarter of a nat of the middle, of eight that it could reach.
+    # Within a fifth of a nat of even odds, of six that it could reach.
     assert np.abs(encoder.instances - encoder.largest // 2).max() < encoder.largest // 64
 
 
