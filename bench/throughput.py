@@ -40,7 +40,9 @@ def world(rows, users, signatures=None):
     schema = people.encoder.schema
     values = people.rows[picked] + people.jitter * rng.uniform(-1, 1, (rows, 9))
     data = Dataset.from_arrays(
-        schema, np.clip(values, schema.low, schema.high), people.labels[picked]
+        schema,
+        np.clip(values, schema.low, schema.high),
+        schema.names(people.labels[picked]),
     )
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
     cloud = Cloud.create("cloud", ballots=partial(ballots, threads=1), signatures=signatures)

@@ -219,3 +219,7 @@ class UnknownDiseaseError(OmpdError, LookupError):
 
 class TrainingWarning(UserWarning):
     """Training went on, but something in the data deserves a look."""
+
+
+class LabelWarning(UserWarning):
+    """Labels were understood, but in a way that is worth a look."""

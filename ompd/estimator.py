@@ -43,7 +43,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         NeighborsError, ParameterError, TrainingError, FeatureError, DomainError
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, self._arranged(X), y, dtype=np.float64)
         check_classification_targets(y)
         decision, priors = check_decision(self.decision), check_priors(self.priors)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -130,10 +130,14 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _nearest(self, X: Any) -> tuple[Any, Codes]:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, self._arranged(X), dtype=np.float64, reset=False)
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
         return compute(self.table_, limbs_of(self.encoder_.encode(X)), self.n_neighbors_)
+
+    def _arranged(self, X: Any) -> Any:
+        """Bring columns with names into the schema's order; without one, scikit-learn checks."""
+        return X if self.schema is None else self.schema.arrange(X)
 
     def _features(self, X: Floats) -> tuple[Feature, ...]:
         if self.schema is not None:
@@ -154,9 +158,10 @@ class ReliefMWClassifier(_NeighborClassifier):
     n_neighbors : int, default=9
         K, odd. Fewer vote where there are fewer instances.
     schema : Schema, optional
-        Declared features; their order matters and values outside a domain are refused. By
-        default every column is numeric with the range of the training data as its domain, and
-        values outside are moved to its nearer end.
+        Declared features; their order matters and values outside a domain are refused. Columns
+        with names are found by them, in any order. By default every column is numeric with the
+        range of the training data as its domain, and values outside are moved to its nearer end.
+        Its class names are not used: labels are those of `y`.
     keep_negative : bool, default=False
         Keep negative Relief weights instead of setting them to 0.
     priors : {"equal", "training"}, default="equal"
@@ -177,6 +182,8 @@ class ReliefMWClassifier(_NeighborClassifier):
         K that is used.
     rule_ : Rule
     n_features_in_ : int
+    feature_names_in_ : array of shape (n_features_in_,)
+        If all columns had names in `fit`; with a schema in its order.
 
     Notes
     -----
@@ -220,8 +227,9 @@ class EvidenceClassifier(_NeighborClassifier):
         K, odd. By default the encoder chooses it within the training data.
     schema : Schema, optional
         Declared features; values outside a domain are refused, and nominal features are
-        treated as such. By default every column is numeric with the range of the training data
-        as its domain, and values outside are moved to its nearer end.
+        treated as such. Columns with names are found by them, in any order. By default every
+        column is numeric with the range of the training data as its domain, and values outside
+        are moved to its nearer end. Its class names are not used: labels are those of `y`.
     priors : {"equal", "training"}, default="equal"
         For decision and probabilities: are all classes equally likely, or as frequent as in
         training?
@@ -240,6 +248,8 @@ class EvidenceClassifier(_NeighborClassifier):
         K that is used.
     rule_ : Rule
     n_features_in_ : int
+    feature_names_in_ : array of shape (n_features_in_,)
+        If all columns had names in `fit`; with a schema in its order.
     """
 
     def __init__(

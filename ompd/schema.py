@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ompd.errors import DomainError, FeatureError, LabelError, SchemaError
+from ompd.errors import DomainError, FeatureError, LabelError, LabelWarning, SchemaError
+from ompd.matching import arrange, has_names, match_labels
 
 Kind = Literal["numeric", "ordinal", "nominal"]
 Floats = npt.NDArray[np.float64]
@@ -119,26 +120,20 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
         Parameters
         ----------
-        x : array-like of shape (n,) or (m, n)
-            Real numbers; a single vector becomes one row. The columns of a data frame must
-            carry the features' names in the schema's order.
+        x : array-like of shape (n,) or (m, n), data frame, series, mapping or structured array
+            Real numbers; a single vector becomes one row. Values with names are found by them, in
+            any order; values without are in the schema's order.
 
         Raises
         ------
         FeatureError
-            For text, booleans, missing or non-finite values, a wrong number of features, or
-            columns of other names.
+            For text, booleans, missing or non-finite values, a wrong number of features, or if a
+            name is missing, unknown or there twice.
         DomainError
             For a value outside the feature's domain, or a fraction where whole numbers are due.
         """
-        columns = getattr(x, "columns", None)
-        if columns is not None:
-            # The order changes the distance, and similar domains would not give it away.
-            for feature, column in zip(self.features, columns, strict=False):
-                if column != feature.name:
-                    raise FeatureError(f"columns: expected {feature.name!r} in its place")
-            x = x.to_numpy()
-        values = as_feature_matrix(x)
+        x = self.arrange(x)
+        values = as_feature_matrix(x.to_numpy() if hasattr(x, "to_numpy") else x)
         if values.shape[1] != len(self.features):
             raise FeatureError(
                 f"features: expected {len(self.features)} per row, got {values.shape[1]}"
@@ -166,18 +161,75 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             )
         return values
 
-    def codes(self, labels: Sequence[str]) -> Codes:
-        """Translate class names into codes.
+    def arrange(self, x: Any) -> Any:
+        """Return `x` in the schema's order if it names its values, else as it is.
+
+        Parameters
+        ----------
+        x : Any
+            As for `check`. A frame stays a frame.
+
+        Raises
+        ------
+        FeatureError
+            If a name is missing, unknown or there twice.
+        """
+        return arrange(x, [feature.name for feature in self.features])
+
+    def codes(self, labels: Any) -> Codes:
+        """Translate labels into class codes; a label means the class whose name it writes.
+
+        Text is a name as it is. A number means the class of that name, however it is written: 1,
+        1.0 and ``np.int64(1)`` all are "1". Its place in `classes` plays no part. Only where no
+        class has a number as its name, and the number could therefore mean nothing else, is a
+        whole number taken as a place, with a warning; `names` turns such codes into labels
+        without one.
+
+        Parameters
+        ----------
+        labels : sequence or array-like of shape (N,)
+            Text, numbers or booleans.
+
+        Returns
+        -------
+        int64 array of shape (N,)
 
         Raises
         ------
         LabelError
-            If a label is not one of the classes.
+            If a label is missing or no class's name, or is a number that two names write.
+
+        Warns
+        -----
+        LabelWarning
+            If whole numbers are taken as places.
         """
-        known = {name: code for code, name in enumerate(self.classes)}
-        if not all(isinstance(label, str) and label in known for label in labels):
-            raise LabelError(f"labels: expected only {', '.join(self.classes)}")
-        return np.array([known[label] for label in labels], dtype=np.int64)
+        codes, by_place = match_labels(labels, self.classes)
+        if by_place:
+            places = ", ".join(f"{code} as {name!r}" for code, name in enumerate(self.classes))
+            warnings.warn(
+                f"labels: whole numbers are taken as places in the schema's classes: {places}; "
+                "pass names, for example from Schema.names",
+                LabelWarning,
+                stacklevel=3,
+            )
+        return np.array(codes, dtype=np.int64)
+
+    def names(self, codes: Any) -> list[str]:
+        """Translate class codes into names: the way to say that integers are codes.
+
+        Parameters
+        ----------
+        codes : integer array-like of shape (N,)
+            Places in `classes`.
+
+        Raises
+        ------
+        LabelError
+            If a code names no class.
+        """
+        checked = self.check_codes(codes, np.size(codes))
+        return [self.classes[code] for code in checked.tolist()]
 
     def check_codes(self, codes: Any, rows: int) -> Codes:
         """Return class codes as int64 of shape (rows,), or refuse them.
@@ -194,7 +246,10 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
                 f"{array.shape}; Schema.codes translates class names"
             )
         if rows and (array.min() < 0 or array.max() >= len(self.classes)):
-            raise LabelError(f"labels: expected codes from 0 to {len(self.classes) - 1}")
+            raise LabelError(
+                f"labels: expected codes from 0 to {len(self.classes) - 1}, the places of "
+                f"{', '.join(self.classes)}"
+            )
         return array.astype(np.int64)
 
     def to_json(self) -> bytes:
@@ -230,8 +285,11 @@ def as_feature_matrix(x: Any) -> Floats:
     FeatureError
         For text, booleans, objects that are no numbers, or another number of dimensions.
     """
-    if hasattr(x, "columns"):
-        raise FeatureError("features: expected plain rows in the schema's order, got a data frame")
+    if has_names(x):
+        raise FeatureError(
+            "features: values with names need the schema that they are found in; pass schema=, "
+            "or plain rows in its order"
+        )
     _refuse_non_numbers(x)
     try:
         array = np.asarray(x)

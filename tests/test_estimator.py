@@ -3,6 +3,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
@@ -10,8 +11,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ompd
 from ompd import datasets
-from ompd.errors import DomainError, NeighborsError, ParameterError, TrainingError
+from ompd.errors import DomainError, FeatureError, NeighborsError, ParameterError, TrainingError
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
+from ompd.schema import Feature, Schema
 
 
 @parametrize_with_checks([ReliefMWClassifier(), EvidenceClassifier()])
@@ -64,6 +66,58 @@ def test_schema_decides_what_is_refused():
     model = ReliefMWClassifier(9, schema=data.schema).fit(data.features, data.labels)
     with pytest.raises(DomainError, match="clump_thickness"):
         model.predict(data.features[:1] + 10)
+
+
+KINDS = (ReliefMWClassifier, EvidenceClassifier)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_are_found_by_name_if_there_is_a_schema(kind):
+    train, test = datasets.load("mm").split(seed=1)
+    names = [feature.name for feature in train.schema.features]
+    other = names[::-1]
+    before, after = (pd.DataFrame(part.features, columns=names) for part in (train, test))
+    few = np.r_[0:60, -60:0]
+    y = train.labels[few]
+    plain = kind(5, schema=train.schema).fit(train.features[few], y)
+    expected = plain.predict_proba(test.features)
+    assert not hasattr(plain, "feature_names_in_")
+    assert (plain.predict_proba(after[other].to_dict("list")) == expected).all()
+    for fitted, asked in ((names, other), (other, names), (other, other)):
+        model = kind(5, schema=train.schema).fit(before.loc[few % len(before), fitted], y)
+        assert model.feature_names_in_.tolist() == names
+        assert (model.predict_proba(after[asked]) == expected).all()
+        assert (model.votes(after[asked]) == plain.votes(test.features)).all()
+    for wrong, message in (
+        (after[names[1:]], f"expected a value of '{names[0]}'"),
+        (after.rename(columns={names[2]: "other"}), f"expected a value of '{names[2]}'"),
+        (after.assign(other=1), "got another name in place 5"),
+        (after[[*names, names[0]]], "only once"),
+    ):
+        with pytest.raises(FeatureError, match=message):
+            model.predict(wrong)
+        with pytest.raises(FeatureError, match=message):
+            kind(5, schema=train.schema).fit(wrong, test.labels)
+
+
+def test_names_that_are_missing_on_one_side_warn_as_in_scikit_learn():
+    data = datasets.load("mm")
+    frame = pd.DataFrame(data.features, columns=[each.name for each in data.schema.features])
+    named = ReliefMWClassifier(schema=data.schema).fit(frame, data.labels)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        named.predict(data.features)
+    plain = ReliefMWClassifier(schema=data.schema).fit(data.features, data.labels)
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        plain.predict(frame)
+
+
+@pytest.mark.parametrize(
+    "y", [[0, 0, 1, 1], [1, 1, 2, 2], ["0", "0", "1", "1"], ["x", "x", "y", "y"]]
+)
+def test_labels_are_those_of_y_whatever_the_schema_calls_its_classes(y):
+    schema = Schema([Feature("glucose", "numeric", 0, 300)], ["1", "0"])
+    model = ReliefMWClassifier(1, schema=schema).fit([[80], [85], [200], [210]], y)
+    assert model.predict([[82], [205]]).tolist() == [y[0], y[-1]]
 
 
 def test_wrong_parameters_are_refused():

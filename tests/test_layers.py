@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "ompd"
-BASE = {"errors", "params", "schema", "threads", "files"}
+BASE = {"errors", "params", "matching", "schema", "threads", "files"}
 
 #: What each package may import from ompd, besides itself.
 ALLOWED = {
     "errors": BASE,
     "params": BASE,
+    "matching": {"errors"},
     "schema": BASE,
     "threads": set(),
     "files": set(),
@@ -40,6 +41,7 @@ ALLOWED = {
         "sealed",
         "calibration",
         "decision",
+        "datasets",
     },
     "compilation": BASE | {"encode", "search", "blind", "sealed"},
     "estimator": BASE | {"encode", "search", "calibration", "decision"},

@@ -133,7 +133,7 @@ def parse(name: str, raw: bytes, origin: str) -> Trial:
     values = np.array(rows)
     if name == "heart" and values[:, 9].max() <= 6.2:
         values[:, 9] *= 10  # as at UCI; KEEL counts tenths
-    data = Dataset.from_arrays(schema, values, np.array(codes), name=name)
+    data = Dataset.from_arrays(schema, values, schema.names(codes), name=name)
     digest = hashlib.sha256(raw).hexdigest()
     return Trial(name, data, HELD[name], PAPER_K[name], origin, digest)
 

@@ -60,7 +60,7 @@ def exchange(rows: int, repeats: int) -> Exchange:
     cloud, user = Cloud.create("cloud"), User.create("user")
     introduce(hospital, cloud, user)
     advice = dict.fromkeys(schema().classes, ADVICE[:ADVICE_BYTES])
-    data = Dataset.from_arrays(schema(), features, labels.astype(np.int64))
+    data = Dataset.from_arrays(schema(), features, schema().names(labels))
     upload = hospital.publish("breast-cancer-cytology", data, cloud="cloud", k=K, advice=advice)
     hospital.confirm(cloud.store(upload))
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}

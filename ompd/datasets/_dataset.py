@@ -124,21 +124,25 @@ class Dataset:
         Parameters
         ----------
         schema : Schema
-        features : array-like of shape (N, n), or data frame
-            The columns of a frame must be the schema's features, in its order.
+        features : array-like of shape (N, n), data frame, or mapping of columns
+            Columns with names are found by them, in any order; see `Schema.check`.
         labels : array-like of shape (N,)
-            Class names, or their codes.
+            Names of classes, also as numbers; see `Schema.codes`. Codes become names by
+            `Schema.names`.
         name : str, default="own"
 
         Raises
         ------
         FeatureError, DomainError, LabelError
             If the values do not fit the schema.
+
+        Warns
+        -----
+        LabelWarning
+            If whole numbers are taken as codes, since no class has a number as its name.
         """
         values = schema.check(features)
-        given = np.asarray(labels)
-        codes = given if given.dtype.kind in "iu" else schema.codes(given.tolist())
-        codes = schema.check_codes(codes, len(values))
+        codes = schema.check_codes(schema.codes(labels), len(values))
         counts = np.bincount(codes, minlength=len(schema.classes))
         info = DatasetInfo(
             name=name,

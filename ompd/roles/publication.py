@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
 
 from ompd.blind import LaplaceNoise, RingKey, epsilon_per_unit
 from ompd.calibration import Priors
+from ompd.datasets import Dataset
 from ompd.decision import Decision, Rule
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
-from ompd.errors import NeighborsError, ParameterError, TooLargeError
+from ompd.errors import LabelError, NeighborsError, ParameterError
 from ompd.params import PAPER
 from ompd.roles.frozen import Frozen, record_names
 from ompd.roles.retrieval import (
@@ -23,29 +24,17 @@ from ompd.roles.retrieval import (
     RingRetrieval,
 )
 from ompd.roles.retrieval.contract import I64
-from ompd.schema import Codes, Floats, Schema
+from ompd.roles.stages import Stages
+from ompd.schema import Schema
 from ompd.search import LimbTable, check_k, choose_k
-from ompd.wire import MAX_ADVICE, MAX_K, Body, Kind, check_text, content_cap
+from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
 
 #: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums.
 #: `evidence` learns scores.
 METHODS = ("relief-mw", "evidence")
-
-
-class Instances(Protocol):
-    """Labelled records, for example a `Dataset`."""
-
-    @property
-    def schema(self) -> Schema:
-        """Features and classes."""
-
-    @property
-    def features(self) -> Floats:
-        """Shape (N, n)."""
-
-    @property
-    def labels(self) -> Codes:
-        """Shape (N,)."""
+#: Shares of the time of `publish` by which instances are learned from, K is chosen, and the table
+#: is hidden; the rest seals and signs the frame. Round figures: they differ by table and profile.
+_TRAINED, _CHOSEN, _HIDDEN = 0.6, 0.65, 0.95
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -168,13 +157,13 @@ class Unconfirmed:
 
 
 def prepare(
-    instances: Instances,
+    instances: Dataset,
     plan: Plan,
     place: Place,
     cloud: str,
     advice: Mapping[str, str],
     *,
-    progress: Callable[[float], None] | None = None,
+    stages: Stages,
 ) -> tuple[Unconfirmed, Body, Release | None]:
     """Train, encode and build a table, and make the body that uploads it.
 
@@ -194,13 +183,16 @@ def prepare(
     rows = len(instances.features)
     k = plan.k if plan.k is None else check_k(plan.k, min(rows, MAX_K))
     findings = _findings(schema, advice)
+    training = stages.until(_TRAINED)
     encoder: Encoder
     frozen, names = plan.frozen, _names(instances) if plan.profile == "hardened" else []
     if frozen is not None:
         encoder, vectors = frozen.encoder, frozen.vectors(names, schema.check(instances.features))
         k = k or check_k(frozen.k, min(rows, MAX_K))
     elif plan.method == "evidence":
-        learned = EvidenceEncoder.fit(schema, instances.features, instances.labels)
+        learned = EvidenceEncoder.fit(
+            schema, instances.features, instances.labels, progress=training
+        )
         encoder, vectors = learned, learned.instances
         k = k or learned.neighbors
     else:
@@ -210,15 +202,17 @@ def prepare(
             instances.labels,
             weight_bits=PAPER.weight_bits,
             feature_bits=PAPER.feature_bits,
+            progress=training,
         )
         vectors = encoder.encode(instances.features)
     # Writable copies: kernels are compiled anew for arrays that are read-only.
     labels = np.array(instances.labels, dtype=np.int64)
     vectors = np.array(vectors, dtype=np.int64)
     classes = len(schema.classes)
-    _check_size(plan.profile, *vectors.shape)
+    stages.until(_CHOSEN)
     if k is None and plan.profile != "paper":
         k = choose_k(_plain(vectors, labels, classes))
+    hiding = stages.until(_HIDDEN)
     retrieval: Retrieval
     upload: Body
     noise = release = None
@@ -243,7 +237,7 @@ def prepare(
         )
     else:
         retrieval, upload = BucketRetrieval.build(
-            place, vectors, labels, classes=classes, k=k or 1, progress=progress
+            place, vectors, labels, classes=classes, k=k or 1, progress=hiding
         )
     published = Published(
         encoder=encoder,
@@ -259,21 +253,7 @@ def prepare(
     return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload, release
 
 
-def check_instances(instances: Instances) -> None:
-    """Refuse what has no records.
-
-    Raises
-    ------
-    ParameterError
-    """
-    if not all(hasattr(instances, name) for name in ("schema", "features", "labels")):
-        raise ParameterError(
-            "instances: expected schema, features and labels, "
-            f"got {type(instances).__name__}; see Dataset.from_arrays"
-        )
-
-
-def _names(instances: Instances) -> list[str]:
+def _names(instances: Dataset) -> list[str]:
     values = instances.schema.check(instances.features)
     labels = instances.schema.check_codes(instances.labels, len(values))
     return record_names(instances.schema, values, labels)
@@ -298,23 +278,11 @@ def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
     return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
 
 
-def _check_size(profile: str, rows: int, coordinates: int) -> None:
-    """Refuse at once what would not fit; a sealed table's size shows when it is sealed."""
-    sizes = {
-        "paper": (Kind.TABLE, BlindedRetrieval.upload_bytes),
-        "hardened": (Kind.RING_TABLE, RingRetrieval.upload_bytes),
-    }
-    if profile not in sizes:
-        return
-    kind, upload_bytes = sizes[profile]
-    if upload_bytes(rows, coordinates) > content_cap(kind):
-        raise TooLargeError(f"instances: {rows} rows do not fit into one upload")
-
-
 def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not isinstance(advice, Mapping):
         raise ParameterError(f"advice: expected a mapping, got {type(advice).__name__}")
-    schema.codes(list(advice))  # refuses advice for classes that do not exist
+    if not set(advice) <= set(schema.classes):
+        raise LabelError(f"advice: expected only classes: {', '.join(schema.classes)}")
     for text in advice.values():
         check_text("advice", text, least=0, most=MAX_ADVICE)
     return tuple((label, advice.get(label, "")) for label in schema.classes)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ompd.calibration import check_priors
 from ompd.crypto import Identity
+from ompd.datasets import Dataset
 from ompd.decision import check_decision, default_decision
 from ompd.errors import (
     ContextMismatchError,
@@ -26,17 +27,11 @@ from ompd.errors import (
 from ompd.params import check_profile
 from ompd.roles.archive import Archive
 from ompd.roles.frozen import Frozen
+from ompd.roles.intake import Instances, check_size, checked
 from ompd.roles.party import Party
-from ompd.roles.publication import (
-    METHODS,
-    Instances,
-    Plan,
-    Published,
-    Unconfirmed,
-    check_instances,
-    prepare,
-)
+from ompd.roles.publication import METHODS, Plan, Published, Unconfirmed, prepare
 from ompd.roles.retrieval import BucketRetrieval, Place
+from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger, Pending
 from ompd.wire import Fetch, Kind, Parities, Receipt, Refusal, check_text
@@ -176,7 +171,8 @@ class Publisher(Party):
             should be. It is one more release of every record: some of them together give nearly
             all cells without noise, and with noise each costs every record another epsilon.
         progress : callable, optional
-            Called with the finished share of sealing from 0 to 1.
+            Called with the finished share from 0 to 1, which only grows: training, choice of K,
+            hiding (with the hints of a sealed table), and sealing of the frame.
 
         Returns
         -------
@@ -206,12 +202,14 @@ class Publisher(Party):
         UnknownKeyError
             If the cloud is unknown.
         TooLargeError
-            If the table is above the cap of one frame.
+            If the table would be above the cap of one frame, or there are more than 4096 features
+            (4094 in `paper`). Nothing is trained then.
         """
         check_text("disease", disease)
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
-        check_instances(instances)
+        records = checked(instances)
+        check_size(records, self._profile, method, k)
         self.directory.get(cloud)
         noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""
         if decision is None:
@@ -223,18 +221,18 @@ class Publisher(Party):
         hardened = self._profile == "hardened"
         with self._releasing if hardened else contextlib.nullcontext():
             if not retrain and (frozen := self._frozen.get(disease)) is not None:
-                frozen.check(instances.schema, method, self._epsilon)
+                frozen.check(records.schema, method, self._epsilon)
                 plan = replace(plan, frozen=frozen)
-            return self._publish(disease, instances, plan, cloud, advice or {}, progress)
+            return self._publish(disease, records, plan, cloud, advice or {}, Stages(progress))
 
     def _publish(
         self,
         disease: str,
-        instances: Instances,
+        records: Dataset,
         plan: Plan,
         cloud: str,
         advice: Mapping[str, str],
-        progress: Callable[[float], None] | None,
+        stages: Stages,
     ) -> bytes:
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
@@ -245,9 +243,7 @@ class Publisher(Party):
             self._places[disease] = place
             if self._archive is not None:
                 self._archive.reserve(disease, place)
-        unconfirmed, upload, release = prepare(
-            instances, plan, place, cloud, advice, progress=progress
-        )
+        unconfirmed, upload, release = prepare(records, plan, place, cloud, advice, stages=stages)
         frame = self._send(cloud, upload, nonce=secrets.token_bytes(16), sequence=place.version)
         if release is not None:
             # Before the frame is anybody's: what fails here leaves nothing released.
@@ -265,6 +261,7 @@ class Publisher(Party):
             )
             if place.version > newest:
                 self._unconfirmed[disease] = unconfirmed
+        stages.tell(1.0)
         return frame
 
     def confirm(self, receipt: bytes) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ompd.crypto import EnvelopeKey, Identity
 from ompd.errors import FeatureError, FramingError, RefusedError, TooLargeError
 from ompd.roles.party import Party
-from ompd.schema import as_feature_matrix
+from ompd.schema import Schema, as_feature_matrix
 from ompd.stores import Pending
 from ompd.wire import MAX_BATCH, Kind, Query, Refusal, Report, check_text, encode_body
 
@@ -68,7 +68,9 @@ class User(Party):
         self._sequence = itertools.count()
         self._asked: Pending[_Asked] = Pending(self._window)
 
-    def ask(self, hospital: str, disease: str, features: Any) -> bytes:
+    def ask(
+        self, hospital: str, disease: str, features: Any, *, schema: Schema | None = None
+    ) -> bytes:
         """Make a query frame.
 
         Parameters
@@ -77,9 +79,12 @@ class User(Party):
             Id of a hospital this user has met.
         disease : str
             As the hospital names it.
-        features : array-like of shape (n,) or (m, n)
-            One vector or a batch, features in the order of the hospital's schema. The hospital
-            checks the domains, which it alone knows.
+        features : array-like of shape (n,) or (m, n), data frame, series or mapping
+            One vector or a batch. Values with names need `schema`, which finds them by these;
+            values without are in the order of the hospital's schema.
+        schema : Schema, optional
+            The hospital's for this disease, as it handed it out: ``hospital.diseases[disease]``.
+            With it domains are checked here too, otherwise by the hospital alone.
 
         Raises
         ------
@@ -88,12 +93,15 @@ class User(Party):
         ParameterError
             If the disease is no text of 1 to 255 characters.
         FeatureError
-            If a value is no finite number, or there are no rows.
+            If a value is no finite number, there are no rows, a name is missing, unknown or there
+            twice, or there are names and no schema.
+        DomainError
+            If a value is outside its feature's domain in `schema`.
         TooLargeError
             If there are more than `MAX_BATCH` rows.
         """
         check_text("disease", disease)
-        values = as_feature_matrix(features)
+        values = as_feature_matrix(features) if schema is None else schema.check(features)
         if not values.size:
             raise FeatureError("features: expected at least one row and one feature")
         if not np.isfinite(values).all():

@@ -43,4 +43,5 @@ def mixed():
         ],
         axis=1,
     )
-    return datasets.Dataset.from_arrays(Schema(features, ["a", "b", "c"]), values, labels)
+    schema = Schema(features, ["a", "b", "c"])
+    return datasets.Dataset.from_arrays(schema, values, schema.names(labels))

@@ -135,7 +135,7 @@ def test_multilateration_finds_records_where_distances_tell_all(rng):
     labels = np.arange(80) % 2
     values = (rng.integers(0, 10, 80) + 5 * labels)[:, np.newaxis]
     schema = Schema([Feature("x", "ordinal", 0, 14)], ["a", "b"])
-    records = Records.of(datasets.Dataset.from_arrays(schema, values, labels), 0)
+    records = Records.of(datasets.Dataset.from_arrays(schema, values, schema.names(labels)), 0)
     scene = RingScene.of(records, coarse=False)
     rows = np.array([int(records.table.features.argmin()), int(records.table.features.argmax())])
     known = records.table.features[rows]

@@ -160,7 +160,14 @@ class EvidenceEncoder:
                 stack.evidence(_opinions(columns, models, values[others]))
             )
         neighbors = _choose_neighbors(instances, codes, len(schema.classes))
+        if progress is not None:
+            progress(1.0)
         return cls(schema, instances, neighbors, columns, models, stack)
+
+    @staticmethod
+    def shape(classes: int) -> tuple[int, int]:
+        """Return the coordinates of a vector and a bound of their values, before any training."""
+        return _coordinates(classes), int(2 * _REACH) << _BITS
 
     @property
     def coordinates(self) -> int:
@@ -289,7 +296,7 @@ def _cross_fit(
             opinions[held, :, number] = model.scores(design[held])
         models.append(learner.fit(design, codes, classes, columns, seed))
         if progress is not None:
-            progress((number + 1) / len(LEARNERS))
+            progress((number + 1) / (len(LEARNERS) + 1))
     return opinions, tuple(models)
 
 

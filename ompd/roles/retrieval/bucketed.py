@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ompd.roles.retrieval.contract import I64, Neighbours, Place
-from ompd.sealed import SealedTable, Ticket
+from ompd.sealed import Layout, SealedTable, Ticket
 from ompd.wire import MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities, content_cap
 
 
@@ -65,6 +65,12 @@ class BucketRetrieval:
             buckets=buckets.tobytes(),
         )
         return cls(place, table, classes), upload
+
+    @staticmethod
+    def upload_bytes(rows: int, coordinates: int, vector_bits: int, classes: int, k: int) -> int:
+        """Length of the upload of so many instances whose vectors take so many bits."""
+        row_bits = vector_bits + (classes - 1).bit_length() + (rows - 1).bit_length()
+        return Layout.choose(rows, coordinates, row_bits, k).table_bytes
 
     @property
     def answer(self) -> type[Body]:

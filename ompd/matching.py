@@ -1,0 +1,187 @@
+"""What callers name, matched to what a schema names: labels to classes, columns to features.
+
+A frame's column or a label that stands somewhere else than in the schema must never count as what
+happens to stand there. Whatever has a name is therefore found by it, and refused if it is not
+found exactly once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from ompd.errors import FeatureError, LabelError
+
+#: A class name that is a number. Exponents are left out: "1E5" is more likely a code of its own.
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+
+
+def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
+    """Find the class that every label writes.
+
+    Parameters
+    ----------
+    labels : sequence or one-dimensional array of text, numbers or booleans
+    classes : sequence of str
+
+    Returns
+    -------
+    codes : list of int
+    by_place : bool
+        Whether whole numbers were taken as places in `classes`, since no class is named by a
+        number.
+
+    Raises
+    ------
+    LabelError
+        If a label names no class, or is a number that two names write.
+    """
+    expected = LabelError(f"labels: expected only {', '.join(classes)}")
+    if isinstance(labels, (str, bytes, Mapping)):
+        raise expected
+    if hasattr(labels, "tolist"):
+        labels = labels.tolist()
+    if hasattr(labels, "to_list"):
+        labels = labels.to_list()
+    if not isinstance(labels, Sequence):
+        raise expected
+    names = _Names(classes)
+    seen: dict[tuple[type, Any], int] = {}
+    codes = []
+    for each in labels:
+        label = each.item() if isinstance(each, np.generic) else each
+        if not isinstance(label, (str, bool, int, float)):
+            raise expected
+        # By type too: Python takes True, 1 and 1.0 for the same key.
+        key = (type(label), label)
+        code = seen.get(key)
+        if code is None:
+            code = names.find(label)
+            if code is None:
+                raise expected
+            seen[key] = code
+        codes.append(code)
+    by_place = not names.by_number and any(kind is int for kind, _ in seen)
+    return codes, by_place
+
+
+class _Names:
+    """Class names by text and, where they are numbers, by value."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.by_text = {name: code for code, name in enumerate(classes)}
+        # None marks a value that two names write, as "1" and "1.0" do.
+        self.by_number: dict[int | float, int | None] = {}
+        for code, name in enumerate(classes):
+            if _NUMBER.fullmatch(name):
+                value = _value(Decimal(name))
+                self.by_number[value] = None if value in self.by_number else code
+
+    def find(self, label: str | bool | float) -> int | None:
+        if isinstance(label, (str, bool)):
+            return self.by_text.get(str(label))
+        if self.by_number:
+            return self.by_number.get(_value(label))
+        return label if isinstance(label, int) and 0 <= label < len(self.by_text) else None
+
+
+def _value(number: float | Decimal) -> int | float:
+    whole = int(number) if np.isfinite(float(number)) else None
+    return whole if whole == number and whole is not None else float(number)
+
+
+def are_ambiguous(classes: Sequence[str]) -> bool:
+    """Whether an integer may name one class and be the place of another."""
+    return any(code != value for value, code in _Names(classes).by_number.items())
+
+
+def arrange(x: Any, names: Sequence[str]) -> Any:
+    """Return the values in the order of `names` if `x` names them, else `x` as it is.
+
+    Parameters
+    ----------
+    x : Any
+        Names are the columns of a data frame, the index of a series, the keys of a mapping
+        (of numbers, or of columns of equal length), or the fields of a structured array; rows in a
+        list may have names each. A frame or series that only numbers its columns from 0 names
+        nothing.
+    names : sequence of str
+
+    Returns
+    -------
+    Any
+        A frame stays a frame.
+
+    Raises
+    ------
+    FeatureError
+        If a name is missing, unknown or there twice, or what is there is no text.
+    """
+    found = _names_of(x)
+    if found is None:
+        return [arrange(row, names) for row in x] if has_names(x) else x
+    _check_names(found, names)
+    if isinstance(x, (Mapping, np.ndarray, np.void)):
+        return _stacked([x[name] for name in names])
+    ordered = x if found == list(names) else x[list(names)]
+    return ordered if hasattr(x, "columns") else ordered.to_numpy()
+
+
+def has_names(x: Any) -> bool:
+    """Whether `arrange` would look at names."""
+    if isinstance(x, (list, tuple)):
+        return any(_names_of(row) is not None for row in x)
+    return _names_of(x) is not None
+
+
+def _names_of(x: Any) -> list[Any] | None:
+    if isinstance(x, Mapping):
+        return list(x)
+    if isinstance(x, (np.ndarray, np.void)):
+        return None if x.dtype.names is None else list(x.dtype.names)
+    found = getattr(x, "columns", None)
+    # Lists have a method of that name.
+    if found is None and hasattr(x, "to_numpy"):
+        found = getattr(x, "index", None)
+    if found is None or callable(found):
+        return None
+    listed = list(found)
+    # What a frame calls its columns if nobody did. Numbers in another order were moved.
+    numbered = all(type(name) is int for name in listed) and listed == list(range(len(listed)))
+    return None if numbered else listed
+
+
+def _check_names(found: list[Any], names: Sequence[str]) -> None:
+    there = {name for name in found if isinstance(name, str)}
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise FeatureError(f"features: expected a value of {_quoted(missing)}")
+    known = set(names)
+    # By place: where a file without header was read as if it had one, names are a patient's values.
+    others = [place for place, name in enumerate(found) if name not in known]
+    if others:
+        raise FeatureError(
+            f"features: expected only {_quoted(names)}, got another name in place {others[0]}"
+        )
+    if len(found) > len(names):
+        twice = [name for name in names if found.count(name) > 1]
+        raise FeatureError(f"features: expected {_quoted(twice)} only once")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    most = 12
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def _stacked(columns: list[Any]) -> Any:
+    """Columns side by side, as rows; plain values are one row."""
+    if all(np.ndim(column) == 0 for column in columns):
+        return columns
+    if len({np.shape(column) for column in columns}) > 1 or np.ndim(columns[0]) != 1:
+        raise FeatureError("features: expected one value or one column of equal length per name")
+    return [list(row) for row in zip(*columns, strict=True)]
