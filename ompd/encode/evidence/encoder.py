@@ -166,18 +166,19 @@ class EvidenceEncoder:
 
     @staticmethod
     def shape(classes: int) -> tuple[int, int]:
-        """Return the coordinates of a vector and a bound of their values, before any training."""
-        return _coordinates(classes), int(2 * _REACH) << _BITS
+        """Return `coordinates` and `largest`, which depend on no record."""
+        coordinates = _coordinates(classes)
+        return coordinates, int(_REACH * (2 if coordinates == 1 else 1)) << _BITS
 
     @property
     def coordinates(self) -> int:
         """One for two classes, otherwise one per class."""
-        return _coordinates(len(self.schema.classes))
+        return self.shape(len(self.schema.classes))[0]
 
     @property
     def largest(self) -> int:
         """What the strongest evidence becomes."""
-        return int(_REACH * (2 if self.coordinates == 1 else 1)) << _BITS
+        return self.shape(len(self.schema.classes))[1]
 
     def encode(self, features: Any) -> Integers:
         """Encode feature vectors of queries.
