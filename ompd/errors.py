@@ -223,3 +223,7 @@ class TrainingWarning(UserWarning):
 
 class LabelWarning(UserWarning):
     """Labels were understood, but in a way that is worth a look."""
+
+
+class StoreWarning(UserWarning):
+    """A part of the durable state cannot be used; the rest is."""

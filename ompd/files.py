@@ -1,9 +1,20 @@
-"""What every durable change to a folder needs."""
+"""What every durable change to a folder needs.
+
+A file is written beside its place under a spare name, synced and renamed, and then its folder is
+synced. Whoever reads a name therefore finds the old file or the new one, and a crash leaves at most
+a spare file, which `sweep` removes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import secrets
+import time
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 try:
@@ -11,31 +22,186 @@ try:
 except ImportError:  # Windows has no such lock
     fcntl = None  # type: ignore[assignment]
 
+#: Where an open database, table or folder is of no more use.
+FORKED = "was open when this process was forked; open it in the child only, or spawn"
+
+_SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
+#: Not every file system syncs a folder, and not everybody may read one that they may write to.
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
+
+
+def write_private(
+    path: Path, parts: Iterable[bytes | memoryview], *, exclusive: bool = False
+) -> None:
+    """Write a file of mode 0600 so that it appears as a whole or not at all, even after a crash.
+
+    Parameters
+    ----------
+    path : Path
+    parts : iterable of bytes-like
+        The content.
+    exclusive : bool, default False
+        Whether a file that is there already is an error, instead of being replaced.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses. The old file is in place then. The one exception is a folder
+        that cannot be synced after the new file has replaced the old one: then the new one is in
+        place, and may be gone after a power failure.
+    """
+    spare = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        try:
+            for part in parts:
+                _write_all(descriptor, memoryview(part).cast("B"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if exclusive and os.name == "posix":
+            # Unlike a rename, this fails if somebody else was faster.
+            os.link(spare, path)
+            with contextlib.suppress(OSError):
+                spare.unlink()
+        else:
+            os.replace(spare, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            spare.unlink()
+        raise
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        if exclusive:
+            # Nothing was there before, so that another try finds nothing either.
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
+
+
+def write_behind(path: Path, offset: int, content: memoryview) -> None:
+    """Put bytes at an offset of a file, durably, and end the file behind them.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses. Whatever was before the offset is as it was.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        _write_all(descriptor, content.cast("B"))
+        os.ftruncate(descriptor, offset + content.nbytes)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, part: memoryview) -> None:
+    while part:
+        part = part[os.write(descriptor, part) :]
+
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every system lets a folder be synced."""
-    with contextlib.suppress(OSError):
+    """Make a rename durable, where the system lets a folder be synced.
+
+    Raises
+    ------
+    OSError
+        If it failed: the rename may be undone by a power failure.
+    """
+    if os.name != "posix":
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
 
 
-def lock_folder(folder: Path) -> int:
-    """Lock a folder for this process; returns a descriptor that holds the lock until closed.
+def sweep(folder: Path, older_than: float = 0.0) -> None:
+    """Remove spare files that writers left behind when they ended.
+
+    Parameters
+    ----------
+    folder : Path
+        Locked, or else with an age that no living writer's file has.
+    older_than : float
+        Seconds.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read. A file that cannot be removed stays.
+    """
+    for path in folder.iterdir():
+        if _SPARE.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if not older_than or path.stat().st_mtime < time.time() - older_than:
+                    path.unlink()
+
+
+def is_spare(name: str) -> bool:
+    """Whether a file of this name is one that `sweep` removes."""
+    return _SPARE.fullmatch(name) is not None
+
+
+class FolderLock:
+    """Lock of a folder, held until `release` or until nothing refers to it.
+
+    A forked child does not hold it, and does not keep it from being given back.
+
+    Parameters
+    ----------
+    folder : Path
+    wait : bool, default False
+        Whether to wait for another one to give it back.
 
     Raises
     ------
     BlockingIOError
-        If another descriptor holds it.
+        If somebody else holds it.
     OSError
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+
+    def __init__(self, folder: Path, *, wait: bool = False) -> None:
+        descriptor = os.open(
+            folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600
+        )
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self.forked = False
+        self._close = weakref.finalize(self, os.close, descriptor)
+        _locks.add(self)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lock."""
+        return self._close.alive
+
+    def release(self) -> None:
+        """Let others have the folder; may be repeated."""
+        self._close()
+
+
+_locks: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # The lock is the parent's, but lasts until every copy of the descriptor is closed.
+    for lock in list(_locks):
+        lock.forked = True
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

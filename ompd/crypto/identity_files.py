@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ompd import files
 from ompd.crypto.identity import Identity, PublicIdentity
 from ompd.crypto.keystore import (
     MAX_FILE_BYTES,
@@ -38,8 +38,9 @@ from ompd.crypto.keystore import (
 )
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeystoreError
-from ompd.files import sync_folder
 
+#: Seconds after which a file that was not finished is no longer anybody's.
+_ABANDONED = 3600.0
 #: Name of the file that makes a folder an identity.
 IDENTITY_FILE = "identity.json"
 
@@ -79,6 +80,7 @@ def save_identity(
     _usable(password)
     path = Path(folder)
     _private_folder(path)
+    _sweep(path)
     current = path / IDENTITY_FILE
     taken = os.path.lexists(current)
     if taken and not replace:
@@ -132,6 +134,7 @@ def load_identity(
         If the password is wrong, or a ciphertext or header damaged.
     """
     path = Path(folder)
+    _sweep(path)
     encoded = _read_private(path / IDENTITY_FILE)
     named = _card(_parse(encoded, _IdentityFile)).public
     keystore = _read_private(_signing_file(path, named))
@@ -174,23 +177,8 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
     KeystoreError
         If the file system refuses.
     """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if exclusive and os.name == "posix":
-                # Unlike a rename, this fails if somebody else was faster.
-                os.link(new, path)
-            else:
-                new.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                new.unlink()
-        sync_folder(path.parent)
+        files.write_private(path, [content], exclusive=exclusive)
     except OSError as error:
         raise KeystoreError(f"{path.name}: {error.strerror}") from None
 
@@ -204,6 +192,12 @@ def read_private(path: Path) -> bytes:
         If it is missing, no regular file, above 32 KiB or readable by others.
     """
     return _read_private(path)
+
+
+def _sweep(path: Path) -> None:
+    # The folder has no lock, so what another process is writing just now stays.
+    with contextlib.suppress(OSError):
+        files.sweep(path, older_than=_ABANDONED)
 
 
 def _signing_file(folder: Path, public: PublicIdentity) -> Path:

@@ -1,22 +1,31 @@
 """What a hospital keeps on disk, to go on after a restart.
 
-A folder of mode 0700 holds the file ``tables`` and one folder per sealed table. ``tables`` names,
-for every disease, the last version that was ever given and the table that is asked, with what
-encodes, calibrates and advises. Of a ``hardened`` table, a file ``*.frozen`` has what its versions
-have in common, and the table itself is not kept. Files are replaced as a whole, so a crash leaves
-the old one or the new one.
+A folder of mode 0700 holds, for every disease, one file and what it names.
+
+``disease-<32 hex digits>``
+    The disease's name, the last version that was ever given, and the table that is asked, with what
+    encodes, calibrates and advises; JSON, then a line with its BLAKE2b digest. The digits are a
+    digest of the name.
+``<32 hex digits>-<version>``
+    A sealed table; see `ompd.sealed.folder`.
+``<32 hex digits>.frozen``
+    What the versions of a ``hardened`` table have in common. The table itself is not kept.
+``lock``
+    Locked by the process that has the folder.
+
+Files are replaced as a whole, so a crash leaves the old one or the new one. Damage concerns one
+disease: the others open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
-import secrets
 import shutil
 import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +33,21 @@ import msgspec
 
 from ompd.calibration import Calibration
 from ompd.decision import Rule
-from ompd.errors import HintStateError, StoreError
-from ompd.files import lock_folder, sync_folder
+from ompd.errors import HintStateError, OmpdError, StoreError
+from ompd.files import FORKED, FolderLock, sweep, write_private
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.sealed import SealedTable
 
-_FILE = "tables"
-_VERSION = 2
-#: Names of the folders of tables.
+_VERSION = 3
+#: Names of the files of diseases, and of the tables and files that they name.
+_DISEASE = re.compile(r"disease-[0-9a-f]{32}")
+_FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
 _TABLE = re.compile(r"[0-9a-f]{32}-\d+")
+#: What version 1 had in their place.
+_OLD_FILE = "tables"
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,20 +68,18 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One disease."""
+    """One disease: the content of its file."""
 
+    version: int
+    disease: str
     table_id: bytes
     last: int
     asked: _Asked | None = None
     # Whether there is a file of what versions have in common.
     frozen: bool = False
 
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Content of the file."""
-
-    version: int
-    diseases: dict[str, _Entry]
+    def __repr__(self) -> str:
+        return "<_Entry>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,57 +109,86 @@ class Archive:
     folder : path
         Made if it is missing; its parent exists.
 
+    Attributes
+    ----------
+    damaged : dict of str to str
+        Why a disease's state cannot be used, by disease, or by file where the name was lost with
+        it. Saving a new table mends it.
+
     Raises
     ------
     StoreError
-        From every method, if the folder or a file in it cannot be used.
+        From every method but `close`, if the folder or a file in it cannot be used, or this process
+        was forked from the one that opened it. After an error, another try may follow.
     HintStateError
-        If a table is in use elsewhere, missing or damaged. Hints alone that are damaged or an old
-        copy count as lost: that table needs a new window.
+        If a new table cannot be saved.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder).absolute()
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+        self.damaged: dict[str, str] = {}
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._folder.chmod(0o700)
-            self._unlock = self._locked()
-            file = self._folder / _FILE
-            if file.exists():
-                self._entries = _entries(file.read_bytes())
+            self._folder_lock = _locked(self._folder)
+        try:
+            with _translated():
+                self._read_entries()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let another process have the folder."""
-        self._unlock()
+        self._folder_lock.release()
+
+    def check(self) -> None:
+        """Refuse a process that was forked from the one with the folder, or closed it."""
+        if not self._folder_lock.held:
+            raise StoreError(f"state: {FORKED if self._folder_lock.forked else 'was closed'}")
 
     def load(self) -> dict[str, Kept]:
         """Open all tables and take their hints off the disk, by disease.
 
-        Removes tables that a crash left behind without a name.
+        Hints alone that are damaged or an old copy count as lost: that table needs a new window.
+        What is wrong with a table that cannot be opened goes to `damaged`.
         """
-        named = {entry.asked.folder for entry in self._entries.values() if entry.asked}
-        for path in self._folder.iterdir():
-            if _TABLE.fullmatch(path.name) and path.name not in named:
-                shutil.rmtree(path, ignore_errors=True)
-        return {disease: self._kept(entry) for disease, entry in self._entries.items()}
+        self.check()
+        kept = {}
+        for disease, entry in self._entries.items():
+            table = frozen = None
+            try:
+                frozen = self._frozen(entry)
+                table = self._published(entry)
+            except OmpdError as error:
+                self.damaged[disease] = str(error)
+            kept[disease] = Kept(Place(entry.table_id, entry.last), table, frozen)
+        return kept
 
     def reserve(self, disease: str, place: Place) -> None:
         """Remember that a version was given, before its upload leaves."""
+        self.check()
         with self._lock:
-            entry = self._entries.get(disease) or _Entry(place.table_id, 0)
-            self._replace(disease, msgspec.structs.replace(entry, last=place.version))
+            entry = self._entries.get(disease)
+            if entry is None:
+                entry = _Entry(_VERSION, disease, place.table_id, place.version)
+            self._replace(msgspec.structs.replace(entry, last=place.version))
 
     def freeze(self, disease: str, frozen: Frozen) -> None:
         """Remember what the next version will have in common with this one, before it leaves."""
+        self.check()
         with self._lock:
             entry = self._entries[disease]
-            self._write(_frozen_name(entry), frozen.to_bytes())
-            self._replace(disease, msgspec.structs.replace(entry, frozen=True))
+            with _translated():
+                write_private(self._folder / _frozen_name(entry), [frozen.to_bytes()])
+            self._replace(msgspec.structs.replace(entry, frozen=True))
+            self._mended(disease)
 
     def keep(self, disease: str, published: Published) -> None:
         """Save a table that is asked from now on, and remove the one before."""
+        self.check()
         retrieval, encoder = published.retrieval, published.encoder
         assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (sealed hospitals only)
         assert published.rule is not None  # noqa: S101  (confirmed)
@@ -165,36 +204,62 @@ class Archive:
             encoder=stored_encoder(encoder),
         )
         with self._lock:
-            # It may have been saved by an earlier try that went no further.
-            if not (self._folder / asked.folder).exists():
+            # It may have been saved by an earlier try that went no further, or that left something
+            # behind which is no table.
+            if not retrieval.table.saved:
+                self._remove(asked.folder)
                 retrieval.table.save(self._folder / asked.folder)
-            entry = self._entries[disease]
-            self._replace(disease, msgspec.structs.replace(entry, asked=asked))
-        if entry.asked:
+            before = self._entries[disease].asked
+            self._replace(msgspec.structs.replace(self._entries[disease], asked=asked))
+            self._mended(disease)
+        if before:
             # Still asked by jobs on their way, from memory; on disk it is of no more use.
-            shutil.rmtree(self._folder / entry.asked.folder, ignore_errors=True)
+            self._remove(before.folder)
 
-    def _locked(self) -> Callable[[], object]:
-        try:
-            descriptor = lock_folder(self._folder)
-        except BlockingIOError:
-            descriptor = None
-        if descriptor is None:
-            raise StoreError("state: another process has the folder")
-        return weakref.finalize(self, os.close, descriptor)
+    def _read_entries(self) -> None:
+        if (self._folder / _OLD_FILE).exists():
+            raise StoreError(f"state: expected version {_VERSION}; publish into a new folder")
+        sweep(self._folder)
+        names = sorted(path.name for path in self._folder.iterdir())
+        for name in filter(_DISEASE.fullmatch, names):
+            try:
+                entry = _decoded((self._folder / name).read_bytes())
+            except (OSError, StoreError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                self.damaged[name] = reason or "cannot be read"
+            else:
+                self._entries[entry.disease] = entry
+        if not self.damaged:
+            # What a crash left behind without a name. A damaged file may name it.
+            named = {entry.asked.folder for entry in self._entries.values() if entry.asked}
+            named |= {_frozen_name(entry) for entry in self._entries.values() if entry.frozen}
+            for name in names:
+                if _TABLE.fullmatch(name) and name not in named:
+                    self._remove(name)
+                elif _FROZEN.fullmatch(name) and name not in named:
+                    (self._folder / name).unlink()
 
-    def _kept(self, entry: _Entry) -> Kept:
-        last = Place(entry.table_id, entry.last)
+    def _mended(self, disease: str) -> None:
+        self.damaged.pop(disease, None)
+        self.damaged.pop(file_name(disease), None)
+
+    def _remove(self, name: str) -> None:
+        """Remove a table as far as possible; the next opening tries again."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _frozen(self, entry: _Entry) -> Frozen | None:
+        if not entry.frozen:
+            return None
+        with _translated():
+            return Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
+
+    def _published(self, entry: _Entry) -> Published | None:
         asked = entry.asked
-        frozen = None
-        if entry.frozen:
-            with _translated():
-                frozen = Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
         if asked is None:
-            return Kept(last, None, frozen)
+            return None
         place = Place(entry.table_id, asked.version)
         table = _open(self._folder / asked.folder)
-        published = Published(
+        return Published(
             encoder=restored_encoder(asked.encoder),
             retrieval=BucketRetrieval(place, table, len(asked.findings)),
             place=place,
@@ -204,27 +269,19 @@ class Archive:
             findings=asked.findings,
             rule=Rule(Calibration(*asked.calibration) if asked.calibration else None),
         )
-        return Kept(last, published, frozen)
 
-    def _replace(self, disease: str, entry: _Entry) -> None:
-        entries = self._entries | {disease: entry}
-        self._write(_FILE, msgspec.json.encode(_File(_VERSION, entries)))
-        self._entries = entries
-
-    def _write(self, name: str, data: bytes) -> None:
-        """Put a file into the folder as a whole."""
-        spare = self._folder / f"{name}.{secrets.token_hex(4)}"
+    def _replace(self, entry: _Entry) -> None:
+        content = msgspec.json.encode(entry)
+        file = self._folder / file_name(entry.disease)
         with _translated():
-            descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                spare.replace(self._folder / name)
-            finally:
-                spare.unlink(missing_ok=True)
-            sync_folder(self._folder)
+            write_private(file, [content, b"\n", _digest(content)])
+        self._entries[entry.disease] = entry
+
+
+def file_name(disease: str) -> str:
+    """Name of the file of a disease, which may hold characters that no file name can."""
+    digest = hashlib.blake2b(disease.encode(errors="surrogatepass"), digest_size=16)
+    return f"disease-{digest.hexdigest()}"
 
 
 def _frozen_name(entry: _Entry) -> str:
@@ -239,16 +296,29 @@ def _open(folder: Path) -> SealedTable:
         return SealedTable.open(folder, fresh=True)
 
 
-def _entries(data: bytes) -> dict[str, _Entry]:
-    try:
-        found = msgspec.json.decode(data, type=_File)
-    except msgspec.MsgspecError:
-        found = None
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=32).hexdigest().encode()
+
+
+def _decoded(data: bytes) -> _Entry:
+    content, _, digest = data.rpartition(b"\n")
+    found = None
+    if digest == _digest(content):
+        with contextlib.suppress(msgspec.MsgspecError):
+            found = msgspec.json.decode(content, type=_Entry)
     if found is None:
-        raise StoreError(f"{_FILE}: is damaged")
+        raise StoreError("file: it is damaged")
     if found.version != _VERSION:
-        raise StoreError(f"{_FILE}: expected version {_VERSION}")
-    return found.diseases
+        raise StoreError(f"file: expected version {_VERSION}")
+    return found
+
+
+def _locked(folder: Path) -> FolderLock:
+    try:
+        return FolderLock(folder)
+    except BlockingIOError:
+        pass
+    raise StoreError("state: another process has the folder")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,11 +22,12 @@ from ompd.errors import (
     ParameterError,
     RefusedError,
     StoreError,
+    StoreWarning,
     UnknownDiseaseError,
     VersionError,
 )
 from ompd.params import check_profile
-from ompd.roles.archive import Archive
+from ompd.roles.archive import Archive, file_name
 from ompd.roles.frozen import Frozen
 from ompd.roles.intake import Instances, check_size, checked
 from ompd.roles.party import Party
@@ -34,7 +36,7 @@ from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger, Pending
-from ompd.wire import Fetch, Kind, Parities, Receipt, Refusal, check_text
+from ompd.wire import Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
 
 
 class Publisher(Party):
@@ -56,7 +58,8 @@ class Publisher(Party):
         Folder for what outlives the process; made if it is missing. It holds keys in the clear. A
         hospital with sealed tables keeps them and their hints there. With `hardened` ones it keeps
         what versions have in common (see `publish`), and publishes tables anew after a restart,
-        which then tells the cloud nothing new. Without a folder a restart trains anew.
+        which then tells the cloud nothing new. Without a folder a restart trains anew. A disease
+        whose files are damaged is named in `damaged`, with a `StoreWarning`; all others open.
     **options
         Directory, replays, clock and window as for `Party`.
 
@@ -64,6 +67,9 @@ class Publisher(Party):
     ------
     ParameterError
         If there is no such profile, or epsilon and ledger do not belong to it or together.
+    StoreError
+        If the state cannot be used. So does every method of a hospital with a state folder, but
+        `close`, in a process that was forked from the one that opened it.
     """
 
     def __init__(
@@ -107,6 +113,10 @@ class Publisher(Party):
             if profile == "hardened" and self._tables:
                 self._archive.close()
                 raise StoreError("state: has tables of the profile 'sealed'")
+            for disease, reason in self._archive.damaged.items():
+                warnings.warn(
+                    f"state of {disease!r}: {reason}; publish it anew", StoreWarning, stacklevel=3
+                )
 
     @property
     def profile(self) -> str:
@@ -118,6 +128,16 @@ class Publisher(Party):
         """Diseases that can be asked about, and what each expects of a feature vector."""
         tables = dict(self._tables)
         return {disease: table.encoder.schema for disease, table in tables.items()}
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Diseases whose state in the folder cannot be used, and why.
+
+        They answer no queries. The way on is to publish them anew (with `retrain` in the profile
+        `hardened`), which replaces what is damaged. A disease whose name was lost as well goes by
+        the name of its file.
+        """
+        return dict(self._archive.damaged) if self._archive else {}
 
     def publish(
         self,
@@ -205,6 +225,7 @@ class Publisher(Party):
             If the table would be above the cap of one frame, or there are more than 4096 features
             (4094 in `paper`). Nothing is trained then.
         """
+        self._check_state()
         check_text("disease", disease)
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
@@ -220,6 +241,11 @@ class Publisher(Party):
         )  # fmt: skip
         hardened = self._profile == "hardened"
         with self._releasing if hardened else contextlib.nullcontext():
+            if hardened and not retrain and self._is_damaged(disease):
+                raise StoreError(
+                    "disease: what its versions have in common is damaged; retrain=True makes a "
+                    "version of its own, which is one more release of every record"
+                )
             if not retrain and (frozen := self._frozen.get(disease)) is not None:
                 frozen.check(records.schema, method, self._epsilon)
                 plan = replace(plan, frozen=frozen)
@@ -304,19 +330,27 @@ class Publisher(Party):
     def close(self) -> None:
         """Put the hints of sealed tables back into the state folder; the hospital ends here.
 
-        After a crash instead, tables open without hints, and `renew` makes new ones.
+        After a crash instead, tables open without hints, and `renew` makes new ones. In a process
+        that was forked from the hospital's own, nothing happens.
+
+        Raises
+        ------
+        HintStateError
+            If the folder cannot be written. It stays locked, and closing may be tried again.
         """
         problem: OmpdError | None = None
-        for table in self._tables.values():
+        # Also those that were saved when their confirmation failed: the disk may name them already.
+        waiting = [each.published for each in self._unconfirmed.values()]
+        for table in (*self._tables.values(), *waiting):
             if isinstance(table.retrieval, BucketRetrieval):
                 try:
                     table.retrieval.table.close()
                 except OmpdError as error:
                     problem = problem or error
-        if self._archive is not None:
-            self._archive.close()
         if problem is not None:
             raise problem
+        if self._archive is not None:
+            self._archive.close()
 
     def remaining(self, disease: str) -> int | None:
         """Return how many queries the disease's table can answer before `renew`.
@@ -326,6 +360,8 @@ class Publisher(Party):
         Raises
         ------
         UnknownDiseaseError
+        StoreError
+            If the disease is `damaged`.
         """
         room = self._table(disease).retrieval.room
         return None if room == sys.maxsize else room
@@ -343,6 +379,8 @@ class Publisher(Party):
         Raises
         ------
         UnknownDiseaseError
+        StoreError
+            If the disease is `damaged`.
         ParameterError
             If the disease's table is of another profile.
         """
@@ -384,8 +422,22 @@ class Publisher(Party):
         self._renewing.close(header.sender, header.nonce, header.sequence)
         retrieval.renew(body)
 
+    def _is_damaged(self, disease: str) -> bool:
+        return not self.damaged.keys().isdisjoint((disease, file_name(disease)))
+
+    def _check_state(self) -> None:
+        if self._archive is not None:
+            self._archive.check()
+
+    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> tuple[Frame, bytes]:
+        self._check_state()
+        return super()._admit(data, kind, *others)
+
     def _table(self, disease: str) -> Published:
+        self._check_state()
         table = self._tables.get(disease)
+        if table is None and self._is_damaged(disease):
+            raise StoreError("disease: its state on disk is damaged; publish it anew")
         if table is None:
             raise UnknownDiseaseError("disease: no table is published under this name")
         return table

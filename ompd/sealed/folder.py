@@ -19,6 +19,10 @@ be recorded query by query: from the moment the table is open, the disk knows of
 crash or power failure the rest of the window is lost, and a new one needs the table's ciphertexts
 from the cloud.
 
+**A file appears as a whole or not at all**, since each is written beside its place and renamed. A
+folder without ``table`` is no table, and one may be made there. If closing fails, as on a full
+disk, the hints stay in memory and the folder locked, and closing may be tried again.
+
 **Old copies.** `hints` without `closed`, as left by a crash or put back alone, is ignored and
 removed. `closed` without `hints`, or with others, is an error. If both are put back together, the
 file that comes back has another inode number or, since that cannot be set, another time of last
@@ -33,9 +37,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import secrets
-import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -46,18 +48,13 @@ from numpy.typing import NDArray
 
 from ompd.crypto.buckets import BucketCipher
 from ompd.errors import HintStateError, OmpdError
-from ompd.files import sync_folder
+from ompd.files import FolderLock, is_spare, sweep, sync_folder, write_private
 from ompd.sealed.build import Secret
 from ompd.sealed.checks import Checks
 from ompd.sealed.hints import FIELDS, Hints
 from ompd.sealed.layout import Layout
 from ompd.sealed.partition import Partition
 from ompd.sealed.rows import RowCode
-
-try:
-    import fcntl
-except ImportError:  # Windows: hints are still taken by one process only, see `_take_hints`
-    fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"OMPDSEALED\x00\x01"
 _DIGEST_BYTES = 32
@@ -69,12 +66,12 @@ Arrays = dict[str, NDArray[Any]]
 class Folder:
     """An open folder. It holds the lock until `close`, or until nothing refers to it."""
 
-    __slots__ = ("__weakref__", "_id", "_path", "_unlock")
+    __slots__ = ("_id", "_lock", "_path")
 
-    def __init__(self, path: Path, table_id: str, lock: int) -> None:
+    def __init__(self, path: Path, table_id: str, lock: FolderLock) -> None:
         self._path = path
         self._id = table_id
-        self._unlock = weakref.finalize(self, os.close, lock)
+        self._lock = lock
 
     @classmethod
     def create(cls, path: Path, secret: Secret) -> Self:
@@ -83,18 +80,25 @@ class Folder:
         Raises
         ------
         HintStateError
-            If the folder is in use, holds something or cannot be made.
+            If the folder is in use, holds something or cannot be made. Another try may follow.
         """
         with _typed("folder"):
             path.mkdir(mode=0o700, exist_ok=True)
-            if any(path.iterdir()):
-                raise HintStateError("folder: expected an empty one")
+            _check_empty(path)
             path.chmod(0o700)
         lock = _locked(path)
-        table_id = secrets.token_hex(16)
-        _write(path / "table", *_secret_parts(secret, table_id))
-        sync_folder(path)
-        sync_folder(path.parent)
+        try:
+            with _typed("folder"):
+                # Again, now that nobody else can be about to write.
+                _check_empty(path)
+                sweep(path)
+                # First the folder itself, or a table could be lost with it.
+                sync_folder(path.parent)
+            table_id = secrets.token_hex(16)
+            _write(path / "table", *_secret_parts(secret, table_id), exclusive=True)
+        except BaseException:
+            lock.release()
+            raise
         return cls(path, table_id, lock)
 
     @classmethod
@@ -119,6 +123,8 @@ class Folder:
                 raise HintStateError("folder: it is missing")
         lock = _locked(path)
         try:
+            with _typed("folder"):
+                sweep(path)
             table_id, secret = _read_secret(path / "table")
             if fresh:
                 hints, left = None, 0
@@ -126,27 +132,30 @@ class Folder:
             else:
                 hints, left = _take_hints(path, table_id, secret.layout)
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
         return cls(path, table_id, lock), secret, hints, left
 
     def close(self, layout: Layout, hints: Hints | None, left: int) -> None:
-        """Put hints back and release the lock."""
-        try:
-            if hints is not None and left:
-                hints.abandon()
-                if hints.spent:
-                    return
-                arrays = {name: getattr(hints, name) for name in FIELDS}
-                file = self._path / "hints"
-                digest = _write(file, {"table": self._id, "layout": asdict(layout)}, arrays)
-                marker = {
-                    "table": self._id, "digest": digest, "left": left, **_identity(file),
-                }  # fmt: skip
-                _write(self._path / "closed", marker, {})
-                sync_folder(self._path)
-        finally:
-            self._unlock()
+        """Put hints back, if there are some, and release the lock.
+
+        After an error the lock is still held, and closing may be tried again, but the hints must
+        not be used any more: they may be on disk.
+
+        Raises
+        ------
+        HintStateError
+            If the file system refuses.
+        """
+        if hints is not None and left:
+            arrays = {name: getattr(hints, name) for name in FIELDS}
+            file = self._path / "hints"
+            digest = _write(file, {"table": self._id, "layout": asdict(layout)}, arrays)
+            marker = {
+                "table": self._id, "digest": digest, "left": left, **_identity(file),
+            }  # fmt: skip
+            _write(self._path / "closed", marker, {})
+        self._lock.release()
 
     def __repr__(self) -> str:
         return "<Folder of a sealed table>"
@@ -155,16 +164,19 @@ class Folder:
         raise TypeError("the folder of a sealed table is not pickled")
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path) -> FolderLock:
     with _typed("lock"):
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    if fcntl is not None:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise HintStateError("folder: another process has the table open") from None
-    return lock
+            return FolderLock(path)
+        except BlockingIOError:
+            pass
+    raise HintStateError("folder: another process has the table open")
+
+
+def _check_empty(path: Path) -> None:
+    """Refuse a folder that holds more than an earlier try to write a table left there."""
+    if any(entry.name != "lock" and not is_spare(entry.name) for entry in path.iterdir()):
+        raise HintStateError("folder: expected an empty one")
 
 
 @contextlib.contextmanager
@@ -184,10 +196,10 @@ def _identity(file: Path) -> dict[str, int]:
 
 
 def _discard(path: Path) -> None:
-    for name in ("closed", "hints"):
-        with _typed(name):
+    with _typed("hints"):
+        for name in ("closed", "hints"):
             (path / name).unlink(missing_ok=True)
-    sync_folder(path)
+        sync_folder(path)
 
 
 def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None, int]:
@@ -268,8 +280,8 @@ def _read_secret(file: Path) -> tuple[str, Secret]:
         raise HintStateError("table: it is of another form") from None
 
 
-def _write(file: Path, meta: dict[str, Any], arrays: Arrays) -> str:
-    """Write a file of mode 0600 that did not exist, durably; returns its digest."""
+def _write(file: Path, meta: dict[str, Any], arrays: Arrays, *, exclusive: bool = False) -> str:
+    """Write a file of mode 0600 as a whole, durably; returns its digest."""
     shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     header = json.dumps({"meta": meta, "arrays": shapes}).encode()
     parts: list[bytes | memoryview] = [
@@ -284,12 +296,7 @@ def _write(file: Path, meta: dict[str, Any], arrays: Arrays) -> str:
     for part in parts:
         digest.update(part)
     with _typed(file.name):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            for part in [*parts, digest.digest()]:
-                out.write(part)
-            out.flush()
-            os.fsync(out.fileno())
+        write_private(file, [*parts, digest.digest()], exclusive=exclusive)
     return digest.hexdigest()
 
 

@@ -322,6 +322,11 @@ class SealedTable:
                 raise HintStateError("folder: the table has one already")
             self._folder = Folder.create(Path(folder), self._secret)
 
+    @property
+    def saved(self) -> bool:
+        """Whether the table has a folder."""
+        return self._folder is not None
+
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, fresh: bool = False) -> Self:
         """Open a saved table and take its hints off the disk.
@@ -348,16 +353,26 @@ class SealedTable:
     def close(self) -> None:
         """Put what is left of the hints into the folder, if there is one. The table ends here.
 
-        Answers that have not come are given up. Closing twice does nothing.
+        Answers that have not come are given up. Closing twice does nothing, and nothing happens in
+        a process that was forked from the one with the table.
+
+        Raises
+        ------
+        HintStateError
+            If the folder cannot be written. Nothing can be asked any more, but the hints are kept
+            in memory and the folder locked, and closing may be tried again.
         """
         with self._lock:
-            if not self._open or os.getpid() != self._process:
+            if os.getpid() != self._process:
                 return
-            self._open = False
-            hints, self._hints = self._hints, None
-            left, self._left = self._left, 0
+            if self._open:
+                self._open = False
+                if self._hints is not None:
+                    self._hints.abandon()
+                    self._end_if_spent()
             if self._folder is not None:
-                self._folder.close(self._secret.layout, hints, left)
+                self._folder.close(self._secret.layout, self._hints, self._left)
+            self._folder, self._hints, self._left = None, None, 0
 
     def __enter__(self) -> Self:
         return self

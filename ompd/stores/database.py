@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ompd.errors import StoreError, VersionError
+from ompd.files import FORKED
 
 #: Seconds that a change waits for another process to finish its own.
 BUSY_SECONDS = 10.0
@@ -96,7 +97,7 @@ class Database:
 
     def _live(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StoreError(f"{self._path.name}: {_FORKED if self._forked else 'was closed'}")
+            raise StoreError(f"{self._path.name}: {FORKED if self._forked else 'was closed'}")
         return self._connection
 
     @contextlib.contextmanager
@@ -151,7 +152,7 @@ class Database:
                 "others could change it"
             )
         if (found.st_dev, found.st_ino) in _lost_to_fork:
-            raise StoreError(f"{self._path.name}: {_FORKED}")
+            raise StoreError(f"{self._path.name}: {FORKED}")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         # One snapshot: between two of its questions another process could set the file up.
@@ -165,7 +166,9 @@ class Database:
             try:
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
@@ -213,7 +216,6 @@ class Database:
 
 # A child inherits what SQLite believes about its locks, but not the locks. It may therefore neither
 # use nor close what was open before the fork, nor open the same file anew.
-_FORKED = "was open when this process was forked; open it in the child only, or spawn"
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[sqlite3.Connection] = []
 _lost_to_fork: set[tuple[int, int]] = set()

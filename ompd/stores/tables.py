@@ -24,14 +24,16 @@ A table is a folder with two files.
     rows, and of each array the type, shape, offset and SHA-256.
 
 Whoever changes a table first writes limbs where no index points yet, syncs them, and then replaces
-``index`` by renaming. A crash at any moment leaves the old table or the new one. The digests find
-damage and mix-ups; they are no protection against an attacker who can write to the folder.
+``index`` by renaming. A crash or an error at any moment leaves the old table or the new one; what
+else it leaves is removed when the table is next opened or changed. The digests find damage and
+mix-ups; they are no protection against an attacker who can write to the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import mmap
 import os
 import secrets
@@ -45,15 +47,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ompd.errors import TableError, VersionError
-from ompd.files import sync_folder
+from ompd.errors import OmpdError, TableError, VersionError
+from ompd.files import FolderLock, is_spare, sweep, write_behind, write_private
 from ompd.search import Index, LimbTable, build_index
 from ompd.search.index import I64, U64
-
-try:
-    import fcntl
-except ImportError:  # Windows: there, one writer at a time is up to the operator
-    fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"OMPDTBL\x00"
 _FORMAT = 1
@@ -94,6 +91,10 @@ class TableFolder:
 
     Get one from `create` or `open`. `table` is an ordinary `LimbTable` whose limbs are mapped;
     tables handed out earlier stay valid and unchanged when rows are appended or removed.
+
+    A change that fails because of the disk raises `TableError`. The table is as before then, and
+    the change may be tried again; if the folder could not be synced at the very end, the change is
+    in place, trying again raises `VersionError`, and `open` shows it.
 
     Attributes
     ----------
@@ -151,7 +152,6 @@ class TableFolder:
             If labels and shape do not fit.
         """
         folder = Path(path)
-        rows, coordinates, limbs = shape
         if min(shape) < 1:
             raise TableError("shape: expected at least one row, coordinate and limb")
         _make_folder(folder)
@@ -159,18 +159,13 @@ class TableFolder:
             generation = _next_generation(folder)
             name = f"limbs-{secrets.token_hex(8)}"
             try:
-                with (folder / name).open("x+b") as file:
-                    file.truncate(rows * coordinates * limbs * 8)
-                    digests = _fill(file.fileno(), shape, fill, progress)
+                digests = _write_limbs(folder / name, shape, fill, progress)
                 values = _map(folder / name, shape)
                 half = (lambda share: progress(0.5 + share / 2)) if progress else None
                 table = LimbTable(values, labels, classes, build_index(values, progress=half))
                 header = _commit(folder, table, name, generation, digests)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink()
-                raise
-            _sweep(folder, name)
+            finally:
+                _sweep(folder)
         return cls(folder, header, table)
 
     @classmethod
@@ -194,6 +189,11 @@ class TableFolder:
         folder = Path(path)
         data = _read(folder / "index")
         header, start = _parse_header(data)
+        with contextlib.suppress(OSError):
+            # Not where somebody writes just now, or where only reading is allowed.
+            lock = FolderLock(folder)
+            _sweep(folder)
+            lock.release()
         arrays = {entry.name: _load(data, entry, start) for entry in header.arrays}
         shape = (header.rows, header.coordinates, header.limbs)
         values = _map(folder / header.limb_file, shape)
@@ -228,13 +228,10 @@ class TableFolder:
         shape = (first + len(limbs), header.coordinates, header.limbs)
         with self._changing():
             path = self.path / header.limb_file
-            with path.open("r+b") as file:
+            with _typed("limbs"):
                 # Whatever a writer that died left behind the last row is overwritten.
-                file.seek(first * shape[1] * shape[2] * 8)
-                file.write(np.ascontiguousarray(limbs, dtype="<u8").data)
-                file.truncate()
-                file.flush()
-                os.fsync(file.fileno())
+                added = np.ascontiguousarray(limbs, dtype="<u8")
+                write_behind(path, first * shape[1] * shape[2] * 8, added.data)
             values = _map(path, shape)
             table = self.table.extended(limbs, labels, whole=values)
             kept = first // _BLOCK_ROWS
@@ -300,16 +297,14 @@ class TableFolder:
 
 def _make_folder(folder: Path) -> None:
     """Create the folder, or make sure that an existing one is a table or empty."""
-    try:
-        folder.mkdir(exist_ok=True)
-        foreign = {
-            entry.name
-            for entry in folder.iterdir()
-            if entry.name not in {"index", "index.new", "lock"}
+    with _typed("path"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        foreign = any(
+            entry.name not in {"index", "lock"}
             and not entry.name.startswith("limbs-")
-        }
-    except OSError as error:
-        raise TableError(f"path: {error.strerror}") from None
+            and not is_spare(entry.name)
+            for entry in folder.iterdir()
+        )
     if foreign:
         raise TableError("path: expected an empty folder or a table")
 
@@ -321,16 +316,44 @@ def _next_generation(folder: Path) -> int:
     return 0
 
 
-def _fill(
-    descriptor: int,
+def _write_limbs(
+    file: Path,
     shape: tuple[int, int, int],
     fill: Callable[[U64, int], None],
     progress: Progress | None,
 ) -> tuple[bytes, ...]:
-    """Let `fill` write all blocks; returns their digests."""
+    """Let `fill` write all blocks of a new file; returns their digests."""
+    size = math.prod(shape) * 8
+    with _typed("limbs"):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with _typed("limbs"):
+            # A map of a file with holes would end the process when the disk is full.
+            _reserve(descriptor, size)
+            area = mmap.mmap(descriptor, size)
+        digests = _fill(area, shape, fill, progress)
+        with _typed("limbs"):
+            os.fsync(descriptor)
+        return digests
+    finally:
+        os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    os.ftruncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+
+
+def _fill(
+    area: mmap.mmap,
+    shape: tuple[int, int, int],
+    fill: Callable[[U64, int], None],
+    progress: Progress | None,
+) -> tuple[bytes, ...]:
     rows, coordinates, limbs = shape
     digests = []
-    with mmap.mmap(descriptor, rows * coordinates * limbs * 8) as area:
+    with area:
         # The view lives in a function of its own: a map with views left cannot be closed.
         def block(first: int) -> bytes:
             count = min(_BLOCK_ROWS, rows - first)
@@ -344,8 +367,8 @@ def _fill(
             digests.append(block(first))
             if progress is not None:
                 progress(min(rows, first + _BLOCK_ROWS) / rows / 2)
-        area.flush()
-    os.fsync(descriptor)
+        with _typed("limbs"):
+            area.flush()
     return tuple(digests)
 
 
@@ -375,44 +398,55 @@ def _commit(
     encoded = msgspec.msgpack.encode(header)
     prefix = _PREFIX.pack(_MAGIC, _FORMAT, len(encoded)) + encoded
     head = prefix + hashlib.sha256(prefix).digest()
-    new = folder / "index.new"
-    with new.open("wb") as file:
-        file.write(head.ljust(_aligned(len(head)), b"\x00"))
-        for array in stored.values():
-            file.write(array.data)
-            file.write(bytes(-array.nbytes % _ALIGN))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(folder / "index")
-    sync_folder(folder)
+    parts: list[bytes | memoryview] = [head.ljust(_aligned(len(head)), b"\x00")]
+    for array in stored.values():
+        parts += [array.data, bytes(-array.nbytes % _ALIGN)]
+    with _typed("index"):
+        write_private(folder / "index", parts)
     return header
 
 
-def _sweep(folder: Path, current: str) -> None:
-    """Remove limb files that no index names; whoever still maps one keeps it until they close."""
-    for path in folder.glob("limbs-*"):
-        if path.name != current:
-            with contextlib.suppress(OSError):
+def _sweep(folder: Path) -> None:
+    """Remove what no index names; whoever still maps limbs keeps them until they close.
+
+    The folder is locked. If it has an index that cannot be read, all stays as it is.
+    """
+    with contextlib.suppress(OmpdError, OSError):
+        named = ""
+        if (folder / "index").exists():
+            named = _parse_header(_read(folder / "index"))[0].limb_file
+        sweep(folder)
+        for path in folder.glob("limbs-*"):
+            if path.name != named:
                 path.unlink()
 
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Hold the folder's write lock; it falls with the process that holds it."""
-    with (folder / "lock").open("a") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with _typed("lock"):
+        lock = FolderLock(folder, wait=True)
+    try:
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _typed(name: str) -> Iterator[None]:
+    """Raise what the system refuses as an error of the table."""
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{name}: {error.strerror}") from None
 
 
 # --- reading -----------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with _typed(path.name):
         return path.read_bytes()
-    except OSError as error:
-        raise TableError(f"{path.name}: {error.strerror}") from None
 
 
 def _aligned(offset: int) -> int:

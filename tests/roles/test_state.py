@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
 import shutil
 import stat
+import traceback
 
 import pytest
 
 import ompd
-from ompd.errors import HintStateError, ParameterError, StoreError, WindowExhaustedError
+from ompd.errors import ParameterError, StoreError, StoreWarning, WindowExhaustedError
 from tests.roles.conftest import World, instances
 from tests.roles.test_profiles import answered, population
 
@@ -169,20 +172,182 @@ def test_what_is_kept_is_for_the_owner_only(deployment):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_damaged_state_is_refused(deployment):
-    deployment.hospital.close()
-    file = deployment.folder / "tables"
+def flip(path, position=-40):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A closed deployment with two diseases."""
+    made = Deployment(tmp_path / "state")
+    for disease in ("flu", "gout"):
+        made.publish(disease, instances(), k=5)
+    made.hospital.close()
+    return made
+
+
+def entry_file(deployment, disease):
+    (found,) = (
+        path
+        for path in deployment.folder.glob("disease-*")
+        if f'"disease":"{disease}"'.encode() in path.read_bytes()
+    )
+    return found
+
+
+@pytest.mark.parametrize("part", ["table", "folder", "entry", "empty", "gone"])
+def test_damage_concerns_one_disease(two, part):
+    file = entry_file(two, "flu")
+    name = file.name
+    table = two.folder / re.search(rb"[0-9a-f]{32}-1", file.read_bytes()).group().decode()
+    if part == "folder":
+        shutil.rmtree(table)
+    elif part == "table":
+        flip(table / "table", 500)
+    elif part == "entry":
+        flip(file, 60)
+    elif part == "empty":
+        file.write_bytes(b"")
+    else:
+        (table / "table").unlink()
+    called = "flu" if part in {"table", "folder", "gone"} else name
+    with pytest.warns(StoreWarning, match="publish it anew"):
+        two.restart()
+    assert set(two.hospital.damaged) == {called}
+    assert set(two.hospital.diseases) == {"gout"}
+    answered(two, two.user.ask("st-mary", "gout", (5, 5, 5)))
+    query = two.user.ask("st-mary", "flu", (5, 5, 5))
+    for _ in range(2):  # the query is not used up
+        with pytest.raises(StoreError, match="damaged; publish it anew"):
+            two.hospital.forward(query)
+    for call in (two.hospital.remaining, two.hospital.renew):
+        with pytest.raises(StoreError, match="damaged"):
+            call("flu")
+    two.publish("flu", instances(), k=5)
+    assert not two.hospital.damaged
+    expected = two.ask()
+    two.restart()
+    assert not two.hospital.damaged
+    assert two.ask() == expected
+    assert len([path for path in two.folder.iterdir() if path.is_dir()]) == 2
+
+
+def test_tables_are_kept_while_a_file_that_may_name_them_is_damaged(two):
+    file = entry_file(two, "flu")
     good = file.read_bytes()
-    for bad in (b"", good[:-1], good.replace(b'"version":2,', b'"version":1,', 1), b"[]"):
-        file.write_bytes(bad)
-        with pytest.raises(StoreError, match="tables: "):
-            deployment.restart()
-        deployment.hospital = ompd.Hospital.create("other")
+    flip(file)
+    with pytest.warns(StoreWarning):
+        two.restart()
+    two.hospital.close()
     file.write_bytes(good)
-    (secret,) = deployment.folder.rglob("table")
-    secret.write_bytes(secret.read_bytes()[:-1])
-    with pytest.raises(HintStateError):
-        deployment.restart()
+    two.restart()
+    two.ask()
+
+
+def test_no_bit_of_a_disease_changes_unnoticed(two):
+    file = entry_file(two, "flu")
+    good = file.read_bytes()
+    for position in range(0, len(good), 41):
+        flip(file, position)
+        with pytest.warns(StoreWarning):
+            two.restart()
+        two.hospital.close()
+        file.write_bytes(good)
+
+
+def test_what_a_crash_left_is_swept(two):
+    table = next(path for path in two.folder.iterdir() if path.is_dir())
+    for place in (two.folder, table):
+        (place / f".table.{'a' * 16}.new").touch()
+        (place / ".note.new").touch()
+    two.restart()
+    left = [path.name for path in two.folder.rglob("*.new")]
+    assert left == [".note.new"] * 2
+
+
+def test_state_of_an_older_form_is_refused(two):
+    (two.folder / "tables").write_bytes(b"{}")
+    for _ in range(2):  # and the folder is not locked then
+        with pytest.raises(StoreError, match="expected version 3"):
+            two.restart()
+        two.hospital = ompd.Hospital.create("other")
+
+
+def in_child(check):
+    """Run something in a forked child; returns its exit status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            check()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_hospital_refuses_and_changes_nothing(deployment):
+    hospital = deployment.hospital
+    receipt = deployment.cloud.store(
+        hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
+    )
+    query = deployment.user.ask("st-mary", "flu", (5, 5, 5))
+    pending = hospital.forward(deployment.user.ask("st-mary", "flu", (6, 6, 6)))
+    verdict = deployment.cloud.answer(pending)
+    renewal = deployment.cloud.answer(hospital.renew("flu"))
+    files = {path: path.stat().st_mtime_ns for path in deployment.folder.rglob("*")}
+
+    def check():
+        for call in (
+            lambda: hospital.publish("flu", population(), cloud="cloud", k=5),
+            lambda: hospital.confirm(receipt),
+            lambda: hospital.forward(query),
+            lambda: hospital.report(verdict),
+            lambda: hospital.report_batch(verdict),
+            lambda: hospital.refuse(query),
+            lambda: hospital.remaining("flu"),
+            lambda: hospital.renew("flu"),
+            lambda: hospital.renewed(renewal),
+        ):
+            with pytest.raises(StoreError, match="forked; open it in the child only, or spawn"):
+                call()
+        batch = hospital.forward_batch([query])
+        assert isinstance(batch.refused[0], StoreError)
+        hospital.close()
+        hospital.close()
+
+    assert in_child(check) == 0
+    assert {path: path.stat().st_mtime_ns for path in deployment.folder.rglob("*")} == files
+    with pytest.raises(StoreError, match="another process"):
+        ompd.Hospital.create("twin", state=deployment.folder)
+    hospital.report(verdict)
+    hospital.confirm(receipt)
+    deployment.ask()
+    deployment.restart()
+    deployment.ask()
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_does_not_keep_the_folder_locked(deployment):
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(ready[1], b"1")
+        os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    deployment.restart()
+    deployment.ask()
+    os.write(done[1], b"1")
+    os.waitpid(child, 0)
 
 
 def test_what_cannot_be_kept_is_refused(deployment, tmp_path):

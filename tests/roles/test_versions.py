@@ -20,6 +20,7 @@ from ompd.errors import (
     OmpdError,
     ParameterError,
     StoreError,
+    StoreWarning,
 )
 from ompd.roles import publisher
 from ompd.roles.frozen import Frozen, record_names
@@ -261,22 +262,36 @@ def test_without_a_folder_a_restart_is_charged(tmp_path):
         noisy(limit=16, path=path).publish(data=part(data, range(20, 80)))
 
 
-def test_choices_that_are_damaged_or_gone_are_an_error(tmp_path):
+def test_choices_that_are_damaged_or_gone_are_never_replaced_in_silence(tmp_path):
     folder = tmp_path / "state"
     world = quiet(state=folder)
     world.publish()
     (file,) = folder.glob("*.frozen")
     data = bytearray(file.read_bytes())
+    (entry,) = folder.glob("disease-*")
+    named = entry.read_bytes()
     world.hospital.close()
+
+    def refused():
+        with pytest.warns(StoreWarning, match="publish it anew"):
+            world = quiet(state=folder)
+        with pytest.raises(StoreError, match="retrain=True"):
+            world.publish()
+        return world
+
     for place in (0, 20, len(data) // 2, len(data) - 1):
         changed = data.copy()
         changed[place] ^= 1
         file.write_bytes(changed)
-        with pytest.raises(StoreError, match="damaged"):
-            quiet(state=folder)
+        refused().hospital.close()
     file.unlink()
-    with pytest.raises(StoreError):
-        quiet(state=folder)
+    refused().hospital.close()
+    entry.write_bytes(named[:-1])
+    world = refused()
+    world.publish(retrain=True)
+    assert not world.hospital.damaged
+    world.hospital.close()
+    assert not quiet(state=folder).hospital.damaged
 
 
 def test_what_cannot_be_written_is_not_released(tmp_path, monkeypatch):

@@ -189,7 +189,7 @@ def test_an_old_copy_put_back_is_refused(saved, tmp_path, names, again):
         table.ask(vectors[:1])
         if not again:
             # A crash: nothing is put back by the process itself.
-            table._folder._unlock()
+            table._folder._lock.release()
             table._folder = None
     restore(copy, folder, names)
     with pytest.raises(HintStateError):

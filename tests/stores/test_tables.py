@@ -254,11 +254,11 @@ WRITER = """
 import os, pathlib, shutil, sys
 import numpy as np
 sys.path.insert(0, {root!r})
+from tests.faults import STEPS
 from tests.stores.test_tables import create, labels, values
 from ompd.stores import TableFolder
 
 base, action = pathlib.Path(sys.argv[1]), sys.argv[2]
-plain_open = pathlib.Path.open
 allowed = 0
 
 def dying(function):
@@ -271,29 +271,10 @@ def dying(function):
         return function(*arguments, **options)
     return wrapped
 
-class Halting:
-    def __init__(self, file):
-        self.file = file
-    def __getattr__(self, name):
-        found = getattr(self.file, name)
-        return dying(found) if name in ("write", "truncate", "flush") else found
-    def __enter__(self):
-        self.file.__enter__()
-        return self
-    def __exit__(self, *error):
-        return self.file.__exit__(*error)
-
-def halting_open(self, mode="r", *arguments, **options):
-    if "b" in mode and mode != "rb":
-        return Halting(dying(plain_open)(self, mode, *arguments, **options))
-    return plain_open(self, mode, *arguments, **options)
-
 def write(path):
     folder = TableFolder.open(path)
-    os.fsync = dying(os.fsync)
-    pathlib.Path.replace = dying(pathlib.Path.replace)
-    pathlib.Path.unlink = dying(pathlib.Path.unlink)
-    pathlib.Path.open = halting_open
+    for name in STEPS:
+        setattr(os, name, dying(getattr(os, name)))
     if action == "append":
         folder.append(values(70)[60:], labels(70)[60:])
     elif action == "remove":
