@@ -93,7 +93,7 @@ def batches(hospital, cloud, crowd, features, rounds):
         batch = timed(times, "forward_batch", hospital.forward_batch, queries)
         assert not batch.refused
         (job,) = batch.jobs
-        verdict = timed(times, "answer", cloud.answer, job)
+        verdict = timed(times, "answer", cloud.answer, job.frame)
         reports = timed(times, "report_batch", hospital.report_batch, verdict)
         assert len(reports) == len(crowd)
         crowd[turn].read(reports[turn])

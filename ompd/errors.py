@@ -64,6 +64,10 @@ class RefusedError(FrameError):
     """The other party did not accept the request, and does not say why."""
 
 
+class NoAnswerError(RefusedError):
+    """The hospital accepted the query, but got no good answer to it from the cloud."""
+
+
 class VersionError(FrameError):
     """The protocol or table version is stale, rolled back or not supported."""
 

@@ -80,33 +80,29 @@ def _has_slot(place, places, count, used, backups, chunk):
 
 
 @kernel()
-def select(found, least, place_of, slot_of, owed, used, backups, chunk, places):
-    """Choose what to ask for: the first candidates that were not asked for, one slot each.
+def select(wanted, heard, owed, twice, used, backups, ahead, chunk, places):
+    """Choose which buckets to ask for; returns how many of places int64[fetches] it overwrote.
 
-    What is then left of places int64[fetches], which is overwritten, goes to places that are owed
-    another try, uint8[buckets]. Returns (count of places, candidates int64[:] that are or will be
-    there, smallest bound of the others or 2**62).
+    wanted int64[:] are the places of a query's buckets, at most `fetches`, the best first. First
+    come those that were not heard of, uint8[buckets], or are owed another try, uint8[buckets];
+    then, if `twice`, the same again where `ahead` slots of the chunk stay; then other places that
+    are owed a try. Each takes one slot of its chunk.
     """
     count = 0
-    kept = np.empty(found.shape[0], np.int64)
-    keeps = 0
-    bound = np.int64(1) << np.int64(62)
-    for index in range(found.shape[0]):
-        place = np.int64(place_of[found[index]])
-        there = slot_of[place] >= 0
-        if (
-            (owed[place] == AGAIN or not there)
-            and count < places.shape[0]
-            and _has_slot(place, places, count, used, backups, chunk)
+    for index in range(wanted.shape[0]):
+        place = wanted[index]
+        if (heard[place] == 0 or owed[place] > 0) and _has_slot(
+            place, places, count, used, backups, chunk
         ):
             places[count] = place
             count += 1
-            there = True
-        if there:
-            kept[keeps] = index
-            keeps += 1
-        else:
-            bound = min(bound, least[index])
+    first = count
+    for index in range(first if twice else 0):
+        if count < places.shape[0] and _has_slot(
+            places[index], places, count, used, backups - ahead, chunk
+        ):
+            places[count] = places[index]
+            count += 1
     total = np.int64(0)
     for place in range(owed.shape[0]):
         total += np.int64(owed[place])
@@ -124,7 +120,7 @@ def select(found, least, place_of, slot_of, owed, used, backups, chunk, places):
             ):
                 places[count] = place
                 count += 1
-    return count, kept[:keeps], bound
+    return count
 
 
 @kernel()
@@ -148,48 +144,55 @@ def _known(place, slot_of, states):
 
 @kernel()
 def consume(
-    asked, starts, chunk, backups,
+    asked, count, starts, chunk, backups,
     offsets, parities, waits, backup_offsets, backup_parities, contents, states, places, sources,
-    used, slot_of, owed, messages, records,
+    used, owed, messages, records, spare_offsets, spare_message, spare_words,
 ):  # fmt: skip
-    """Ask for the buckets at `asked`, one after the other.
+    """Ask for the buckets at asked[:count], one after the other.
 
     messages uint16[:, chunks] is overwritten where a hint holds the bucket and left as it is where
-    none does; records int64[:, 2] gets slot and place. Every chunk must have a backup left for
-    each of its places.
+    none does; records int64[:count, 2] gets slot and place. Every chunk must have a backup left for
+    each of its places. For asked[count:] the same work is done in vain, into spare_offsets
+    uint16[chunks, 1], spare_message uint16[chunks] and spare_words uint64[2, width], so that it
+    takes as long.
     """
     chunks = offsets.shape[0]
     width = parities.shape[1]
     for fetch in range(asked.shape[0]):
+        real = fetch < count
         place = asked[fetch]
         part = place // chunk
         wanted = place % chunk
-        slot = part * backups + used[part]
-        used[part] += 1
-        places[slot] = place
-        if not _known(place, slot_of, states):
-            slot_of[place] = slot
-        if owed[place] > 0:
-            owed[place] -= np.uint8(1)
+        slot = part * backups + min(used[part], backups - 1)
         hint = _find(offsets[part], wanted, starts[fetch])
-        records[fetch, 0] = slot
-        records[fetch, 1] = place
+        if real:
+            used[part] += 1
+            places[slot] = place
+            if owed[place] > 0:
+                owed[place] -= np.uint8(1)
+            records[fetch, 0] = slot
+            records[fetch, 1] = place
+            states[slot] = ASKED if hint >= 0 else DEAD
         if hint < 0:
-            states[slot] = DEAD
             continue
-        states[slot] = ASKED
-        sources[slot] = waits[hint]
-        waits[hint] = place
+        column = hint if real else 0
+        into = offsets if real else spare_offsets
+        message = messages[fetch] if real else spare_message
+        content = contents[slot] if real else spare_words[0]
+        parity = parities[hint] if real else spare_words[1]
         for other in range(chunks):
-            messages[fetch, other] = offsets[other, hint]
-            offsets[other, hint] = backup_offsets[slot, other]
-        messages[fetch, part] = backup_offsets[slot, part]
-        offsets[part, hint] = wanted
+            message[other] = offsets[other, hint]
+            into[other, column] = backup_offsets[slot, other]
+        message[part] = backup_offsets[slot, part]
+        into[part, column] = wanted
         # Answer, old parity and replacement entry give the bucket; the backup's parity and the
         # bucket give the new parity, once the bucket is there.
         for word in range(width):
-            contents[slot, word] ^= parities[hint, word]
-            parities[hint, word] = backup_parities[slot, word]
+            content[word] ^= parities[hint, word]
+            parity[word] = backup_parities[slot, word]
+        if real:
+            sources[slot] = waits[hint]
+            waits[hint] = place
 
 
 @kernel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,10 +29,10 @@ class _Reusing(SealedTable):
 
     __slots__ = ("_before",)
 
-    def ask(self, queries: I64) -> tuple[bytes, Ticket]:
+    def ask(self, queries: I64, members: Sequence[int] = ()) -> tuple[bytes, Ticket]:
         """Ask as usual and remember the hints as they were."""
         self._before = {name: getattr(self._hints, name).copy() for name in FIELDS}
-        return super().ask(queries)
+        return super().ask(queries, members)
 
     def read(self, ticket: Ticket, answer: bytes) -> Found:
         """Read as usual and put all hints back."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ompd.crypto import EnvelopeKey, Identity
-from ompd.errors import FeatureError, FramingError, RefusedError, TooLargeError
+from ompd.errors import FeatureError, FramingError, NoAnswerError, RefusedError, TooLargeError
 from ompd.roles.party import Party
 from ompd.schema import Schema, as_feature_matrix
 from ompd.stores import Pending
@@ -140,6 +140,8 @@ class User(Party):
         ------
         RefusedError
             If the hospital did not accept the query; that query is over.
+        NoAnswerError
+            If it did, and got no answer from the cloud; that query is over as well.
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
@@ -152,14 +154,16 @@ class User(Party):
             self._asked.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("report: the hospital did not accept the query")
         body = self._open(frame, Report, asked.reply_key)
-        diagnoses = _diagnoses(body, asked.rows)
+        diagnoses = _diagnoses(body, asked.rows if body.findings else 0)
         self._claim(frame)
         self._asked.close(header.sender, header.nonce, header.sequence)
+        if not diagnoses:
+            raise NoAnswerError("report: the hospital got no answer to the query")
         return diagnoses
 
 
 def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
-    """Check and take apart a report on so many rows."""
+    """Check and take apart a report on so many rows; on none, it says that there is no answer."""
     cells = rows * len(body.classes)
     expected = {"choice": 2 * rows, "votes": 2 * cells, "probabilities": 8 * cells}
     expected["certified"] = rows
@@ -169,10 +173,10 @@ def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
     if len(set(body.classes)) != len(body.classes):
         raise FramingError("report: expected classes with different names")
     choice = np.frombuffer(body.choice, dtype="<u2")
-    if choice.max() >= len(body.findings):
+    if rows and choice.max() >= len(body.findings):
         raise FramingError("report: a choice points beyond the findings")
-    votes = np.frombuffer(body.votes, dtype="<u2").reshape(rows, -1)
-    probabilities = np.frombuffer(body.probabilities, dtype="<f8").reshape(rows, -1)
+    votes = np.frombuffer(body.votes, dtype="<u2").reshape(rows, len(body.classes))
+    probabilities = np.frombuffer(body.probabilities, dtype="<f8").reshape(rows, len(body.classes))
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise FramingError("report: expected probabilities from 0 to 1")
     if not set(body.certified) <= {0, 1}:

@@ -35,31 +35,42 @@ The argument needs two things that the code takes care of.
 *A hint is searched for whatever became of its parity.* One whose bucket x has not come is still
 chosen and sent, or offsets near it would be rarer than others. The answer then gives the bucket
 asked for XOR x, and is kept: as soon as x comes, by whichever fetch, both are known, and so are all
-hints that wait for either. Within one request this costs nothing; a fetch that hangs on another
-request's unread answer is completed when that is read.
+hints that wait for either. A fetch that hangs on another request's unread answer is completed when
+that is read, which is why answers are read in the order of asking.
 
 *When which place is asked for must not depend on H*, but only on the queries and on what the cloud
-did itself, which by induction is independent of H. So a place is asked for once in a window, and a
-chunk without slots is skipped. If its answer is lost (its request was given up, or the answer had
-another length) or is itself wrong, which the cloud knows, the place is owed two more fetches: a
-query that wants it asks for it again, and else it takes the place of a uniform vector that a query
-has to spare. Two always, whether the first brings it or not: a fetch through the very hint that
-waits for the bucket brings nothing (one in about 21), and who stopped or went on for that reason
-would let the requests depend on H. An answer that came and was right is never asked for again,
-whatever it hangs on, nor is a bucket that is in no hint. That wrong answers are told one by one
-needs the checksums of `checks`: with a right checksum an answer is right.
+did itself, which by induction is independent of H. So:
+
+* A query asks for those of its places, the first `fetches` of its ranking, that were not *heard
+  of*: whose last answer that was read is missing or wrong. Whether the bucket is known by then, or
+  is in a hint at all, makes no difference. Nor does it count that another user's query has asked
+  for the same place and was not read: who withholds that answer would otherwise see from this one,
+  or learn from its user, that both want the same.
+* While other requests are unread, the vectors that are left ask for the same places once more, as
+  far as the slots of a window are not needed for that: always, whatever the first fetch met.
+* If an answer is lost (its request was given up, or the answer had another length) or is itself
+  wrong, which the cloud knows, the place is owed two more fetches: by queries that want it, and
+  else in place of a uniform vector that a query has to spare. Two always, whether the first brings
+  it or not: who stopped or went on for that reason would let the requests depend on H. That wrong
+  answers are told one by one needs the checksums of `checks`: a right checksum is a right answer.
+* A chunk without slots is skipped.
+
+**What still joins two queries** is seen by their users alone. If a place x is asked for while
+another fetch of x is unread, the hint that waits for x is the one chosen with probability about one
+in 21, the hints with x; then the fetch brings nothing unless the other answer comes. With a second
+fetch of the same place it is one in 400. A query that has no vectors to spare has no second ones.
 
 A wrong answer is noticed whether anyone needed it or not, so that a cloud that lies and watches for
-a reaction learns only that it was caught. Still nothing is sent after one, and who is told that
-there is no answer should not hurry back.
+a reaction learns only that it was caught.
 
 **Lost answers end a window before they spoil it.** Each leaves a hint that lacks a bucket until
 that bucket is asked for again, and in the meantime others hang on it. So queries without an answer
 are counted, and answered ones are counted against them; beyond `tolerance` the window ends. The
 count is of queries, not of what they wanted, so that its end says nothing of these.
 
-Asking once per window also makes the load of the chunks that of random draws without replacement,
-as places are shuffled; the bucket's bytes stay in its slot and serve later queries from there.
+What was read stays in its slot and serves later queries from there, so that the load of the chunks
+is about that of random draws without replacement, as places are shuffled. For what is served so,
+and for uniform vectors, the work of a fetch is done in vain: a repeat takes as long as a new query.
 """
 
 from __future__ import annotations
@@ -87,7 +98,7 @@ from ompd._kernels.retrieval import (
 )
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
-from ompd.sealed.layout import COVER, Layout, backups_per_chunk
+from ompd.sealed.layout import COVER, Layout, backups_per_chunk, slots_ahead
 from ompd.threads import run_ranges
 
 U8 = NDArray[np.uint8]
@@ -102,6 +113,9 @@ _BLOCK_BYTES = 1 << 20
 _REPAY = 4
 # One query in so many may be lost.
 _TOLERATED = 64
+# In `heard`: a right answer was read; the member that is asking has asked for it.
+_HEARD = 1
+_OWN = 2
 
 #: The arrays that make up the state of a window.
 FIELDS = (
@@ -116,6 +130,7 @@ FIELDS = (
     "sources",
     "used",
     "slot_of",
+    "heard",
     "owed",
     "debt",
 )
@@ -141,21 +156,28 @@ class Hints:
     used : int64 array of shape (chunks,)
         Slots used in every chunk.
     slot_of : int32 array of shape (buckets,)
-        The slot that has the bucket of a place or else was last used to ask for it, or -1 if it was
-        not asked for in this window or the answer was lost.
+        The slot that has the bucket of a place, or -1 where it is not known.
+    heard : uint8 array of shape (buckets,)
+        1 for a place whose last answer was right, 2 more for one that the present member asked for.
     owed : uint8 array of shape (buckets,)
         How often a place is to be asked for again.
     debt : int64 array of shape (1,)
         Queries that were not answered, less those answered since, in units of 1 / `_REPAY`.
     """
 
-    __slots__ = ("_unread", "layout", *FIELDS)
+    __slots__ = ("_spare", "_unread", "layout", *FIELDS)
 
     def __init__(self, layout: Layout, **arrays: NDArray[np.generic]) -> None:
         self.layout = layout
         for name in FIELDS:
             setattr(self, name, arrays[name])
         self._unread = 0
+        words = self.parities.shape[1]
+        self._spare = (
+            np.empty((layout.chunks, 1), dtype=np.uint16),
+            np.empty(layout.chunks, dtype=np.uint16),
+            np.zeros((2, words), dtype=np.uint64),
+        )
 
     offsets: U16
     parities: U64
@@ -168,6 +190,7 @@ class Hints:
     sources: I32
     used: I64
     slot_of: I32
+    heard: U8
     owed: U8
     debt: I64
 
@@ -204,6 +227,7 @@ class Hints:
             sources=np.full(slots, -1, dtype=np.int32),
             used=np.zeros(layout.chunks, dtype=np.int64),
             slot_of=np.full(layout.buckets, -1, dtype=np.int32),
+            heard=np.zeros(layout.buckets, dtype=np.uint8),
             owed=np.zeros(layout.buckets, dtype=np.uint8),
             debt=np.zeros(1, dtype=np.int64),
         )
@@ -218,57 +242,47 @@ class Hints:
         """Whether too many answers were lost for this window to go on."""
         return int(self.debt[0]) > _REPAY * tolerance(self.layout)
 
-    def choose(self, buckets: I64, bounds: I64, place_of: I32) -> tuple[I64, I64, int]:
-        """Choose the places to ask for in one query.
+    def ask(self, wanted: I64, messages: U16, left: int) -> I64:
+        """Choose what to fetch for one query, use up a slot for each and overwrite messages.
 
         Parameters
         ----------
-        buckets, bounds : int64 arrays
-            As in `Ranking`.
-        place_of : int32 array of shape (buckets,)
-
-        Returns
-        -------
-        places : int64 array
-            At most `fetches`, for `ask`.
-        kept : int64 array
-            Which of the buckets are or will be there.
-        bound : int
-            Smallest bound of the others, or 2**62.
-        """
-        places = np.empty(self.layout.fetches, dtype=np.int64)
-        count, kept, bound = select(
-            buckets, bounds, place_of, self.slot_of, self.owed, self.used,
-            backups_per_chunk(self.layout.chunk), self.layout.chunk, places,
-        )  # fmt: skip
-        return places[:count], kept, bound
-
-    def ask(self, places: I64, messages: U16) -> I64:
-        """Use up one slot for each place and overwrite as many messages: one query.
-
-        Parameters
-        ----------
-        places : int64 array
-            As `choose` returned.
+        wanted : int64 array of shape (w,)
+            Places of the query's buckets, the most promising first; w <= fetches.
         messages : uint16 array of shape (fetches, chunks)
-            Uniform offsets at first; those behind the places stay as they are.
+            Uniform offsets at first; those that are not needed stay as they are.
+        left : int
+            Queries that may still come in this window.
 
         Returns
         -------
-        int64 array of shape (places, 2)
-            Slot and place.
+        int64 array of shape (f, 2)
+            Slot and place of what is fetched, f <= fetches.
         """
-        records = np.empty((len(places), 2), dtype=np.int64)
-        starts = np.frombuffer(os.urandom(4 * len(places)), dtype=np.uint32).astype(np.int64)
-        starts %= self.offsets.shape[1]
-        consume(
-            places, starts, self.layout.chunk, backups_per_chunk(self.layout.chunk),
-            self.offsets, self.parities, self.waits, self.backup_offsets, self.backup_parities,
-            self.contents, self.states, self.places, self.sources, self.used, self.slot_of,
-            self.owed, messages, records,
+        layout = self.layout
+        backups = backups_per_chunk(layout.chunk)
+        drawn = np.frombuffer(os.urandom(16 * layout.fetches), dtype=np.uint64)
+        starts = (drawn[: layout.fetches] % np.uint64(self.offsets.shape[1])).astype(np.int64)
+        # Behind what is fetched, places that are looked for in vain, to take as long.
+        places = (drawn[layout.fetches :] % np.uint64(layout.buckets)).astype(np.int64)
+        count = select(
+            wanted, self.heard, self.owed, self._unread > 0, self.used, backups,
+            slots_ahead(layout, left), layout.chunk, places,
         )  # fmt: skip
+        records = np.empty((count, 2), dtype=np.int64)
+        consume(
+            places, count, starts, layout.chunk, backups,
+            self.offsets, self.parities, self.waits, self.backup_offsets, self.backup_parities,
+            self.contents, self.states, self.places, self.sources, self.used, self.owed, messages,
+            records, *self._spare,
+        )  # fmt: skip
+        self.heard[places[:count]] |= _OWN
         self._unread += 1
         return records
+
+    def next_member(self) -> None:
+        """Note that the next queries are another user's."""
+        self.heard &= _HEARD
 
     def receive(
         self, records: I64, answers: U64, right: NDArray[np.bool_], cipher: BucketCipher, plain: U64
@@ -292,6 +306,7 @@ class Hints:
             How many buckets were not authentic.
         """
         settle(records, answers, right, self.contents, self.states)
+        self.heard[records[right, 1]] = _HEARD
         self._release(records[~right])
         # What hung on these answers may be known now too; nobody reads it at once.
         waiting = np.flatnonzero(self.states == WAITING)
@@ -346,9 +361,8 @@ class Hints:
             # A slot that no hint was found for has no answer that could be lost; but whether there
             # was one must not decide what is asked for next.
             self.owed[place] = AGAIN
+            self.heard[place] = 0
             self.states[slot] = DEAD
-            if self.slot_of[place] == slot:
-                self.slot_of[place] = -1
 
     def __repr__(self) -> str:
         return "<Hints>"

@@ -210,6 +210,12 @@ def backups_per_chunk(chunk: int) -> int:
     return min(chunk, load + 4 * (math.isqrt(load) + 1))
 
 
+def slots_ahead(layout: Layout, left: int) -> int:
+    """Backup hints of a chunk that so many more queries take: the mean and three deviations."""
+    load = -(-_load(layout.chunk) * left // layout.window)
+    return load + 3 * math.isqrt(load)
+
+
 def window_of(chunks: int, chunk: int, wanted: float) -> int:
     """Queries of a window if each asks for `wanted` buckets on average."""
     return max(1, int(chunks * _load(chunk) / wanted))

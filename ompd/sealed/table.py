@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -153,7 +154,7 @@ class SealedTable:
         """Bytes of what the hospital keeps in memory."""
         return self._secret.nbytes + (self._hints.nbytes if self._hints else 0)
 
-    def ask(self, queries: I64) -> tuple[bytes, Ticket]:
+    def ask(self, queries: I64, members: Sequence[int] = ()) -> tuple[bytes, Ticket]:
         """Make the request for q queries.
 
         Its length depends on q and the layout only, and its content on nothing: it is uniform.
@@ -163,6 +164,9 @@ class SealedTable:
         ----------
         queries : int64 array of shape (q, m)
             q >= 1, from 0 below 2**62.
+        members : sequence of int, optional
+            How many of the queries, in order, each user asks; all are one user's by default. What
+            one user gets never hangs on the answer to another's unless that was read before.
 
         Returns
         -------
@@ -197,21 +201,21 @@ class SealedTable:
             messages = random_offsets(len(queries) * layout.fetches, layout)
             answered: list[int] = []
             records, wants = [], []
+            ends = set(accumulate(members))
             for index, query in enumerate(queries):
-                ranking = partition.rank(query, secret.k)
-                places, kept, other_bound = hints.choose(
-                    ranking.buckets, ranking.bounds, secret.place_of
-                )
+                if index in ends:
+                    hints.next_member()
+                want = Want.of(secret, partition.rank(query, secret.k), query)
                 first = index * layout.fetches
-                records.append(hints.ask(places, messages[first : first + len(places)]))
-                answered += range(first, first + len(places))
-                buckets = ranking.buckets[kept]
-                wants.append(
-                    Want(
-                        query, buckets, secret.place_of[buckets].astype(np.int64),
-                        ranking.bounds[kept], other_bound, ranking.excess,
-                    )
-                )  # fmt: skip
+                fetched = hints.ask(
+                    want.places,
+                    messages[first : first + layout.fetches],
+                    self._left + len(queries) - 1 - index,
+                )
+                answered += range(first, first + len(fetched))
+                records.append(fetched)
+                wants.append(want)
+            hints.next_member()
             expected = secret.checks.expected(messages, layout.chunk)
             return messages.tobytes(), Ticket(
                 secret, hints, wants, np.concatenate(records), answered, expected
@@ -220,8 +224,8 @@ class SealedTable:
     def read(self, ticket: Ticket, answer: bytes) -> Found:
         """Open the answer to a request and find the K nearest rows. Once per ticket.
 
-        Read tickets in the order of their requests where possible: a bucket that depends on an
-        earlier unread answer is not there yet, and the result is then not certified.
+        Read tickets in the order of their requests: a bucket that depends on an earlier unread
+        answer is not there yet, and the result is then not certified.
 
         Parameters
         ----------
@@ -235,11 +239,10 @@ class SealedTable:
             If the answer has another length. It counts as lost, as after `abandon`: an answer is
             tried once.
         BucketAuthError
-            If a sum is not that of the buckets asked for. What hangs on the others is kept; nothing
-            is to be sent.
+            If a whole table is not the one that was stored.
         HintStateError
-            If the ticket was read before or is of another table, the buckets that came hold fewer
-            than K rows, this process was forked, or the table is closed.
+            If the ticket was read before or is of another table, this process was forked, or the
+            table is closed.
         """
         layout = self.layout
         with self._lock:

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ompd.crypto.buckets import TAG_BYTES
-from ompd.errors import BucketAuthError, HintStateError
 from ompd.sealed.build import Secret
 from ompd.sealed.hints import Hints
+from ompd.sealed.partition import Ranking
 from ompd.sealed.rows import NOWHERE
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
+
+# The bound of buckets that are not there.
+_FAR = 1 << 62
 
 
 class Found(NamedTuple):
@@ -29,12 +32,16 @@ class Found(NamedTuple):
     rows : int64 array of shape (q, K)
     certified : bool array of shape (q,)
         Whether the distances are proven to be the K smallest of the whole table.
+    answered : bool array of shape (q,)
+        False where a sum was not that of the buckets asked for, or fewer than K rows came; the
+        others of that query mean nothing then.
     """
 
     distances: I64
     labels: I64
     rows: I64
     certified: NDArray[np.bool_]
+    answered: NDArray[np.bool_]
 
     def __repr__(self) -> str:
         return f"<Found for {len(self.certified)} queries>"
@@ -48,11 +55,13 @@ class Want:
     ----------
     query : int64 array of shape (m,)
     buckets, places : int64 arrays of shape (b,)
-        Buckets that were or will be there, and where the cloud has them.
+        The best ranked buckets, at most as many as are fetched, and where the cloud has them. Also
+        those that were there before are not more than that: what is known of other queries must not
+        show in this one's result.
     bounds : int64 array of shape (b,)
         No row of the bucket is nearer, in units of heads.
     other_bound : int
-        The smallest bound of all buckets that may matter and are not asked for.
+        The smallest bound of all other buckets that may matter, or 2**62.
     excess : int
         As in `Ranking`.
     """
@@ -63,6 +72,17 @@ class Want:
     bounds: I64
     other_bound: int
     excess: int
+
+    @classmethod
+    def of(cls, secret: Secret, ranking: Ranking, query: I64) -> Want:
+        """Take the best ranked buckets."""
+        most = secret.layout.fetches
+        buckets = ranking.buckets[:most]
+        others = ranking.bounds[most:]
+        return cls(
+            query, buckets, secret.place_of[buckets].astype(np.int64), ranking.bounds[:most],
+            int(others.min()) if others.size else _FAR, ranking.excess,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return "<Want>"
@@ -111,9 +131,7 @@ def search(ticket: Ticket, answers: U64) -> Found:
     Raises
     ------
     BucketAuthError
-        If a bucket is not authentic; the hints have taken the others.
-    HintStateError
-        If fewer than K rows are there.
+        If a whole table is not authentic.
     """
     secret, hints, records = ticket.secret, ticket.hints, ticket.records
     words = answers.shape[1] - TAG_BYTES // 8
@@ -125,16 +143,10 @@ def search(ticket: Ticket, answers: U64) -> Found:
     wrong = np.zeros(len(answers), dtype=np.bool_)
     if secret.checks:
         wrong = secret.checks.wrong(answers, ticket.expected)
-    bad = hints.receive(
-        records, answers[ticket.answered], ~wrong[ticket.answered], secret.cipher, plain
-    )
+    hints.receive(records, answers[ticket.answered], ~wrong[ticket.answered], secret.cipher, plain)
     # All vectors count, also those that nobody needed: the window's end must not tell them apart.
-    lost = int(np.count_nonzero(wrong.reshape(len(ticket.wants), -1).any(axis=1)))
-    hints.count(len(ticket.wants), lost)
-    if bad or lost:
-        raise BucketAuthError(
-            f"answer: {max(bad, np.count_nonzero(wrong))} sums are not those of stored buckets"
-        )
+    refuted = wrong.reshape(len(ticket.wants), -1).any(axis=1)
+    hints.count(len(ticket.wants), int(np.count_nonzero(refuted)))
     # Where each slot's opened bucket is; those of earlier requests are opened again.
     opened = {slot: index for index, slot in enumerate(records[:, 0].tolist()) if hints.ready(slot)}
     earlier: list[int] = []
@@ -159,13 +171,16 @@ def search(ticket: Ticket, answers: U64) -> Found:
         for index, slot in enumerate(earlier):
             hints.open(slot, secret.cipher, again[index])
         plain = np.concatenate([plain, again])
-    return _nearest(ticket, plain, chosen, bounds)
+    found = _nearest(ticket, plain, chosen, bounds)
+    found.answered[refuted] = False
+    found.certified[refuted] = False
+    return found
 
 
 def _nearest(ticket: Ticket, plain: U64, chosen: list[list[int]], bounds: list[int]) -> Found:
     secret, wants = ticket.secret, ticket.wants
     distances, labels, rows = (np.empty((len(wants), secret.k), np.int64) for _ in range(3))
-    certified = np.ones(len(wants), dtype=np.bool_)
+    certified, answered = np.ones((2, len(wants)), dtype=np.bool_)
     for index, want in enumerate(wants):
         picked = np.array(chosen[index], dtype=np.int64)
         there = picked >= 0
@@ -173,9 +188,8 @@ def _nearest(ticket: Ticket, plain: U64, chosen: list[list[int]], bounds: list[i
             plain, picked[there], secret.counts(want.buckets[there]), want.query, secret.k
         )
         farthest = int(distances[index, -1])
-        if farthest == NOWHERE:
-            raise HintStateError("ticket: too few buckets came to hold K rows")
+        answered[index] = farthest != NOWHERE
         if secret.partition:
             least = secret.partition.least_distance(bounds[index], want.excess)
-            certified[index] = farthest <= least
-    return Found(distances, labels, rows, certified)
+            certified[index] = answered[index] and farthest <= least
+    return Found(distances, labels, rows, certified, answered)

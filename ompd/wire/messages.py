@@ -269,7 +269,7 @@ class Report(_Body, frozen=True):
     classes : tuple of str
         All class names.
     findings : tuple of (label, advice)
-        Each distinct finding once.
+        Each distinct finding once; none, and nothing in what follows, if there is no answer.
     choice : bytes
         One little-endian uint16 per query: which finding.
     votes : bytes

@@ -19,6 +19,7 @@ from ompd.errors import (
     FramingError,
     LabelError,
     NeighborsError,
+    NoAnswerError,
     OmpdError,
     ParameterError,
     RangeError,
@@ -492,37 +493,43 @@ def test_cloud_refuses_impossible_tables(world):
     world.cloud.store(send(world.hospital, "cloud", TableUpload(**good)))
 
 
-def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world):
+def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world, caplog):
+    """Only the user can tell the report on such a verdict from any other."""
+    caplog.set_level(logging.WARNING)
     world.publish()
-    query = world.user.ask("st-mary", "flu", [1, 2, 3])
-    verdict = world.cloud.answer(world.hospital.forward(query))
-    (key,) = world.hospital._forwarded._open
-    _, nonce, sequence = key
     (table_id,) = world.cloud._tables
+    length = len(world.frames()[-1])
 
-    def forged(nonce=nonce, **changes):
+    def forged(nonce, changes):
         good = {"table_id": table_id, "version": 1, "k": 3}
         good |= {"codes": b"\0\0", "votes": b"\2\0\1\0"}
-        return world.cloud._send(
-            "st-mary", Verdict(**(good | changes)), nonce=nonce, sequence=sequence
-        )
+        return world.cloud._send("st-mary", Verdict(**(good | changes)), nonce=nonce, sequence=0)
 
-    for frame, error in (
-        (forged(nonce=b"q" * 16), ContextMismatchError),
-        (forged(table_id=b"x" * 16), ContextMismatchError),
-        (forged(version=2), VersionError),
-        (forged(k=2), NeighborsError),
-        (forged(k=61), NeighborsError),
-        (forged(k=5), NeighborsError),
-        (forged(codes=b""), FramingError),
-        (forged(codes=b"\0\0\0\0"), FramingError),
-        (forged(codes=b"\2\0"), LabelError),
-        (forged(codes=b"\1\0"), LabelError),
-        (forged(votes=b"\2\0"), FramingError),
-        (forged(votes=b"\2\0\2\0"), NeighborsError),
+    world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
+    refuse(world, ContextMismatchError, world.hospital.report, forged(b"q" * 16, {}))
+    for changes, reason in (
+        ({"table_id": b"x" * 16}, "another table"),
+        ({"version": 2}, "another version"),
+        ({"k": 2}, "k: expected"),
+        ({"k": 61}, "k: expected"),
+        ({"k": 5}, "k: expected"),
+        ({"codes": b""}, "expected codes"),
+        ({"codes": b"\0\0\0\0"}, "expected codes"),
+        ({"codes": b"\2\0"}, "class code"),
+        ({"codes": b"\1\0"}, "class code"),
+        ({"votes": b"\2\0"}, "expected codes"),
+        ({"votes": b"\2\0\2\0"}, "K votes"),
     ):
-        refuse(world, error, world.hospital.report, frame)
-    world.user.read(world.hospital.report(verdict))
+        job = world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
+        frame = forged(Frame.decode(job, Kind.JOB).header.nonce, changes)
+        report = world.hospital.report(frame)
+        assert len(report) == length
+        with pytest.raises(NoAnswerError):
+            world.user.read(report)
+        assert reason in caplog.records[-1].getMessage()
+        # An answer is tried once.
+        refuse(world, ReplayError, world.hospital.report, frame)
+        refuse(world, ReplayError, world.hospital.report, world.cloud.answer(job))
 
 
 MARK = 7.0625

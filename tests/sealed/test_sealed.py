@@ -179,9 +179,7 @@ def test_every_bit_flip_in_an_answer_is_caught(small):
         request, ticket = table.ask(vectors[:1])
         sent = bytearray(answer(ciphertexts, layout, request))
         sent[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(BucketAuthError):
-            table.read(ticket, bytes(sent))
-        caught += 1
+        caught += not table.read(ticket, bytes(sent)).answered[0]
     assert caught == 28
 
 
@@ -196,8 +194,7 @@ def test_sums_that_nobody_needs_are_checked_as_well(small):
         assert not len(ticket.records)
         sent = bytearray(answer(ciphertexts, SMALL, request))
         sent[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(BucketAuthError):
-            table.read(ticket, bytes(sent))
+        assert not table.read(ticket, bytes(sent)).answered[0]
 
 
 @given(st.data())

@@ -6,6 +6,7 @@ Gives no confidentiality against the cloud; `ompd audit` shows it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
@@ -97,7 +98,7 @@ class BlindedRetrieval:
         """Nothing is used up."""
         return sys.maxsize
 
-    def job(self, vectors: I64) -> tuple[Job, None]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Job, None]:
         """Blind queries, each with a scalar of its own."""
         blinded = blind_queries(self.key, vectors)
         modulus = self.key.modulus
@@ -108,6 +109,9 @@ class BlindedRetrieval:
             points=pack_limbs(blinded.points, modulus),
             tokens=pack_limbs(blinded.tokens, modulus),
         ), None
+
+    def window(self, context: None) -> None:
+        """Each is read by itself."""
 
     def abandon(self, context: None) -> None:
         """Nothing was used up."""

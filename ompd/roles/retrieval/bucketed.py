@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,10 +92,14 @@ class BucketRetrieval:
         """Queries that the hints of this window are enough for."""
         return self.table.remaining
 
-    def job(self, vectors: I64) -> tuple[Fetch, Ticket]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Fetch, Ticket]:
         """Use up hints and ask for buckets."""
-        request, ticket = self.table.ask(vectors)
+        request, ticket = self.table.ask(vectors, members)
         return Fetch(self.place.table_id, self.place.version, False, request), ticket
+
+    def window(self, context: Ticket) -> object | None:
+        """Return the hints that the job used; None if it asked for the whole table."""
+        return context.hints
 
     def abandon(self, context: Ticket) -> None:
         """Let the buckets be asked for again; the hints stay used up."""
@@ -106,7 +110,8 @@ class BucketRetrieval:
         found = self.table.read(context, body.buckets)
         votes = np.zeros((rows, self.classes), dtype=np.int64)
         np.add.at(votes, (np.arange(rows)[:, np.newaxis], found.labels), 1)
-        return Neighbours(_winners(votes, found.distances, found.labels), votes, found.certified)
+        codes = _winners(votes, found.distances, found.labels)
+        return Neighbours(codes, votes, found.certified, found.answered)
 
     def renew(self, body: Parities) -> None:
         """Start a new window from the whole table.

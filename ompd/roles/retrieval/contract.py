@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,11 +41,14 @@ class Neighbours:
     votes : int64 array of shape (q, classes)
     certified : bool array of shape (q,)
         Whether the hospital itself knows that these were the nearest, without trusting the cloud.
+    answered : bool array of shape (q,)
+        False where what came is no answer to that query; its other values mean nothing.
     """
 
     codes: I64
     votes: I64
     certified: npt.NDArray[np.bool_]
+    answered: npt.NDArray[np.bool_]
 
 
 class Retrieval(Protocol):
@@ -62,13 +66,18 @@ class Retrieval(Protocol):
     def room(self) -> int:
         """Queries that can be answered before the table needs a new window."""
 
-    def job(self, vectors: I64) -> tuple[Body, Any]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Body, Any]:
         """Return a job for the cloud, and what `read` needs with its answer.
 
         Parameters
         ----------
         vectors : int64 array of shape (q, coordinates)
+        members : sequence of int
+            How many of them, in order, each user asks.
         """
+
+    def window(self, context: Any) -> object | None:
+        """Return an object that is the same for jobs to be read in order; None if it is alone."""
 
     def abandon(self, context: Any) -> None:
         """Give up a job whose answer will not come."""
@@ -103,4 +112,5 @@ def read_verdict(body: Verdict, rows: int, k: int, classes: int) -> Neighbours:
         raise NeighborsError("verdict: expected K votes per query")
     if (votes[np.arange(rows), codes] != votes.max(axis=1)).any():
         raise LabelError("verdict: a class code is not one that most neighbours have")
-    return Neighbours(codes, votes, np.zeros(rows, dtype=np.bool_))
+    nobody, everybody = np.zeros(rows, dtype=np.bool_), np.ones(rows, dtype=np.bool_)
+    return Neighbours(codes, votes, nobody, everybody)

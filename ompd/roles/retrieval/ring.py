@@ -6,6 +6,7 @@ The cloud still sees all distances; noise, if asked for, bounds what they tell.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ompd.blind import RingKey
@@ -84,10 +85,13 @@ class RingRetrieval:
         """Nothing is used up."""
         return sys.maxsize
 
-    def job(self, vectors: I64) -> tuple[RingJob, None]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[RingJob, None]:
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
         return RingJob(self.place.table_id, self.place.version, len(vectors), points), None
+
+    def window(self, context: None) -> None:
+        """Each is read by itself."""
 
     def abandon(self, context: None) -> None:
         """Nothing was used up."""

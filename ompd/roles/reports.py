@@ -1,0 +1,56 @@
+"""What a hospital tells users: bodies of reports, all of one length for so many rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ompd.roles.publication import Published
+from ompd.roles.retrieval import Neighbours
+from ompd.wire import Kind, Report, content_cap, encode_body
+
+
+def answered(table: Published, found: Neighbours) -> Report:
+    """Return the diagnoses of one user's rows."""
+    assert table.rule is not None  # noqa: S101  (confirmed tables have one)
+    codes, probabilities = table.rule.decide(found.votes, found.codes)
+    distinct, choice = np.unique(codes, return_inverse=True)
+    return Report(
+        k=table.k,
+        classes=table.classes,
+        findings=tuple(table.findings[code] for code in distinct),
+        choice=choice.astype("<u2").tobytes(),
+        votes=found.votes.astype("<u2").tobytes(),
+        probabilities=probabilities.astype("<f8").tobytes(),
+        certified=found.certified.astype(np.uint8).tobytes(),
+    )
+
+
+def unanswered(table: Published) -> Report:
+    """Return the report of a query that was accepted and is not answered."""
+    return Report(table.k, table.classes, (), b"", b"", b"", b"")
+
+
+def longest(table: Published, rows: int) -> int:
+    """Length of the longest report on this many rows.
+
+    All reports of a disease are padded to it, or else their length would tell the diagnosis.
+    """
+    cells = rows * len(table.findings)
+
+    def length(findings: tuple[tuple[str, str], ...]) -> int:
+        body = Report(
+            table.k, table.classes, findings, bytes(2 * rows), bytes(2 * cells), bytes(8 * cells),
+            bytes(rows),
+        )  # fmt: skip
+        return len(encode_body(body))
+
+    most = min(rows, len(table.findings))
+    by_length = sorted(table.findings, key=lambda finding: -length((finding,)))[:most]
+    return length(tuple(by_length))
+
+
+def most_rows(table: Published) -> int:
+    """Most rows of a job: those whose job, answer and report each fit into a frame."""
+    texts = sum(len(label.encode()) + len(advice.encode()) for label, advice in table.findings)
+    row = 10 * len(table.findings) + 3
+    return max(1, min(table.retrieval.most, (content_cap(Kind.REPORT) - 2 * texts) // row))
