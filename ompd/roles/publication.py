@@ -185,9 +185,11 @@ def prepare(
     findings = _findings(schema, advice)
     training = stages.until(_TRAINED)
     encoder: Encoder
-    frozen, names = plan.frozen, _names(instances) if plan.profile == "hardened" else []
+    frozen, names = plan.frozen, []
+    if plan.profile == "hardened":
+        names = record_names(schema, instances.features, instances.labels)
     if frozen is not None:
-        encoder, vectors = frozen.encoder, frozen.vectors(names, schema.check(instances.features))
+        encoder, vectors = frozen.encoder, frozen.vectors(names, instances.features)
         k = k or check_k(frozen.k, min(rows, MAX_K))
     elif plan.method == "evidence":
         learned = EvidenceEncoder.fit(
@@ -251,12 +253,6 @@ def prepare(
         epsilon=plan.epsilon,
     )
     return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload, release
-
-
-def _names(instances: Dataset) -> list[str]:
-    values = instances.schema.check(instances.features)
-    labels = instances.schema.check_codes(instances.labels, len(values))
-    return record_names(instances.schema, values, labels)
 
 
 def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:

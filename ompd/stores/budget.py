@@ -170,7 +170,8 @@ class BudgetLedger:
         charge = _exact("epsilon", epsilon)
         named = [(self._name(record, _RECORD), _checked(digest)) for record, digest in releases]
         with self._database.writing() as connection:
-            for who, digest in named:
+            # In the order of the file's trees, which are otherwise walked at random.
+            for who, digest in sorted(named):
                 self._add(connection, who, [digest], charge, "a record's")
 
     def spent(self, patient: str) -> Fraction:
