@@ -48,7 +48,8 @@ def relief_weights(
         The weights carry `weight_bits` fractional bits, so each lies in
         [-2**weight_bits, 2**weight_bits].
     samples : int, optional
-        Visit this many instances, drawn without replacement; all by default.
+        Visit this many instances, drawn without replacement; all by default. Only for these are
+        neighbours searched.
     seed : int
     progress : callable, optional
         Called with the finished share from 0 to 1.
@@ -84,7 +85,7 @@ def relief_weights(
         raise ParameterError(f"samples: expected an integer from 1 to {rows}")
     unit = np.int64(1 << feature_bits)
     vectors = limbs_of(_as_l1(scaled, nominal, int(unit)))
-    nearest = nearest_hit_miss(vectors, labels, classes, progress=progress)[visited]
+    nearest = nearest_hit_miss(vectors, labels, classes, rows=visited, progress=progress)
     sums = sum_differences(scaled, labels, nominal, unit, visited, nearest)
     counts = np.bincount(labels, minlength=classes)
     return tuple(

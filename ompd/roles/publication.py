@@ -241,6 +241,7 @@ def prepare(
         retrieval, upload = BucketRetrieval.build(
             place, vectors, labels, classes=classes, k=k or 1, progress=hiding
         )
+    hiding(1.0)
     published = Published(
         encoder=encoder,
         retrieval=retrieval,

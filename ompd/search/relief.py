@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
-from ompd.errors import LabelError
+from ompd.errors import LabelError, TableError
 from ompd.search.engine import compute
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
+
+#: Vectors that are searched for between two reports of progress.
+_PART = 1 << 14
 
 
 def _groups(limbs: U64) -> I64:
@@ -28,10 +32,11 @@ def nearest_hit_miss(
     labels: I64,
     classes: int,
     *,
+    rows: I64 | None = None,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> I64:
-    """Find for every row the nearest other row of each class, by (distance, row).
+    """Find for each of the rows the nearest other row of each class, by (distance, row).
 
     Equal vectors are searched once: within a class they stand behind their first row, so that
     thousands of duplicates cost no more than one.
@@ -44,42 +49,59 @@ def nearest_hit_miss(
         Class code of every row, from 0 to classes - 1.
     classes : int
         Number of classes.
+    rows : ndarray of int64, shape (m,), optional
+        Numbers of the rows whose neighbours are wanted; all by default. Only these are searched
+        for, among all rows.
     threads : int, optional
         Default: all processors. The result does not depend on it.
     progress : callable, optional
-        Called with the finished share in (0, 1] after each class.
+        Called with the finished share in (0, 1].
 
     Returns
     -------
-    ndarray of int64, shape (N, classes)
-        Column labels[i] of row i is its nearest hit, the others its nearest misses; -1 where the
-        class has no other row.
+    ndarray of int64, shape (m, classes)
+        Column labels[rows[i]] of row i is its nearest hit, the others its nearest misses; -1 where
+        the class has no other row.
 
     Raises
     ------
     TableError, LabelError
-        If the arrays have another type or shape, or a code is out of range.
+        If the arrays have another type or shape, or a code or row is out of range.
     """
     check_vectors("limbs", limbs)
     if labels.dtype != np.int64 or labels.shape != limbs.shape[:1]:
         raise LabelError(f"labels: expected {len(limbs)} int64 codes")
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise LabelError(f"labels: expected codes from 0 to {classes - 1}")
-    if not len(limbs):
+    if rows is None:
+        rows = np.arange(len(limbs))
+    if rows.dtype != np.int64 or rows.ndim != 1:
+        raise TableError("rows: expected int64 numbers of rows")
+    if not len(rows):
         return np.empty((0, classes), np.int64)
+    if rows.min() < 0 or rows.max() >= len(limbs):
+        raise TableError(f"rows: expected numbers from 0 to {len(limbs) - 1}")
     numbers = _groups(limbs)
     count = int(numbers.max()) + 1
     found = np.full((len(limbs), classes), -1, np.int64)
     # Any row of a group stands for its vector as a query.
     sample = np.empty(count, np.int64)
     sample[numbers] = np.arange(len(limbs))
+    asked = np.zeros(count, np.bool_)
+    asked[numbers[rows]] = True
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress((code + share) / classes)
+
     for code in range(classes):
         members = np.flatnonzero(labels == code)
         if len(members):
-            _nearest_of_class(limbs, labels, code, members, numbers, sample, found, threads)
-        if progress is not None:
-            progress((code + 1) / classes)
-    return found
+            _nearest_of_class(
+                limbs, labels, code, members, numbers, sample, asked, found, threads, report
+            )  # fmt: skip
+        report(1.0)
+    return found[rows]
 
 
 def _nearest_of_class(
@@ -89,10 +111,12 @@ def _nearest_of_class(
     members: I64,
     numbers: I64,
     sample: I64,
+    asked: npt.NDArray[np.bool_],
     found: I64,
     threads: int | None,
+    report: Callable[[float], None],
 ) -> None:
-    """Fill column `code` of `found`."""
+    """Fill column `code` of `found`, for the rows whose vectors are asked for."""
     vectors, first, sizes = np.unique(numbers[members], return_index=True, return_counts=True)
     # First and second row of each vector within the class; members ascend, and so do both.
     leader = np.full(len(sample), -1, np.int64)
@@ -107,7 +131,7 @@ def _nearest_of_class(
     place = np.full(len(limbs), -1, np.int64)
     place[leaders] = np.arange(len(leaders))
     answer = np.full(len(sample), -1, np.int64)
-    wanted = np.flatnonzero(size < 2)
+    wanted = np.flatnonzero(asked & (size < 2))
     exclude = np.where(size[wanted] == 1, place[leader[wanted]], -1)
     if len(leaders) == 1:
         wanted, exclude = wanted[exclude < 0], exclude[exclude < 0]
@@ -115,9 +139,12 @@ def _nearest_of_class(
         table = LimbTable(
             np.ascontiguousarray(limbs[leaders]), np.zeros(len(leaders), dtype=np.int64), 1
         )
-        queries = np.ascontiguousarray(limbs[sample[wanted]])
-        _, rows = compute(table, queries, 1, exclude=exclude, threads=threads)
-        answer[wanted] = leaders[rows[:, 0]]
+        for start in range(0, len(wanted), _PART):
+            part = slice(start, start + _PART)
+            queries = np.ascontiguousarray(limbs[sample[wanted[part]]])
+            _, rows = compute(table, queries, 1, exclude=exclude[part], threads=threads)
+            answer[wanted[part]] = leaders[rows[:, 0]]
+            report(min(1.0, (start + _PART) / len(wanted)))
     own = labels == code
     # Another class finds an equal vector first; the class itself its follower or, if it leads,
     # the next row; only a vector that is alone in its class has to be searched for.

@@ -155,3 +155,37 @@ def test_too_many_features_are_refused_before_training(profile, features, method
         world.publish(data=untrainable(4, features), method=method)
     with pytest.raises(TrainingError):
         world.publish(data=untrainable(4, features - 1), method=method)
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_progress_covers_the_whole_of_publishing(monkeypatch, profile, method):
+    # Small parts, so that a small table has several.
+    monkeypatch.setattr("ompd.search.relief._PART", 16)
+    world = World(profile=profile)
+    shares = []
+    frame = world.hospital.publish(
+        "flu", instances(rows=1500), cloud="cloud", method=method, progress=shares.append
+    )
+    assert shares == sorted(set(shares))
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert sum(0 < share < 0.6 for share in shares) >= 3, "training"
+    assert {0.6, 0.65, 0.95} <= {round(share, 9) for share in shares}, "stages"
+    if profile == "sealed":
+        assert sum(0.65 < share < 0.95 for share in shares) >= 3, "sealing"
+    world.hospital.confirm(world.cloud.store(frame))
+
+
+def test_progress_may_stop_the_work():
+    def stop(share):
+        if share > 0:
+            raise KeyboardInterrupt
+
+    world = World(profile="sealed")
+    with pytest.raises(KeyboardInterrupt):
+        world.publish(progress=stop)
+    world.publish()
+    assert len(asked(world, [1, 2, 3])) == 1

@@ -211,3 +211,28 @@ def test_hits_and_misses(seed, rows, columns, classes, top):
     labels = rng.integers(0, classes, rows)
     found = nearest_hit_miss(table, labels, classes)
     assert found.tolist() == hits_and_misses(integers(table), labels, classes)
+    some = rng.integers(0, rows, rng.integers(0, rows + 1))
+    assert nearest_hit_miss(table, labels, classes, rows=some).tolist() == found[some].tolist()
+
+
+def test_hits_and_misses_of_some_rows_cost_no_search_for_others(monkeypatch):
+    # One report of progress per part of the search.
+    monkeypatch.setattr("ompd.search.relief._PART", 10)
+    table = make(np.random.default_rng(0), 200, 3, 1, "random")
+    labels = np.arange(200) % 2
+    counts = {}
+    for number in (200, 30):
+        shares = []
+        rows = np.arange(number) * 7 % 200
+        nearest_hit_miss(table, labels, 2, rows=rows, progress=shares.append)
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        counts[number] = len(shares)
+    assert counts == {200: 2 * 20 + 2, 30: 2 * 3 + 2}
+
+
+@pytest.mark.parametrize("rows", [[200], [-1], [[0]], [0.0]])
+def test_hits_and_misses_are_found_for_rows_that_exist(rows):
+    table = make(np.random.default_rng(0), 200, 3, 1, "random")
+    with pytest.raises(TableError, match="rows: expected"):
+        nearest_hit_miss(table, np.arange(200) % 2, 2, rows=np.array(rows))
