@@ -68,6 +68,10 @@ class NoAnswerError(RefusedError):
     """The hospital accepted the query, but got no good answer to it from the cloud."""
 
 
+class DowngradeError(FrameError):
+    """The other party offers less protection than this one demands."""
+
+
 class VersionError(FrameError):
     """The protocol or table version is stale, rolled back or not supported."""
 
@@ -161,6 +165,10 @@ class NeighborsError(ParameterError):
 
 class PrivacyParameterError(ParameterError):
     """A privacy parameter is not a positive finite number, or means nothing for this table."""
+
+
+class QuotaError(OmpdError, ValueError):
+    """One user has taken as much as one may of what all share."""
 
 
 class BudgetExceededError(OmpdError, ValueError):

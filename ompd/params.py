@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ompd.errors import ParameterError
 
@@ -77,10 +78,16 @@ PAPER = ParameterSet("paper", source="WCMC 2021, article 7746286, section 5")
 #: What a hospital can choose for its tables, the most private first. `sealed`: the cloud returns
 #: encrypted buckets and does not learn which. `hardened`: coarse, permuted and shifted integers,
 #: noise on demand. `paper`: the published blinding, no confidentiality against the cloud.
-PROFILES = ("sealed", "hardened", "paper")
+Profile = Literal["sealed", "hardened", "paper"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+#: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums.
+#: `evidence` learns scores.
+Method = Literal["relief-mw", "evidence"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
-def check_profile(name: object) -> str:
+def check_profile(name: object, what: str = "profile") -> Profile:
     """Return `name` if it is the name of a profile.
 
     Raises
@@ -88,5 +95,10 @@ def check_profile(name: object) -> str:
     ParameterError
     """
     if not isinstance(name, str) or name not in PROFILES:
-        raise ParameterError(f"profile: expected one of {', '.join(PROFILES)}")
+        raise ParameterError(f"{what}: expected one of {', '.join(PROFILES)}")
     return name
+
+
+def weaker(profile: Profile, least: Profile) -> bool:
+    """Whether a profile tells the cloud more than `least` does."""
+    return PROFILES.index(profile) > PROFILES.index(least)

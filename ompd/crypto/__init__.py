@@ -7,7 +7,15 @@ first key is made or checked, not when this package is imported.
 from __future__ import annotations
 
 from ompd.crypto.directory import Directory
-from ompd.crypto.envelope import COMPACT, POST_QUANTUM, check_envelope_key, overhead, seal, suite_of
+from ompd.crypto.envelope import (
+    COMPACT,
+    POST_QUANTUM,
+    check_envelope_key,
+    check_suite,
+    overhead,
+    seal,
+    suite_of,
+)
 from ompd.crypto.identity import Identity, PublicIdentity, check_id
 from ompd.crypto.keys import EnvelopeKey, SigningKey
 from ompd.crypto.signatures import SignatureBackend, backend
@@ -24,6 +32,7 @@ __all__ = [
     "backend",
     "check_envelope_key",
     "check_id",
+    "check_suite",
     "overhead",
     "seal",
     "suite_of",

@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from ompd.errors import (
     BackendUnavailableError,
     DecryptionError,
+    DowngradeError,
     KeyMaterialError,
     ParameterError,
     SubgroupError,
@@ -138,6 +139,20 @@ def suite_of(public_bytes: bytes) -> str:
         If the type, the suite id or the length is wrong.
     """
     return _split(public_bytes, "public_bytes", public=True)[0].name
+
+
+def check_suite(suite: str, least: str, whose: str) -> None:
+    """Return if a suite is at least as strong as `least`; raise otherwise.
+
+    Raises
+    ------
+    DowngradeError
+        If it is weaker.
+    ParameterError
+        If there is no suite of that name.
+    """
+    if _named(suite).id < _named(least).id:  # ids rise with strength
+        raise DowngradeError(f"suite: {least} or stronger is demanded, {whose} has {suite}")
 
 
 def check_envelope_key(public_bytes: bytes) -> None:

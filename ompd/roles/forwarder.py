@@ -16,15 +16,19 @@ import numpy.typing as npt
 from ompd.crypto import Identity, check_envelope_key
 from ompd.errors import (
     BucketAuthError,
+    DowngradeError,
     FeatureError,
     OmpdError,
     ParameterError,
     TooLargeError,
+    UnknownKeyError,
     WindowExhaustedError,
 )
+from ompd.params import weaker
 from ompd.roles.publication import Published
 from ompd.roles.publisher import Publisher
-from ompd.roles.reports import answered, longest, most_rows, unanswered
+from ompd.roles.quota import Quota
+from ompd.roles.reports import Reports, answered, longest, most_rows, unanswered
 from ompd.roles.retrieval import Neighbours
 from ompd.roles.turns import Done, OpenJob, Request, Turns
 from ompd.schema import Floats, Schema
@@ -92,17 +96,23 @@ class Forwarder(Publisher):
     patience : float
         Seconds that an answer of a sealed table waits for those to earlier jobs; then the earlier
         jobs are given up.
+    share : float, default 0.5
+        Above 0, up to 1: how much one user may take of a window of hints that others have left,
+        and of the queries that may be open at once. 1 where one user asks for many people.
     **options
         As for `Publisher`.
     """
 
-    def __init__(self, identity: Identity, *, patience: float = PATIENCE, **options: Any) -> None:
+    def __init__(
+        self, identity: Identity, *, patience: float = PATIENCE, share: float = 0.5, **options: Any
+    ) -> None:
+        self._quota = Quota(share)  # refused, if at all, before a state folder is opened
         super().__init__(identity, **options)
         if not 0 <= patience < math.inf:
             raise ParameterError("patience: expected a number of seconds from 0")
         self._forwarded = Turns(_SHARE * self._window, patience, self._read_answer, _give_up)
         # Reports that no call has returned, by their job, and until when they are fresh.
-        self._unsent: dict[tuple[str, bytes], tuple[float, list[bytes]]] = {}
+        self._unsent: dict[tuple[str, bytes], tuple[float, Reports]] = {}
         # Hints are used in the order in which jobs line up.
         self._asking = threading.Lock()
 
@@ -160,6 +170,8 @@ class Forwarder(Publisher):
         body = self._open(frame, Query)
         table = self._table(body.disease)
         check_envelope_key(body.reply_key)
+        if weaker(table.profile, body.least_profile):
+            raise DowngradeError(f"query: its user demands the profile {body.least_profile}")
         features = _features(body, table.encoder.schema)
         if body.rows > (most := most_rows(table)):
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
@@ -190,8 +202,7 @@ class Forwarder(Publisher):
                             f"hints: expected enough for {member.request.rows} queries, {room} are "
                             "left in this window"
                         )
-                    encoded = self._released(table, member)
-                    self._claim(member.frame)
+                    encoded = self._admitted(table, member, room)
                 except OmpdError as error:
                     refused[member.place] = error
                     continue
@@ -221,6 +232,18 @@ class Forwarder(Publisher):
             refused |= dict.fromkeys(accepted, error)
             return None
         return JobFrame(frame, table.cloud, tuple(accepted))
+
+    def _admitted(self, table: Published, member: _Member, room: int) -> npt.NDArray[np.int64]:
+        """Count a query for its user, encode it, and mark it as used."""
+        request = member.request
+        self._quota.take(request.user, request.rows, table.place, room)
+        try:
+            encoded = self._released(table, member)
+            self._claim(member.frame)
+        except OmpdError:
+            self._quota.untake(request.user, request.rows, table.place)
+            raise
+        return encoded
 
     def _released(self, table: Published, member: _Member) -> npt.NDArray[np.int64]:
         """Encode a query and, if the table has noise, charge its user and add it."""
@@ -256,27 +279,33 @@ class Forwarder(Publisher):
             log_failure(job, BucketAuthError("answer: sums are wrong, or too few came"))
         return found
 
-    def _reports(self, done: Done) -> list[bytes]:
-        """Make one report per query of a job that is over."""
+    def _reports(self, done: Done) -> Reports:
+        """Make one report per query of a job that is over; called once for every job."""
         job, found = done
-        reports = []
+        reports = Reports()
         first = 0
         for request in job.requests:
             rows = slice(first, first + request.rows)
             first += request.rows
+            self._quota.end(request.user, request.rows)
             part = None
             if found is not None and found.answered[rows].all():
                 part = Neighbours(*(getattr(found, name)[rows] for name in _FOUND))
-            reports.append(
-                self._send(
+            body = unanswered(job.table) if part is None else answered(job.table, part)
+            try:
+                frame = self._send(
                     request.user,
-                    unanswered(job.table) if part is None else answered(job.table, part),
+                    body,
                     nonce=request.nonce,
                     sequence=request.sequence,
                     seal_to=request.reply_key,
                     pad_to=longest(job.table, request.rows),
                 )
-            )
+            except UnknownKeyError as error:
+                # Revoked since it asked; the other users of the job get their reports.
+                reports.refused[request.user] = error
+                continue
+            reports.append(frame)
         return reports
 
     def _keep(self, done: list[Done]) -> None:
@@ -290,9 +319,9 @@ class Forwarder(Publisher):
         for one in done:
             self._unsent[one.job.cloud, one.job.nonce] = now + self._window, self._reports(one)
 
-    def _take(self, key: tuple[str, bytes]) -> list[bytes]:
+    def _take(self, key: tuple[str, bytes]) -> Reports:
         """Return the reports that were kept of a job."""
-        return self._unsent.pop(key, (0.0, []))[1]
+        return self._unsent.pop(key, (0.0, Reports()))[1]
 
 
 def _give_up(job: OpenJob) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ompd.errors import ContextMismatchError, OmpdError, RefusedError
 from ompd.roles.forwarder import Batch, Forwarder, JobFrame, log_failure
 from ompd.roles.publisher import check_place
+from ompd.roles.reports import Reports
 from ompd.roles.retrieval import Place
-from ompd.roles.turns import OpenJob
+from ompd.roles.turns import Done, OpenJob
 from ompd.wire import Frame, Kind, Parities, Refusal, Verdict
 
 __all__ = ["Batch", "Hospital", "JobFrame"]
@@ -35,12 +36,14 @@ class Hospital(Forwarder):
         ------
         ContextMismatchError
             If the job was a batch.
+        UnknownKeyError
+            If the user was revoked or has expired meanwhile; nobody gets this report.
         OmpdError
             If the frame is not an authentic, fresh answer to an open job.
         """
         frame = self._authenticate(verdict, *_ANSWERS)
         key = frame.header.sender, frame.header.nonce
-        if len(self._unsent.get(key, (0.0, []))[1]) == 1 and (kept := self._take(key)):
+        if len(self._unsent.get(key, (0.0, Reports()))[1]) == 1 and (kept := self._take(key)):
             self._claim(frame)
             return kept[0]
         job = self._open_job(frame)
@@ -52,19 +55,21 @@ class Hospital(Forwarder):
         else:
             own, *others = self._forwarded.wait(job, body, len(verdict), self._clock())
         self._keep(others)
-        (report,) = self._reports(own)
-        return report
+        reports = self._reports(own)
+        for error in reports.refused.values():
+            raise error
+        return reports[0]
 
-    def report_batch(self, verdict: bytes) -> list[bytes]:
+    def report_batch(self, verdict: bytes) -> Reports:
         """Turn the cloud's answer to a job into reports, as soon as it is its turn; never waits.
 
         Returns
         -------
-        list of bytes
+        Reports
             All report frames that are ready, in the order of their jobs: one per query of this job,
             in the order of the queries that were not refused, unless its turn is yet to come; those
             of later jobs whose turn it is by this answer; and what `collect` would return. A
-            frame's header names its user.
+            frame's header names its user. A user who was revoked meanwhile gets none.
 
         Raises
         ------
@@ -75,16 +80,16 @@ class Hospital(Forwarder):
         key = frame.header.sender, frame.header.nonce
         if key in self._unsent:
             self._claim(frame)
-            return self._take(key) + self.collect()
+            return self._take(key).add(self.collect())
         job = self._open_job(frame)
         body = self._accepted(frame, job)
         if body is None:
             done = self._forwarded.fail(job, self._clock())
         else:
             done = self._forwarded.answer(job, body, len(verdict), self._clock())
-        return [each for one in done for each in self._reports(one)] + self.collect()
+        return self._ready(done)
 
-    def fail(self, job: bytes) -> list[bytes]:
+    def fail(self, job: bytes) -> Reports:
         """Give up a job that the cloud will not answer, so that nobody waits for it.
 
         Parameters
@@ -94,7 +99,7 @@ class Hospital(Forwarder):
 
         Returns
         -------
-        list of bytes
+        Reports
             All report frames that are ready, as from `report_batch`; first one per query of the
             job that tells its user, and nobody else, that there is no answer.
 
@@ -108,11 +113,10 @@ class Hospital(Forwarder):
         header = Frame.decode(job, *_JOBS).header
         key = header.recipient, header.nonce
         if key in self._unsent:
-            return self._take(key) + self.collect()
-        done = self._forwarded.fail(self._forwarded.find(*key), self._clock())
-        return [each for one in done for each in self._reports(one)] + self.collect()
+            return self._take(key).add(self.collect())
+        return self._ready(self._forwarded.fail(self._forwarded.find(*key), self._clock()))
 
-    def collect(self) -> list[bytes]:
+    def collect(self) -> Reports:
         """Return the report frames that are ready and that no other call has returned.
 
         These are of jobs that were given up, since no answer came in time, and of answers that
@@ -120,12 +124,19 @@ class Hospital(Forwarder):
         """
         now = self._clock()
         self._keep(self._forwarded.overdue(now))
-        reports = []
+        reports = Reports()
         for key in list(self._unsent):
-            expires, frames = self._unsent.pop(key, (0.0, []))
+            expires, kept = self._unsent.pop(key, (0.0, Reports()))
             if expires >= now:
-                reports += frames
+                reports.add(kept)
         return reports
+
+    def _ready(self, done: list[Done]) -> Reports:
+        """Return the reports on these jobs, and those that were kept."""
+        reports = Reports()
+        for one in done:
+            reports.add(self._reports(one))
+        return reports.add(self.collect())
 
     def _open_job(self, frame: Frame) -> OpenJob:
         self._keep(self._forwarded.expired(self._clock()))

@@ -165,7 +165,9 @@ class Party:
             timestamp=int(self._clock() * 1000),
             sequence=sequence,
         )
-        key = self.directory.get(recipient).envelope_key if seal_to is None else seal_to
+        # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
+        known = self.directory.get(recipient)
+        key = known.envelope_key if seal_to is None else seal_to
         ciphertext = seal(key, encode_body(body, pad_to), header.sealing_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES

@@ -14,7 +14,7 @@ from ompd.datasets import Dataset
 from ompd.decision import Decision, Rule
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import LabelError, NeighborsError, ParameterError
-from ompd.params import PAPER
+from ompd.params import PAPER, Method, Profile
 from ompd.roles.frozen import Frozen, record_names
 from ompd.roles.retrieval import (
     BlindedRetrieval,
@@ -29,12 +29,14 @@ from ompd.schema import Schema
 from ompd.search import LimbTable, check_k, choose_k
 from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
 
-#: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums.
-#: `evidence` learns scores.
-METHODS = ("relief-mw", "evidence")
 #: Shares of the time of `publish` by which instances are learned from, K is chosen, and the table
 #: is hidden; the rest seals and signs the frame. Round figures: they differ by table and profile.
 _TRAINED, _CHOSEN, _HIDDEN = 0.6, 0.65, 0.95
+_PROFILES: dict[type[Retrieval], Profile] = {
+    BucketRetrieval: "sealed",
+    RingRetrieval: "hardened",
+    BlindedRetrieval: "paper",
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,6 +108,19 @@ class Published:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(label for label, _ in self.findings)
+
+    @property
+    def profile(self) -> Profile:
+        """What the table tells the cloud."""
+        return _PROFILES[type(self.retrieval)]
+
+    @property
+    def method(self) -> Method:
+        """How features become vectors."""
+        encoder = self.encoder
+        if isinstance(encoder, CoarseEncoder):
+            encoder = encoder.base
+        return "evidence" if isinstance(encoder, EvidenceEncoder) else "relief-mw"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -26,12 +26,12 @@ from ompd.errors import (
     UnknownDiseaseError,
     VersionError,
 )
-from ompd.params import check_profile
+from ompd.params import METHODS, Profile, check_profile
 from ompd.roles.archive import Archive, file_name
 from ompd.roles.frozen import Frozen
 from ompd.roles.intake import Instances, check_size, checked
 from ompd.roles.party import Party
-from ompd.roles.publication import METHODS, Plan, Published, Unconfirmed, prepare
+from ompd.roles.publication import Plan, Published, Unconfirmed, prepare
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
@@ -119,7 +119,7 @@ class Publisher(Party):
                 )
 
     @property
-    def profile(self) -> str:
+    def profile(self) -> Profile:
         """What its tables tell the cloud."""
         return self._profile
 

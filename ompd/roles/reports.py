@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from ompd.errors import OmpdError
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
 from ompd.wire import Kind, Report, content_cap, encode_body
+
+
+class Reports(list[bytes]):
+    """Report frames, each of which names its user in the header.
+
+    Attributes
+    ----------
+    refused : dict of str to OmpdError
+        Why a user gets no report, by id: the keys were revoked or have expired meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: dict[str, OmpdError] = {}
+
+    def add(self, other: Reports) -> Reports:
+        """Append the reports of another job; returns itself."""
+        self.extend(other)
+        self.refused |= other.refused
+        return self
 
 
 def answered(table: Published, found: Neighbours) -> Report:
@@ -22,12 +43,14 @@ def answered(table: Published, found: Neighbours) -> Report:
         votes=found.votes.astype("<u2").tobytes(),
         probabilities=probabilities.astype("<f8").tobytes(),
         certified=found.certified.astype(np.uint8).tobytes(),
+        profile=table.profile,
+        method=table.method,
     )
 
 
 def unanswered(table: Published) -> Report:
     """Return the report of a query that was accepted and is not answered."""
-    return Report(table.k, table.classes, (), b"", b"", b"", b"")
+    return Report(table.k, table.classes, (), b"", b"", b"", b"", table.profile, table.method)
 
 
 def longest(table: Published, rows: int) -> int:
@@ -40,7 +63,7 @@ def longest(table: Published, rows: int) -> int:
     def length(findings: tuple[tuple[str, str], ...]) -> int:
         body = Report(
             table.k, table.classes, findings, bytes(2 * rows), bytes(2 * cells), bytes(8 * cells),
-            bytes(rows),
+            bytes(rows), table.profile, table.method,
         )  # fmt: skip
         return len(encode_body(body))
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import secrets
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ompd.crypto import EnvelopeKey, Identity
-from ompd.errors import FeatureError, FramingError, NoAnswerError, RefusedError, TooLargeError
+from ompd.crypto import COMPACT, EnvelopeKey, Identity, check_suite, suite_of
+from ompd.errors import (
+    DowngradeError,
+    FeatureError,
+    FramingError,
+    NoAnswerError,
+    RefusedError,
+    TooLargeError,
+)
+from ompd.params import Method, Profile, check_profile, weaker
 from ompd.roles.party import Party
 from ompd.schema import Schema, as_feature_matrix
 from ompd.stores import Pending
@@ -39,6 +48,10 @@ class Diagnosis:
     certified : bool
         Whether the hospital itself knows that these were the nearest; False where it has only the
         cloud's word.
+    profile : {"sealed", "hardened", "paper"}
+        What the hospital's table tells the cloud, by the hospital's signed word.
+    method : {"relief-mw", "evidence"}
+        How features became vectors.
     """
 
     label: str
@@ -47,6 +60,8 @@ class Diagnosis:
     votes: dict[str, int]
     probabilities: dict[str, float]
     certified: bool
+    profile: Profile
+    method: Method
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,17 +70,62 @@ class _Asked:
     rows: int
 
 
+class _Sessions:
+    """A random session with each hospital, and how many queries it has had.
+
+    One per hospital, so that neither the number nor the count tells one of them of another. A
+    forked process draws its own: what both counted on would be taken for a replay.
+    """
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._lock = threading.Lock()
+        self._last: dict[str, tuple[bytes, int]] = {}
+
+    def next(self, hospital: str) -> tuple[bytes, int]:
+        """Return session and sequence of the next query."""
+        with self._lock:
+            session, last = self._last.get(hospital, (secrets.token_bytes(16), -1))
+            self._last[hospital] = session, last + 1
+            return session, last + 1
+
+
 class User(Party):
-    """Asks hospitals for diagnoses. See `Party` for the parameters."""
+    """Asks hospitals for diagnoses.
+
+    Parameters
+    ----------
+    identity : Identity
+    least_profile : {"paper", "hardened", "sealed"}
+        What a table may tell the cloud at most, for this user to ask it: hospitals are told and
+        refuse, and a report from a weaker one is refused as well.
+    least_suite : {"x25519", "mlkem768x25519"}
+        The weakest envelope suite that a query is sealed with. The user's own key must be of it
+        too, since reports come back in that suite.
+    **options
+        Directory, replays, clock and window as for `Party`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such profile or suite.
+    DowngradeError
+        If the identity's own suite is weaker.
+    """
 
     def __init__(
         self,
         identity: Identity,
+        *,
+        least_profile: str = "paper",
+        least_suite: str = COMPACT,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
-        self._session = secrets.token_bytes(16)
-        self._sequence = itertools.count()
+        self._least_profile = check_profile(least_profile, "least_profile")
+        check_suite(identity.envelope_key.suite, least_suite, "this identity")
+        self._least_suite = least_suite
+        self._sessions = _Sessions()
         self._asked: Pending[_Asked] = Pending(self._window)
 
     def ask(
@@ -99,6 +159,8 @@ class User(Party):
             If a value is outside its feature's domain in `schema`.
         TooLargeError
             If there are more than `MAX_BATCH` rows.
+        DowngradeError
+            If the hospital's envelope key is of a weaker suite than this user demands.
         """
         check_text("disease", disease)
         values = as_feature_matrix(features) if schema is None else schema.check(features)
@@ -109,23 +171,21 @@ class User(Party):
             raise FeatureError(f"row {row}, feature {column}: expected a finite number")
         if len(values) > MAX_BATCH:
             raise TooLargeError(f"features: expected at most {MAX_BATCH} rows, got {len(values)}")
+        recipient = self.directory.get(hospital)
+        check_suite(suite_of(recipient.envelope_key), self._least_suite, "the hospital")
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
-        sequence = next(self._sequence)
         data = values.astype("<f8").tobytes()
-        query = Query(disease, len(values), data, reply_key.public_bytes)
+        query = Query(disease, len(values), data, reply_key.public_bytes, self._least_profile)
         # Lengths in steps, so that they do not tell diseases apart by their names.
         pad_to = -(-len(encode_body(query)) // _LENGTH_STEP) * _LENGTH_STEP
-        frame = self._send(
-            hospital,
-            query,
-            nonce=self._session,
-            sequence=sequence,
-            pad_to=pad_to,
-        )
+        if self._sessions.process != os.getpid():
+            self._sessions = _Sessions()
+        session, sequence = self._sessions.next(hospital)
+        frame = self._send(hospital, query, nonce=session, sequence=sequence, pad_to=pad_to)
         asked = _Asked(reply_key, len(values))
-        self._asked.add(hospital, self._session, sequence, asked, self._clock())
+        self._asked.add(hospital, session, sequence, asked, self._clock())
         return frame
 
     def read(self, report: bytes) -> list[Diagnosis]:
@@ -142,6 +202,8 @@ class User(Party):
             If the hospital did not accept the query; that query is over.
         NoAnswerError
             If it did, and got no answer from the cloud; that query is over as well.
+        DowngradeError
+            If the table is of a weaker profile than this user demands; that query is over.
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
@@ -159,6 +221,10 @@ class User(Party):
         self._asked.close(header.sender, header.nonce, header.sequence)
         if not diagnoses:
             raise NoAnswerError("report: the hospital got no answer to the query")
+        if weaker(body.profile, self._least_profile):
+            raise DowngradeError(
+                f"report: the profile {self._least_profile} is demanded, the table's is weaker"
+            )
         return diagnoses
 
 
@@ -189,6 +255,8 @@ def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
             votes=dict(zip(body.classes, votes[row].tolist(), strict=True)),
             probabilities=dict(zip(body.classes, probabilities[row].tolist(), strict=True)),
             certified=bool(body.certified[row]),
+            profile=body.profile,
+            method=body.method,
         )
         for row in range(rows)
     ]

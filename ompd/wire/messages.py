@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from ompd.errors import FramingError, ParameterError
+from ompd.params import Method, Profile
 from ompd.wire.canonical import decode, encode
 from ompd.wire.frames import Kind, Unsigned63, content_cap
 
@@ -82,12 +83,15 @@ class Query(_Body, frozen=True):
         Little-endian float64, C order (row, feature).
     reply_key : bytes
         Public envelope key that the report is sealed to, fresh for this query.
+    least_profile : {"sealed", "hardened", "paper"}
+        The hospital is to ask no table that tells the cloud more than this.
     """
 
     disease: Text
     rows: Batch
     values: bytes
     reply_key: PublicKey
+    least_profile: Profile = "paper"
 
 
 class Job(_Body, frozen=True):
@@ -278,6 +282,10 @@ class Report(_Body, frozen=True):
         Little-endian float64, C order (query, class).
     certified : bytes
         One byte per query: 1 if the hospital itself knows that these were the nearest, else 0.
+    profile : {"sealed", "hardened", "paper"}
+        What the table tells the cloud.
+    method : {"relief-mw", "evidence"}
+        How features became vectors.
     """
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
@@ -287,6 +295,8 @@ class Report(_Body, frozen=True):
     votes: bytes
     probabilities: bytes
     certified: bytes
+    profile: Profile = "paper"
+    method: Method = "relief-mw"
 
 
 class Refusal(_Body, frozen=True):

@@ -36,6 +36,8 @@ class World:
     def __init__(self, signatures=None, suite="x25519", profile="paper", **hospital):
         self.clock = Clock()
         options = {"signatures": signatures, "suite": suite, "clock": self.clock}
+        # One user may take all, since most tests have no other.
+        hospital = {"share": 1.0} | hospital
         self.hospital = ompd.Hospital.create("st-mary", profile=profile, **options, **hospital)
         self.cloud = ompd.Cloud.create("cloud", **options)
         self.user = ompd.User.create("alice", **options)

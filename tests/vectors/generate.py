@@ -45,7 +45,7 @@ NONCE = bytes(range(16, 32))
 BODIES = {
     "table": TableUpload(TABLE, 3, b"\x01\x02", 3, 1, 2, 9, b"\x00\x00\x01\x00", bytes(48)),
     "table, cloud chooses k": TableUpload(TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)),
-    "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32))),
+    "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32)), "sealed"),
     "query, long name": Query("é" * 200, 1, bytes(8), b"\x01" * 33),
     "job": Job(TABLE, 3, 1, bytes(range(64)), b"\x07" * 64),
     "verdict": Verdict(TABLE, 3, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
@@ -58,6 +58,8 @@ BODIES = {
         bytes([2, 0, 7, 0, 9, 0, 0, 0]),
         bytes(32),
         b"\x00\x01",
+        "sealed",
+        "evidence",
     ),
     "receipt": Receipt(TABLE, 3, 9),
     "ring table": RingUpload(TABLE, 3, 2, 2, 9, b"\x00\x00\x01\x00", bytes(range(32))),

@@ -44,7 +44,7 @@ from ompd.wire import (
 TABLE = b"t" * 16
 BODIES = {
     TableUpload: TableUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
-    Query: Query("heart", 2, b"\x00" * 32, b"k" * 33),
+    Query: Query("heart", 2, b"\x00" * 32, b"k" * 33, "sealed"),
     Job: Job(TABLE, 1, 1, b"p" * 64, b"t" * 64),
     Verdict: Verdict(TABLE, 1, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
     Refusal: Refusal(),
@@ -56,6 +56,8 @@ BODIES = {
         b"\x07\x00\x02\x00",
         bytes(16),
         b"\x01",
+        "hardened",
+        "evidence",
     ),
     Receipt: Receipt(TABLE, 1, 9),
     RingUpload: RingUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),

@@ -1,0 +1,105 @@
+"""What one user may take of what all users share."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ompd.errors import ParameterError, QuotaError
+from ompd.roles.retrieval import Place
+from ompd.stores import CAPACITY
+from ompd.wire import MAX_BATCH
+
+
+@dataclass(slots=True, repr=False)
+class _Window:
+    """What each user has taken of one table's hints."""
+
+    version: int
+    room: int
+    taken: Counter[str] = field(default_factory=Counter)
+
+
+class Quota:
+    """Bounds what a user takes of a window of hints, and how much of theirs is open at once.
+
+    Parameters
+    ----------
+    share : float
+        Above 0, up to 1. Of the queries of a window that other users have not taken, one user may
+        take this share, so that some are always left to others. The same share bounds the queries
+        that one user may have open of all that may be open.
+
+    Raises
+    ------
+    ParameterError
+    """
+
+    def __init__(self, share: float) -> None:
+        if not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ParameterError("share: expected a number above 0, up to 1")
+        self._share = share
+        self._lock = threading.Lock()
+        self._windows: dict[bytes, _Window] = {}
+        self._frames: Counter[str] = Counter()
+        self._rows: Counter[str] = Counter()
+
+    def take(self, user: str, rows: int, place: Place, room: int) -> None:
+        """Count a query of so many rows, or refuse it.
+
+        Parameters
+        ----------
+        user : str
+        rows : int
+        place : Place
+            Of the table that is asked.
+        room : int
+            Rows that its window still serves; `sys.maxsize` if it has none.
+
+        Raises
+        ------
+        QuotaError
+        """
+        with self._lock:
+            if self._frames[user] >= math.ceil(self._share * CAPACITY):
+                raise QuotaError("query: its user has too many open")
+            if self._rows[user] + rows > MAX_BATCH:
+                raise QuotaError(f"query: expected at most {MAX_BATCH} rows of one user open")
+            if room != sys.maxsize:
+                self._take_hints(user, rows, place, room)
+            self._frames[user] += 1
+            self._rows[user] += rows
+
+    def untake(self, user: str, rows: int, place: Place) -> None:
+        """Forget a query that came to nothing before it used anything up."""
+        self.end(user, rows)
+        with self._lock:
+            window = self._windows.get(place.table_id)
+            if window is not None and window.version == place.version:
+                window.taken[user] = max(0, window.taken[user] - rows)
+
+    def end(self, user: str, rows: int) -> None:
+        """Count a query as no longer open."""
+        with self._lock:
+            self._frames[user] -= 1
+            self._rows[user] -= rows
+            if self._frames[user] <= 0:
+                del self._frames[user], self._rows[user]
+
+    def _take_hints(self, user: str, rows: int, place: Place, room: int) -> None:
+        window = self._windows.get(place.table_id)
+        # Within a window its room only shrinks.
+        if window is None or window.version != place.version or room > window.room:
+            window = self._windows[place.table_id] = _Window(place.version, room)
+        window.room = room
+        before = window.taken[user]
+        most = math.ceil(self._share * (before + room))
+        if before + rows > most:
+            raise QuotaError(
+                f"query: expected at most {max(0, most - before)} more rows of one user in this "
+                "window; a new window or a larger share lets more through"
+            )
+        window.taken[user] += rows
