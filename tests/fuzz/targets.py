@@ -425,7 +425,9 @@ def seeds() -> dict[str, bytes]:
     )  # fmt: skip
     bodies = {
         "tableupload": small,
-        "query": Query("flu", 1, np.array([1.0, 2, 3]).tobytes(), ALICE.public.envelope_key),
+        "query": Query(
+            "flu", 1, np.array([1.0, 2, 3]).tobytes(), ALICE.public.envelope_key, "paper"
+        ),
         "job": Job(mark, 1, 1, bytes(width * 5), (1).to_bytes(width, "little")),
         "verdict": Verdict(mark, 1, 3, b"\1\0\0\0", bytes([1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0])),
         "report": Report(
@@ -436,6 +438,8 @@ def seeds() -> dict[str, bytes]:
             bytes(8),
             bytes(32),
             b"\1\0",
+            "paper",
+            "evidence",
         ),
         "receipt": Receipt(mark, 1, 3),
         "ringupload": msgspec.structs.replace(RING, version=2),

@@ -212,7 +212,7 @@ def test_in_a_batch_only_the_revoked_user_gets_no_report(registered):
     names = ("bob", "alice", "bob")
     queries = [parties[name].ask("st-mary", "flu", [6, 6, 6]) for name in names]
     (job,) = hospital.forward_batch(queries).jobs
-    answer = cloud.answer(job)
+    answer = cloud.answer(job.frame)
     registry.revoke("alice", "left")
     reports = hospital.report_batch(answer)
     assert {id: type(error) for id, error in reports.refused.items()} == {"alice": RevokedKeyError}
