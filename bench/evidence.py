@@ -83,9 +83,8 @@ def parse(name: str, raw: str) -> Dataset:
         Feature(f"f{place}", kind, min(column), max(column))
         for place, (kind, column) in enumerate(zip(kinds, values, strict=True))
     )
-    names = tuple(sorted(set(classes)))
-    labels = np.array([names.index(label) for label in classes])
-    return Dataset.from_arrays(Schema(features, names), np.array(values).T, labels, name=name)
+    schema = Schema(features, tuple(sorted(set(classes))))
+    return Dataset.from_arrays(schema, np.array(values).T, list(classes), name=name)
 
 
 def load(wheel: Path, name: str) -> Dataset:
