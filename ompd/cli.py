@@ -242,7 +242,8 @@ def _compare(results: list[DemoResult]) -> None:
     console.print(
         f"The K nearest DIFFER from a plain search's under: {', '.join(wrong)}."
         if wrong
-        else "Under every profile the K nearest are those of a plain search over the same integers."
+        else "Under every profile the K nearest are those of a plain search over the same "
+        "integers, up to exact ties."
     )
     console.print(
         "certified: the hospital itself knows that they are, and need not trust the cloud. "

@@ -46,7 +46,7 @@ class Diagnosis:
     probabilities : dict of str to float
         Of each class, calibrated by the hospital on its own records.
     certified : bool
-        Whether the hospital itself knows that these were the nearest; False where it has only the
+        Whether the hospital itself knows that none was nearer; False where it has only the
         cloud's word.
     profile : {"sealed", "hardened", "paper"}
         What the hospital's table tells the cloud, by the hospital's signed word.
