@@ -47,7 +47,7 @@ ALLOWED = {
     "estimator": BASE | {"encode", "search", "calibration", "decision"},
     "demo": BASE | {"encode", "search", "decision", "roles", "datasets", "audit"},
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
-    "audit": BASE | {"encode", "search", "blind", "sealed", "wire", "datasets"},
+    "audit": BASE | {"encode", "search", "blind", "sealed", "wire", "datasets", "roles"},
     "audit_cli": BASE | {"audit", "datasets", "console"},
     "console": BASE,
     "keys_cli": BASE | {"crypto", "stores", "console"},
@@ -131,7 +131,7 @@ ATTACKS = (
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_see_only_views(name):
     secret = ("ompd.encode", "ompd.blind", "ompd.sealed", "ompd.audit.scenes", "ompd.audit.windows")
-    secret += ("ompd.audit.version_scenes",)
+    secret += ("ompd.audit.version_scenes", "ompd.audit.traffic", "ompd.roles")
     assert not any(found.startswith(secret) for found in imports(ROOT / "audit" / f"{name}.py"))
 
 

@@ -7,6 +7,7 @@ others. Right half of the time is what the claim allows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -14,7 +15,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from ompd.audit.views import SealedView
+from ompd.audit.views import SealedView, TrafficView
 from ompd.schema import Floats
 
 _OFFSET_BYTES = 2
@@ -106,6 +107,38 @@ def tell_apart(first: Sequence[SealedView], second: Sequence[SealedView]) -> flo
     cut_first, cut_second = len(first) // 3, len(second) // 3
     learned = Distinguisher.fit(first[:cut_first], second[:cut_second])
     return learned.accuracy(first[cut_first:], second[cut_second:])
+
+
+def tell_traffic_apart(
+    first: Sequence[TrafficView], second: Sequence[TrafficView], *, colluding: bool = False
+) -> float:
+    """Learn on every third trial of each kind which traffic is which, and guess the others.
+
+    Parameters
+    ----------
+    first, second : sequences of TrafficView
+    colluding : bool
+        Whether the second user tells the cloud what the report says.
+
+    Returns
+    -------
+    float
+        The share that is guessed right; what was never seen counts half.
+    """
+    seen = [
+        [(view.events, view.certified if colluding else None) for view in views]
+        for views in (first, second)
+    ]
+    learned = [Counter(views[::3]) for views in seen]
+    right = 0.0
+    others = 0
+    for kind, views in enumerate(seen):
+        for place, view in enumerate(views):
+            if place % 3:
+                apart = learned[kind][view] - learned[1 - kind][view]
+                right += 0.5 if apart == 0 else float(apart > 0)
+                others += 1
+    return right / others
 
 
 def detectable(windows: int) -> float:

@@ -11,8 +11,9 @@ from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import PaperScene, Records, RingScene
 from ompd.audit.scoring import Score
+from ompd.audit.traffic import MISDEEDS, SECONDS, TrafficScene
 from ompd.audit.version_scenes import VersionsScene
-from ompd.audit.views import RingView, SealedView
+from ompd.audit.views import RingView, SealedView, TrafficView
 from ompd.audit.windows import SealedScene
 from ompd.datasets import Dataset
 from ompd.errors import ParameterError
@@ -32,6 +33,10 @@ _REPEATS, _REPEATED_AT = 32, 32
 
 #: Fewest windows from which a third is enough to learn.
 _FEWEST_WINDOWS = 30
+#: Trials of each kind with a lying cloud: one for so many windows.
+_WINDOWS_PER_TRIAL = 5
+#: Seconds that a hospital waits where all answers come.
+_PATIENT = 60.0
 
 
 def run_audit(
@@ -201,6 +206,19 @@ def sealed_suite(records: Records, seed: int, progress: Progress, windows: int) 
         for kind in ("repeated",) if reusing else ("repeated", "skewed", "extreme"):
             other = [scene.window(kind, rng) for _ in range(windows)]
             yield _telling(runner, kind, usual, other, reusing=reusing)
+    trials = windows // _WINDOWS_PER_TRIAL
+    for leaking, misdeed in ((True, "withhold"), *((False, each) for each in MISDEEDS)):
+        # Delayed answers are read, all others come too late for what waits for them.
+        patience = _PATIENT if misdeed == "delay" else 0.0
+        lively = TrafficScene.of(records, patience=patience, leaking=leaking)
+        progress(f"sealed: two users, and a cloud that does: {misdeed}")
+        views: dict[str, list[TrafficView]] = {second: [] for second in SECONDS}
+        for _ in range(trials):
+            for second in SECONDS:
+                views[second].append(lively.trial(misdeed, second, rng))
+        yield _watching(runner, misdeed, views, leaking=leaking)
+        if misdeed == "withhold" and not leaking:
+            yield _watching(runner, misdeed, views, colluding=True)
 
 
 def _under_noise(runner: Runner, epsilon: int) -> Result:
@@ -259,6 +277,35 @@ def _telling(
         lambda: sealed.tell_apart(usual, other),
         lambda accuracy: (accuracy, 0.5),
         control=reusing,
+    )
+
+
+def _watching(
+    runner: Runner,
+    misdeed: str,
+    views: dict[str, list[TrafficView]],
+    *,
+    leaking: bool = False,
+    colluding: bool = False,
+) -> Result:
+    other, near, same = (views[second] for second in SECONDS)
+    limit = sealed.detectable(len(same))
+    meaning = f"a repeat or neighbour told from another query; up to {limit:.1%} is chance"
+    name = f"repeats_told_cloud_does_{misdeed}"
+    if leaking:
+        name = "control_shared_fetches"
+        meaning += ", but here queries share unread buckets and failures are not reported"
+    elif colluding:
+        name = "repeats_told_with_the_second_user"
+        meaning += " for the cloud alone; here the second user tells it what the report says"
+    return runner.run(
+        name,
+        meaning,
+        lambda: max(
+            sealed.tell_traffic_apart(other, each, colluding=colluding) for each in (near, same)
+        ),
+        lambda accuracy: (accuracy, 0.5),
+        control=leaking,
     )
 
 

@@ -130,6 +130,23 @@ class SealedView:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
+class TrafficView:
+    """What leaves a hospital of the `sealed` profile while two users ask.
+
+    Attributes
+    ----------
+    events : tuple of (kind, recipient, length)
+        Jobs and reports in order, and answers after which nothing left.
+    certified : bool or None
+        What the second user's report says, None if there is no answer in it or no report. The
+        cloud sees it only if that user tells.
+    """
+
+    events: tuple[tuple[str, str, int], ...]
+    certified: bool | None
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Public:
     """What the scheme publishes, and the one number per feature that every attacker may have.
 

@@ -35,6 +35,8 @@ from ompd.schema import Floats, Schema
 from ompd.wire import Frame, Kind, Query
 
 _LOGGER = logging.getLogger("ompd.hospital")
+# Silent unless the application asks for it.
+_LOGGER.addHandler(logging.NullHandler())
 #: Seconds that an answer waits for the answers to earlier jobs.
 PATIENCE = 10.0
 # Jobs are over after this share of the time that a user waits, so that there is time to tell.

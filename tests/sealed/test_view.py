@@ -15,6 +15,11 @@ LIMIT = 6.0
 
 LAYOUT = Layout(buckets=64, bucket_bytes=192, chunks=8, chunk=8, fetches=8, window=8)
 
+#: What the cloud does to answers.
+HOWS = (
+    "read", "unread", "given up", "cut", "some wrong", "wrong", "swapped", "in pairs", "backwards",
+)  # fmt: skip
+
 
 def excess(counts):
     """Standard score of a chi-square test against equal counts (Wilson and Hilferty)."""
@@ -51,6 +56,17 @@ def transcripts(table, ciphertexts, queries, how, windows):
                 for fetch in range(len(requests) % 3, LAYOUT.fetches, 3):
                     sent[fetch * LAYOUT.bucket_bytes] ^= 1
                 assert not table.read(ticket, bytes(sent)).answered.any()
+            elif how == "swapped" and len(tickets) % 2 == 0:
+                # Of two requests, each gets the answer to the other.
+                earlier = tickets[-2]
+                table.read(earlier[1], reply)
+                table.read(ticket, answer(ciphertexts, LAYOUT, earlier[0]))
+            elif how == "in pairs" and len(tickets) % 2 == 0:
+                for sent_request, late in tickets[-2:]:
+                    table.read(late, answer(ciphertexts, LAYOUT, sent_request))
+            elif how == "backwards" and len(tickets) % 4 == 0:
+                for sent_request, late in tickets[:-5:-1]:
+                    table.read(late, answer(ciphertexts, LAYOUT, sent_request))
             elif how == "wrong":
                 assert not table.read(ticket, bytes(len(reply))).answered.any()
         requests.append(np.concatenate(window))
@@ -85,7 +101,7 @@ def seen_from(requests, places):
     return relative
 
 
-@pytest.mark.parametrize("how", ["read", "unread", "given up", "cut", "some wrong", "wrong"])
+@pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("skew", ["one query", "neighbours", "spread"])
 def test_offsets_are_uniform_and_tell_nothing_of_the_places(sealed, how, skew):
     table, ciphertexts, vectors = sealed
