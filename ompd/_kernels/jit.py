@@ -1,19 +1,18 @@
 """How every kernel is compiled."""
 
-from numba import njit
+from numba import config, njit
+
+from ompd._kernels.cache import KernelCache
 
 
 def kernel(**options):
-    """Compile lazily, keep the result on disk, release the interpreter lock while running.
-
-    Where no folder can be written to, as in a read-only container, the kernel is compiled anew in
-    every process.
-    """
+    """Compile lazily, keep the result on disk, release the interpreter lock while running."""
 
     def decorate(function):
-        try:
-            return njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:
-            return njit(nogil=True, **options)(function)
+        compiled = njit(nogil=True, **options)(function)
+        if not config.DISABLE_JIT:
+            # What ``cache=True`` sets, but for the class.
+            compiled._cache = KernelCache(function)
+        return compiled
 
     return decorate
