@@ -17,6 +17,9 @@ from ompd.schema import Codes, Floats, Schema
 from ompd.search import MAX_CLASSES
 from ompd.wire import MAX_COORDINATES, Kind, content_cap
 
+#: Stands for a K that is not chosen yet; the size hardly depends on it.
+_LIKELY_K = 9
+
 
 class Instances(Protocol):
     """Labelled records, for example a `Dataset`."""
@@ -84,14 +87,14 @@ def check_size(records: Dataset, profile: str, method: str, k: int | None) -> No
         coordinates, _ = EvidenceEncoder.shape(classes)
         if coordinates > most:
             raise TooLargeError(f"schema: expected at most {most} classes, got {classes}")
+    if not rows:
+        return
     if profile == "paper":
         kind, size = Kind.TABLE, BlindedRetrieval.upload_bytes(rows, coordinates)
     elif profile == "hardened":
         kind, size = Kind.RING_TABLE, RingRetrieval.upload_bytes(rows, coordinates)
     else:
-        kind = Kind.BUCKET_TABLE
-        bits = _vector_bits(records, method)
-        size = BucketRetrieval.upload_bytes(rows, coordinates, bits, classes, k or min(rows, 9))
+        kind, size = Kind.BUCKET_TABLE, _sealed_bytes(records, method, k)
     if size > content_cap(kind):
         raise TooLargeError(
             f"instances: {rows} rows would make an upload of {size >> 20} MiB, "
@@ -99,13 +102,29 @@ def check_size(records: Dataset, profile: str, method: str, k: int | None) -> No
         )
 
 
-def _vector_bits(records: Dataset, method: str) -> int:
-    """Bits that sealed rows need for a vector."""
+def _sealed_bytes(records: Dataset, method: str, k: int | None) -> int:
+    rows, features = records.features.shape
+    classes = len(records.schema.classes)
+    neighbors = k or min(rows, _LIKELY_K)
     if method == "evidence":
-        coordinates, largest = EvidenceEncoder.shape(len(records.schema.classes))
-        return coordinates * largest.bit_length()
-    # A prefix sum is written as what it adds to the one before, in multiples of what all of these
-    # are multiples of: the weight, which is not known yet, times the scaled feature's own step.
+        coordinates, largest = EvidenceEncoder.shape(classes)
+        bits = coordinates * largest.bit_length()
+        return BucketRetrieval.upload_bytes(rows, coordinates, bits, classes, neighbors)
+    widest = features * (PAPER.feature_bits + 1)
+    size = BucketRetrieval.upload_bytes(rows, features, widest, classes, neighbors)
+    if size > content_cap(Kind.BUCKET_TABLE):
+        # Only then are the records looked at, which takes a while.
+        bits = _feature_bits(records)
+        size = BucketRetrieval.upload_bytes(rows, features, bits, classes, neighbors)
+    return size
+
+
+def _feature_bits(records: Dataset) -> int:
+    """Bits that a sealed row needs for its prefix sums.
+
+    A prefix sum is written as what it adds to the one before, in multiples of what all of these are
+    multiples of: the weight, which is not known yet, times the scaled feature's own step.
+    """
     scaled = scale_features(records.features, records.schema, PAPER.feature_bits)
     above = scaled - scaled.min(axis=0)
     steps = np.maximum(1, np.gcd.reduce(above, axis=0))

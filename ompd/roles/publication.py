@@ -196,7 +196,7 @@ def prepare(
     """
     schema = instances.schema
     rows = len(instances.features)
-    k = plan.k if plan.k is None else check_k(plan.k, min(rows, MAX_K))
+    k = plan.k
     findings = _findings(schema, advice)
     training = stages.until(_TRAINED)
     encoder: Encoder

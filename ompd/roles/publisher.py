@@ -35,8 +35,9 @@ from ompd.roles.publication import Plan, Published, Unconfirmed, prepare
 from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
+from ompd.search import check_k
 from ompd.stores import BudgetLedger, Pending
-from ompd.wire import Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
+from ompd.wire import MAX_K, Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
 
 
 class Publisher(Party):
@@ -230,6 +231,8 @@ class Publisher(Party):
         if method not in METHODS:
             raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
         records = checked(instances)
+        if k is not None:
+            k = check_k(k, min(len(records), MAX_K))
         check_size(records, self._profile, method, k)
         self.directory.get(cloud)
         noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""

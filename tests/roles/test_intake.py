@@ -14,6 +14,7 @@ from ompd.errors import (
     DomainError,
     FeatureError,
     LabelError,
+    NeighborsError,
     TooLargeError,
     TrainingError,
 )
@@ -143,6 +144,18 @@ def test_the_size_that_is_checked_is_that_of_what_is_sent(monkeypatch, profile, 
     monkeypatch.setitem(CAPS, UPLOADS[profile], ROOM + int(0.9 * (sent - 300)))
     with pytest.raises(TooLargeError, match="would make an upload"):
         World(profile=profile).publish(data=data, method=method)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_records_and_impossible_neighbours_are_refused(profile, method):
+    world = World(profile=profile)
+    with pytest.raises(TrainingError):
+        world.publish(data=instances(rows=0), k=None, method=method)
+    world.publish(k=np.int64(3), method=method)
+    for k in (2, "9", 1.0, True, 61):
+        with pytest.raises(NeighborsError, match="odd integer"):
+            world.publish(data=untrainable(60), k=k, method=method)
 
 
 @pytest.mark.parametrize(
