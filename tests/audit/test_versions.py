@@ -25,8 +25,9 @@ def test_only_training_anew_adds_up(mm, count, epsilon, reached):
     anew = VersionsScene.of(mm, count, retrained=True, epsilon=epsilon)
     frozen = VersionsScene.of(mm, count, retrained=False, epsilon=epsilon)
     once = share(frozen, 1)
-    assert abs(share(frozen) - once) < 0.02
-    assert share(anew) > max(reached, once + 0.04)
+    # Not the rows, but what is known of their means may differ by a little.
+    assert share(frozen) < once + 0.04
+    assert share(anew) > max(reached, once + 0.05)
 
 
 def test_versions_grow_by_one_and_begin_alike(wbc):

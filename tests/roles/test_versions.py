@@ -95,14 +95,15 @@ def test_what_real_uploads_add_up_to(make):
     # In this order the first version is coarse enough to leave something open.
     data = data.take(np.random.default_rng(1).permutation(len(data)))
     first, grown = shares(make(), data, 6)
-    assert abs(grown - first) < 0.02
-    first, grown = shares(make(), data, 6, retrain=True)
-    assert grown > first + 0.03
+    # Not the rows, but what is known of their means may differ by a little.
+    assert grown < first + 0.04
+    first, anew = shares(make(), data, 6, retrain=True)
+    assert anew > max(first, grown) + 0.03
 
 
 def test_equal_rows_keep_the_noise_that_each_has():
-    """Or else who leaves would lend his noise to who stays."""
-    world = noisy()
+    """Or else who leaves would lend his noise to who stays, or have him charged again."""
+    world = noisy(limit=16)
     data = instances(rows=60)
     # Equal features in another class, so that the vectors are equal.
     data.features[1] = data.features[0]
@@ -207,7 +208,7 @@ def test_k_is_kept_unless_given():
     world.publish(k=None)
     assert world.hospital._tables["flu"].k == 7
     with pytest.raises(NeighborsError):
-        world.publish(k=None, data=instances(rows=6))
+        world.hospital.publish("flu", instances(rows=6), cloud="cloud")
 
 
 def test_records_outside_the_domain_are_refused_also_in_later_versions():
