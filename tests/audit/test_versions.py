@@ -44,7 +44,7 @@ def test_versions_grow_by_one_and_begin_alike(wbc):
 def test_tables_too_small_to_grow_are_attacked_all_the_same():
     schema = Schema([Feature("x", "ordinal", 0, 3)], ["a", "b"])
     rows = [[0], [1], [0], [1], [2], [3], [3], [2]]
-    records = Records.of(datasets.Dataset.from_arrays(schema, rows, [0] * 4 + [1] * 4), 0)
+    records = Records.of(datasets.Dataset.from_arrays(schema, rows, [*"aaaabbbb"]), 0)
     scene = VersionsScene.of(records, 3, retrained=True, epsilon=32)
     assert {len(view.table) for view in scene.views} == {4}
     assert 0 <= share(scene) <= 1
