@@ -146,15 +146,16 @@ def _known(place, slot_of, states):
 def consume(
     asked, count, starts, chunk, backups,
     offsets, parities, waits, backup_offsets, backup_parities, contents, states, places, sources,
-    used, owed, messages, records, spare_offsets, spare_message, spare_words,
+    used, owed, entry_of, messages, records, spare_offsets, spare_message, spare_words,
 ):  # fmt: skip
     """Ask for the buckets at asked[:count], one after the other.
 
     messages uint16[:, chunks] is overwritten where a hint holds the bucket and left as it is where
     none does; records int64[:count, 2] gets slot and place. Every chunk must have a backup left for
-    each of its places. For asked[count:] the same work is done in vain, into spare_offsets
-    uint16[chunks, 1], spare_message uint16[chunks] and spare_words uint64[2, width], so that it
-    takes as long.
+    each of its places. entry_of int32[buckets] is a slot whose replacement entry is a place's
+    bucket, or -1; while it is unused, the new hint is complete at once. For asked[count:] the same
+    work is done in vain, into spare_offsets uint16[chunks, 1], spare_message uint16[chunks] and
+    spare_words uint64[2, width], so that it takes as long.
     """
     chunks = offsets.shape[0]
     width = parities.shape[1]
@@ -190,9 +191,14 @@ def consume(
         for word in range(width):
             content[word] ^= parities[hint, word]
             parity[word] = backup_parities[slot, word]
+        entry = entry_of[place]
+        known = entry >= 0 and states[entry] == UNUSED
+        if known:
+            for word in range(width):
+                parity[word] ^= contents[entry, word]
         if real:
             sources[slot] = waits[hint]
-            waits[hint] = place
+            waits[hint] = -1 if known else place
 
 
 @kernel()

@@ -10,8 +10,8 @@ table, so that hints are built locally. The stored table is R chunks of C bucket
 To fetch bucket x of chunk c: from a random start, take the first hint that contains x; send its
 offsets with the one in chunk c replaced by the next slot's entry; answer, parity and entry give x.
 In the hint's place comes the slot's backup hint with x in chunk c; its parity is complete when x
-has come. A query always sends the same number of vectors; where it wants fewer buckets it sends
-uniform ones instead.
+has come, or at once if x is the entry of a slot that is still unused. A query always sends the same
+number of vectors; where it wants fewer buckets it sends uniform ones instead.
 
 **What the cloud sees is uniform.** Let H be the list of primary hints, and suppose that it is a
 list of independent uniform vectors and independent of all vectors sent so far (as after building).
@@ -55,10 +55,10 @@ did itself, which by induction is independent of H. So:
   answers are told one by one needs the checksums of `checks`: a right checksum is a right answer.
 * A chunk without slots is skipped.
 
-**What still joins two queries** is seen by their users alone. If a place x is asked for while
-another fetch of x is unread, the hint that waits for x is the one chosen with probability about one
-in 21, the hints with x; then the fetch brings nothing unless the other answer comes. With a second
-fetch of the same place it is one in 400. A query that has no vectors to spare has no second ones.
+**What still joins two queries** is seen by their users alone. If x is asked for while another fetch
+of x is unread, the hint that waits for x is the one chosen with probability one in 21, the hints
+with x; then the fetch brings nothing unless the other answer comes. A second fetch makes that one
+in 400, an entry that is x makes it nothing; but a query may have no vectors to spare.
 
 A wrong answer is noticed whether anyone needed it or not, so that a cloud that lies and watches for
 a reaction learns only that it was caught.
@@ -165,13 +165,18 @@ class Hints:
         Queries that were not answered, less those answered since, in units of 1 / `_REPAY`.
     """
 
-    __slots__ = ("_spare", "_unread", "layout", *FIELDS)
+    __slots__ = ("_entry_of", "_spare", "_unread", "layout", *FIELDS)
 
     def __init__(self, layout: Layout, **arrays: NDArray[np.generic]) -> None:
         self.layout = layout
         for name in FIELDS:
             setattr(self, name, arrays[name])
         self._unread = 0
+        # Slots are used in ascending order, so the last one of a place is the one to note.
+        own = _own(layout)
+        slots = np.arange(len(own))
+        self._entry_of = np.full(layout.buckets, -1, dtype=np.int32)
+        np.maximum.at(self._entry_of, own * layout.chunk + self.backup_offsets[slots, own], slots)
         words = self.parities.shape[1]
         self._spare = (
             np.empty((layout.chunks, 1), dtype=np.uint16),
@@ -207,8 +212,8 @@ class Hints:
         """
         words = ciphertexts.view(np.uint64)
         primaries = COVER * layout.chunk
-        slots = layout.chunks * backups_per_chunk(layout.chunk)
-        own = np.repeat(np.arange(layout.chunks), slots // layout.chunks)
+        own = _own(layout)
+        slots = len(own)
         offsets = random_offsets(primaries, layout)
         backup_offsets = random_offsets(slots, layout)
         parities = _parities(layout, words, offsets, np.full(primaries, -1), threads)
@@ -273,8 +278,8 @@ class Hints:
         consume(
             places, count, starts, layout.chunk, backups,
             self.offsets, self.parities, self.waits, self.backup_offsets, self.backup_parities,
-            self.contents, self.states, self.places, self.sources, self.used, self.owed, messages,
-            records, *self._spare,
+            self.contents, self.states, self.places, self.sources, self.used, self.owed,
+            self._entry_of, messages, records, *self._spare,
         )  # fmt: skip
         self.heard[places[:count]] |= _OWN
         self._unread += 1
@@ -374,6 +379,11 @@ class Hints:
 def tolerance(layout: Layout) -> int:
     """Queries without an answer, more than those answered since, that a window outlives."""
     return max(1, layout.window // _TOLERATED)
+
+
+def _own(layout: Layout) -> I64:
+    """Return the chunk of every slot."""
+    return np.repeat(np.arange(layout.chunks), backups_per_chunk(layout.chunk))
 
 
 def random_offsets(vectors: int, layout: Layout) -> U16:

@@ -205,9 +205,9 @@ def _load(chunk: int) -> int:
 
 
 def backups_per_chunk(chunk: int) -> int:
-    """Backup hints of each chunk: the mean load of a window and four standard deviations."""
+    """Backup hints of each chunk: the mean load of a window and eight standard deviations."""
     load = _load(chunk)
-    return min(chunk, load + 4 * (math.isqrt(load) + 1))
+    return min(chunk, load + 8 * (math.isqrt(load) + 1))
 
 
 def slots_ahead(layout: Layout, left: int) -> int:

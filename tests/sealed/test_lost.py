@@ -192,6 +192,55 @@ def test_lost_answers_cost_little(rng):
     assert share[1] > 0.97
 
 
+def share_exact(table, ciphertexts, vectors, rng, lost):
+    """Whole windows in flight at once, read in the order of asking; a share of them is lost."""
+    exact = served = 0
+    for _ in range(4):
+        table.renew(ciphertexts)
+        queries = vectors[rng.integers(0, len(vectors), table.remaining)] + 500
+        asked = [(query, *table.ask(query[np.newaxis])) for query in queries]
+        for query, request, ticket in asked:
+            if rng.random() < lost:
+                table.abandon(ticket)
+                continue
+            found = table.read(ticket, answer(ciphertexts, table.layout, request))
+            assert found.answered.all()
+            nearest = np.sort(np.abs(vectors - query).sum(axis=1))[:5]
+            right = found.distances[0].tolist() == nearest.tolist()
+            assert right or not found.certified[0]
+            exact += right
+            served += 1
+    assert served > 150
+    return exact / served
+
+
+def test_windows_in_flight_are_exact_and_losses_among_them_cost_little(rng):
+    vectors, labels = clustered(rng, 12000)
+    table, ciphertexts = SealedTable.build(vectors, labels, 3, 5)
+    assert share_exact(table, ciphertexts, vectors, rng, 0) > 0.99
+    assert share_exact(table, ciphertexts, vectors, rng, 0.05) > 0.96
+
+
+def test_members_of_one_request_do_not_hang_on_one_another(rng):
+    """Whichever member's answer is spoilt, others that asked the same are answered."""
+    vectors, labels = clustered(rng, 3000)
+    table, ciphertexts = SealedTable.build(vectors, labels, 3, 3)
+    asked = vectors[[7] * 6]
+    missing = 0
+    for spoilt in range(6):
+        table.renew(ciphertexts)
+        request, ticket = table.ask(asked, [1] * 6)
+        sent = bytearray(answer(ciphertexts, table.layout, request))
+        size = table.layout.answer_bytes
+        sent[spoilt * size : (spoilt + 1) * size] = bytes(size)
+        found = table.read(ticket, bytes(sent))
+        others = [member for member in range(6) if member != spoilt]
+        assert not found.answered[spoilt]
+        assert found.answered[others].all()
+        missing += 5 - int(found.certified[others].sum())
+    assert missing <= 10
+
+
 def test_many_lost_answers_end_the_window(rng):
     vectors, labels = clustered(rng, 3000)
     layout = Layout(256, 384, 8, 32, 10, 130)
