@@ -75,10 +75,17 @@ class Database:
             yield self._live()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection for one transaction: all of the block happens, or nothing."""
+    def writing(self, *, power_safe: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one transaction: all of the block happens, or nothing.
+
+        Parameters
+        ----------
+        power_safe : bool, default True
+            Whether the change waits for the disk, if all of this database's do.
+        """
         with self._lock, self._translated():
             connection = self._live()
+            self._synchronise(connection, power_safe and self._power_safe)
             # At once with the right to write: a right acquired later could be refused.
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -174,7 +181,7 @@ class Database:
                 time.sleep(0.01)
         if mode != "wal":
             raise StoreError(f"{self._path.name}: expected a file system that allows a WAL file")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_safe else 'NORMAL'}")
+        self._synchronise(connection, self._power_safe)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("BEGIN IMMEDIATE")
@@ -186,6 +193,10 @@ class Database:
         connection.execute("COMMIT")
         if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise StoreError(f"{self._path.name}: is damaged")
+
+    @staticmethod
+    def _synchronise(connection: sqlite3.Connection, power_safe: bool) -> None:
+        connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
 
     def _identify(self, connection: sqlite3.Connection) -> bool:
         """Whether the file is empty; raises if it is neither that nor of this kind."""

@@ -21,7 +21,8 @@ from ompd.errors import (
     StoreError,
     TooLargeError,
 )
-from ompd.stores import Pending, ReplayGuard, database
+from ompd.stores import Pending, ReplayGuard, database, replay
+from ompd.stores.forgotten import Forgotten
 from ompd.stores.replay import DurableReplayGuard
 from ompd.wire import Header, Kind
 
@@ -201,6 +202,170 @@ def test_extreme_timestamps(path):
         assert len(guard) == 2
 
 
+def both(path, window=60, capacity=1000):
+    yield ReplayGuard(window, capacity)
+    with DurableReplayGuard(path, window, capacity, power_safe=False) as guard:
+        yield guard
+
+
+YEARS = 10 * 365 * 86400.0
+
+
+@pytest.mark.parametrize("jump", [-YEARS, -7200.0, 7200.0, YEARS])
+@pytest.mark.parametrize("wrong_for", [0.0, 1000.0])
+def test_a_clock_that_was_wrong_for_a_while_locks_nothing(path, jump, wrong_for):
+    for guard in both(path):
+        right = 1_800_000_000.0
+        used = []
+
+        def accept(now, guard=guard, used=used):
+            header = frame(sequence=len(used), timestamp=int(now * 1000))
+            guard.claim(header, now)
+            used.append(header)
+
+        accept(right)
+        # Long enough, with frames all the time, that the wrong time is partly forgotten too.
+        for second in range(0, int(wrong_for) + 1, 50):
+            accept(right + jump + second)
+        right += wrong_for + 61
+        for second in range(0, 300, 50):
+            accept(right + second)
+        # Whatever the clock says, nothing is accepted twice.
+        for header in used:
+            for now in (right, right + jump, right - 1000, header.timestamp / 1000):
+                with pytest.raises((ReplayError, ExpiredError)):
+                    guard.claim(header, now)
+
+
+def test_what_was_let_go_of_is_refused_and_says_for_how_long(path):
+    for guard in both(path):
+        now = 1_800_000_000.0
+        # An hour ahead, for two hours.
+        for second in range(0, 7200, 30):
+            guard.claim(frame(sequence=second, timestamp=int((now + 3600 + second) * 1000)),
+                        now + 3600 + second)  # fmt: skip
+        now += 7200
+        with pytest.raises(ExpiredError, match=r"clock was ahead; new frames .* in 3[45]\d\d s"):
+            guard.claim(frame(sequence=1, timestamp=int(now * 1000)), now)
+        now += 3600
+        guard.claim(frame(sequence=1, timestamp=int(now * 1000)), now)
+
+
+def test_frames_of_a_wrong_future_do_not_fill_the_memory(path):
+    for guard in both(path, capacity=20):
+        now = 1_800_000_000.0
+        for number in range(20):
+            guard.claim(frame(sequence=number, timestamp=int((now + YEARS) * 1000)), now + YEARS)
+        for number in range(20):
+            guard.claim(frame(sequence=100 + number, timestamp=int(now * 1000)), now)
+        with pytest.raises(TooLargeError):
+            guard.claim(frame(sequence=200, timestamp=int(now * 1000)), now)
+        with pytest.raises(ExpiredError, match="clock was ahead"):
+            guard.claim(frame(sequence=0, timestamp=int((now + YEARS) * 1000)), now + YEARS)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 40), st.integers(0, 40), st.booleans()),
+        max_size=60,
+    )
+)
+def test_nothing_is_accepted_twice_whatever_the_clock_does(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("guard") / "replay.db"
+    plain, durable = ReplayGuard(2, 4), DurableReplayGuard(path, 2, 4, power_safe=False)
+    try:
+        accepted = set()
+        for sequence, timestamp, now, reopen in steps:
+            if reopen:
+                durable.close()
+                durable = DurableReplayGuard(path, 2, 4, power_safe=False)
+            header = frame(sequence=sequence, timestamp=1000 * timestamp)
+            outcomes = []
+            for guard in (plain, durable):
+                try:
+                    guard.check_time(header, now)
+                    guard.claim(header, now)
+                    outcomes.append("accepted")
+                except OmpdError as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+            if outcomes[0] == "accepted":
+                assert (sequence, timestamp) not in accepted
+                accepted.add((sequence, timestamp))
+    finally:
+        durable.close()
+
+
+def test_ranges_that_are_many_are_joined():
+    forgotten = Forgotten()
+    for place in range(100):
+        forgotten.add(10**6 * place, 10**6 * place + 1)
+    forgotten.add(10**15, 10**15 + 5)
+    again = Forgotten.from_bytes(forgotten.to_bytes())
+    for place in range(100):
+        assert again.until(10**6 * place + 1) is not None
+    assert again.until(10**15 + 5) == 10**15 + 5
+    assert again.until(10**15 - 1) is again.until(10**14) is again.until(-1) is None
+    for bad in (b"", b"x", b"\x91\x91\x01"):
+        with pytest.raises(StoreError):
+            Forgotten.from_bytes(bad)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_answers_are_kept_as_long_as_their_frame_is_fresh(path):
+    for guard in both(path):
+        guard.keep(HEADER, b"too early")
+        assert guard.answer(HEADER, b"c") is None
+        guard.claim(HEADER, 1000, b"c")
+        assert guard.answer(HEADER, b"c") is None
+        guard.keep(HEADER, b"answer")
+        guard.keep(HEADER, b"the answer")
+        assert guard.answer(HEADER, b"c") == b"the answer"
+        with pytest.raises(ReplayError):
+            guard.answer(HEADER, b"other content")
+        with pytest.raises(ReplayError):
+            guard.claim(HEADER, 1000, b"c")
+        guard.claim(frame(sequence=8, timestamp=1_061_000), 1061, b"d")
+        assert guard.answer(HEADER, b"c") is None
+        guard.keep(HEADER, b"too late")
+        assert guard.answer(HEADER, b"c") is None
+
+
+def test_answers_outlive_the_process(path):
+    with DurableReplayGuard(path, 60) as guard:
+        guard.claim(HEADER, 1000, b"c")
+        guard.keep(HEADER, b"answer")
+    with DurableReplayGuard(path, 60) as guard:
+        assert guard.answer(HEADER, b"c") == b"answer"
+
+
+def test_answers_are_bounded(path, monkeypatch):
+    monkeypatch.setattr(replay, "OUTBOX_BYTES", 1000)
+    monkeypatch.setattr(replay, "OUTBOX_ANSWERS", 6)
+    for guard in both(path):
+        headers = [frame(sequence=number) for number in range(20)]
+        for header in headers:
+            guard.claim(header, 1000, b"c")
+            guard.keep(header, bytes(200))
+        held = [guard.answer(header, b"c") is not None for header in headers]
+        assert held == [False] * 15 + [True] * 5
+        for header in headers[:10]:
+            guard.keep(header, b"short")
+        held = [guard.answer(header, b"c") is not None for header in headers]
+        assert held == [False] * 4 + [True] * 6 + [False] * 10
+        guard.keep(headers[0], bytes(251))
+        assert guard.answer(headers[0], b"c") is None
+        # What is forgotten frees its room.
+        guard.claim(frame(sequence=99, timestamp=1_061_000), 1061, b"c")
+        late = [frame(sequence=100 + number, timestamp=1_061_000) for number in range(5)]
+        for header in late:
+            guard.claim(header, 1061, b"c")
+            guard.keep(header, bytes(200))
+        assert all(guard.answer(header, b"c") for header in late)
+
+
 def test_one_of_many_threads_wins(path):
     with DurableReplayGuard(path, 120) as guard:
         outcomes = []
@@ -289,7 +454,7 @@ def test_other_files_are_no_memory(path):
     with DurableReplayGuard(path, 120):
         pass
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE state SET clock = 'noon'")
+        connection.execute("UPDATE state SET forgotten = 'noon'")
     with DurableReplayGuard(path, 120) as guard, pytest.raises(StoreError, match="damaged"):
         guard.claim(HEADER, 1000)
     from ompd.stores.registry import Registry
