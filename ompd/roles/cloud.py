@@ -9,8 +9,10 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from ompd.crypto import Identity
-from ompd.errors import ContextMismatchError, TooLargeError, VersionError
+from ompd.errors import ContextMismatchError, ReplayError, TooLargeError, VersionError
 from ompd.roles.party import Party
 from ompd.roles.stored import BlindedStored, BucketStored, RingStored, Stored
 from ompd.search import ballots
@@ -18,6 +20,7 @@ from ompd.search.verdicts import Ballots
 from ompd.wire import (
     BucketUpload,
     Fetch,
+    Header,
     Job,
     Kind,
     Receipt,
@@ -43,11 +46,13 @@ _JOBS: dict[Kind, type[Job | RingJob | Fetch]] = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Version:
-    """One version of a table, whether it was asked, and when it stops answering."""
+    """One version of a table, its upload, whether it was asked, and when it stops answering."""
 
     owner: str
     version: int
     stored: Stored
+    upload: Header
+    receipt: bytes
     asked: bool = False
     expires: float | None = None
 
@@ -81,7 +86,9 @@ class Cloud(Party):
         """Accept a table, or a newer version of one, and return a receipt frame.
 
         Chooses K on the blinded table where the hospital left it open. The version before goes on
-        answering until the hospital, once it has the receipt, asks the new one.
+        answering until the hospital, once it has the receipt, asks the new one. An upload that is
+        here already is acknowledged again, also if the hospital gave it another time, and changes
+        nothing.
 
         Raises
         ------
@@ -98,11 +105,13 @@ class Cloud(Party):
         """
         frame = self._authenticate(upload, *_UPLOADS)
         header = frame.header
+        if (receipt := self._acknowledged(header)) is not None:
+            return receipt
         body = self._open(frame, _UPLOADS[header.kind])
         self._check_succession(body.table_id, body.version, header.sender)
         stored = self._stored(body)
-        self._claim(frame)
-        added = _Version(header.sender, body.version, stored)
+        receipt = self._receipt(header, body.table_id, body.version, stored.k)
+        added = _Version(header.sender, body.version, stored, header, receipt)
         with self._lock:
             self._check_succession(body.table_id, body.version, header.sender)
             before = self._living(self._tables.get(body.table_id, ()))
@@ -111,15 +120,13 @@ class Cloud(Party):
             asked = [old for old in before if old.asked]
             kept = [old for old in before if old is before[0] or old in asked]
             self._tables[body.table_id] = (added, *kept)
-        return self._send(
-            header.sender,
-            Receipt(body.table_id, body.version, stored.k),
-            nonce=header.nonce,
-            sequence=header.sequence,
-        )
+        return receipt
 
     def answer(self, job: bytes) -> bytes:
         """Answer a job frame with a verdict frame, or with sums of buckets.
+
+        The same frame, byte for byte, gets the same answer again as long as it is fresh and the
+        answer is kept; nothing is computed for it.
 
         Raises
         ------
@@ -131,9 +138,15 @@ class Cloud(Party):
             If the queries or offsets have the wrong number or range, or are of another profile
             than the table.
         OmpdError
-            If the frame is not authentic, fresh and well-formed.
+            If the frame is not authentic, fresh and well-formed, or was received before and its
+            answer is not kept.
         """
-        frame = self._authenticate(job, *_JOBS)
+        try:
+            frame = self._authenticate(job, *_JOBS)
+        except ReplayError:
+            if (given := self._again(job, *_JOBS)) is not None:
+                return given
+            raise
         header = frame.header
         body = self._open(frame, _JOBS[header.kind])
         table = self._find(body.table_id, body.version, header.sender)
@@ -142,7 +155,8 @@ class Cloud(Party):
         run = table.stored.prepare(body)
         self._claim(frame)
         self._retire(body.table_id, body.version)
-        return self._send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
+        answer = self._send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
+        return self._answered(header, answer)
 
     def refuse(self, job: bytes) -> bytes:
         """Answer a job that `answer` did not accept with a frame that tells no reason.
@@ -153,6 +167,22 @@ class Cloud(Party):
             If the frame is not authentic and fresh, or was received before.
         """
         return self._refuse(job, *_JOBS)
+
+    def _acknowledged(self, header: Header) -> bytes | None:
+        """Return a receipt for an upload that is stored already, also one with another time."""
+        with self._lock:
+            tables = list(self._tables.items())
+        for table_id, versions in tables:
+            for each in self._living(versions):
+                if each.upload == header:
+                    return each.receipt
+                if _untimed(each.upload) == _untimed(header):
+                    return self._receipt(header, table_id, each.version, each.stored.k)
+        return None
+
+    def _receipt(self, header: Header, table_id: bytes, version: int, k: int) -> bytes:
+        body = Receipt(table_id, version, k)
+        return self._send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
     def _stored(self, body: TableUpload | RingUpload | BucketUpload) -> Stored:
         if isinstance(body, TableUpload):
@@ -198,3 +228,8 @@ class Cloud(Party):
     def _living(self, versions: tuple[_Version, ...]) -> tuple[_Version, ...]:
         now = self._clock()
         return tuple(each for each in versions if each.expires is None or now <= each.expires)
+
+
+def _untimed(header: Header) -> Header:
+    """What an upload that is sent again has in common with the first: all but the time."""
+    return msgspec.structs.replace(header, timestamp=0)

@@ -177,8 +177,7 @@ class Forwarder(Publisher):
         features = _features(body, table.encoder.schema)
         if body.rows > (most := most_rows(table)):
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
-        header = frame.header
-        request = Request(header.sender, header.nonce, header.sequence, body.reply_key, body.rows)
+        request = Request(frame.header, body.reply_key, body.rows)
         return table, request, features
 
     def _job(
@@ -270,6 +269,27 @@ class Forwarder(Publisher):
         """
         return self._refuse(query, Kind.QUERY)
 
+    def answered(self, query: bytes) -> bytes | None:
+        """Return again what a query was answered with, if that was lost on the way to its user.
+
+        For a query that `forward` refuses with `ReplayError`. Nothing is asked, charged or used up.
+
+        Returns
+        -------
+        bytes or None
+            The report or refusal; None if there is none yet, or it is not kept any more.
+
+        Raises
+        ------
+        ContextMismatchError
+            If the query was not accepted or refused before.
+        ReplayError
+            If it is not the frame that was, byte for byte.
+        OmpdError
+            If its freshness has ended, or its sender is not known any more.
+        """
+        return self._again(query, Kind.QUERY)
+
     def _read_answer(self, job: OpenJob) -> Neighbours | None:
         """Read an answer whose turn it is."""
         try:
@@ -298,8 +318,8 @@ class Forwarder(Publisher):
                 frame = self._send(
                     request.user,
                     body,
-                    nonce=request.nonce,
-                    sequence=request.sequence,
+                    nonce=request.header.nonce,
+                    sequence=request.header.sequence,
                     seal_to=request.reply_key,
                     pad_to=longest(job.table, request.rows),
                 )
@@ -307,7 +327,7 @@ class Forwarder(Publisher):
                 # Revoked since it asked; the other users of the job get their reports.
                 reports.refused[request.user] = error
                 continue
-            reports.append(frame)
+            reports.append(self._answered(request.header, frame))
         return reports
 
     def _keep(self, done: list[Done]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +10,11 @@ from typing import Any, Self, TypeVar
 
 from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, seal
 from ompd.errors import (
+    ContextMismatchError,
     OmpdError,
     ParameterError,
     ReflectionError,
+    ReplayError,
     RoleError,
     TooLargeError,
     WrongRecipientError,
@@ -51,6 +54,12 @@ _SENDS = {
 
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
+#: Seconds that uploads and receipts stay acceptable. They may take long to make and to transfer,
+#: and playing one again does nothing: a version is stored once, and asked once it is acknowledged.
+UPLOAD_WINDOW = 86_400.0
+_UPLOADS = {Kind.TABLE, Kind.RING_TABLE, Kind.BUCKET_TABLE, Kind.RECEIPT}
+#: What is answered again, if all of the frame is the same.
+_REQUESTS = {Kind.QUERY, Kind.JOB, Kind.RING_JOB, Kind.FETCH}
 
 
 class Party:
@@ -200,9 +209,12 @@ class Party:
             raise WrongRecipientError("frame: is addressed to another party")
         sender = self.directory.get(header.sender)
         self._check_role(header)
-        self._replays.check_time(header, self._clock())
-        # Before the signature, which costs a thousand times more.
-        self._replays.check_new(header)
+        if header.kind in _UPLOADS:
+            self._replays.check_time(header, self._clock(), UPLOAD_WINDOW)
+        else:
+            self._replays.check_time(header, self._clock())
+            # Before the signature, which costs a thousand times more.
+            self._replays.check_new(header)
         return frame, sender.signing_key
 
     def _check_role(self, header: Header) -> None:
@@ -243,15 +255,50 @@ class Party:
         return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
 
     def _refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
-        """Tell the sender of an authentic request that it was not accepted, once and not why."""
+        """Tell the sender of an authentic request that it was not accepted, and not why."""
         frame = self._authenticate(data, kind, *others)
         header = frame.header
         self._claim(frame)
-        return self._send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)
+        refusal = self._send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)
+        return self._answered(header, refusal)
 
     def _claim(self, frame: Frame) -> None:
         """Mark a frame as used: after the last check, before costly work and any effect."""
-        self._replays.claim(frame.header, self._clock())
+        content = _content(frame) if frame.header.kind in _REQUESTS else b""
+        self._replays.claim(frame.header, self._clock(), content)
+
+    def _answered(self, header: Header, answer: bytes) -> bytes:
+        """Keep the answer to a claimed request, in case it is lost on the way; returns it."""
+        self._replays.keep(header, answer)
+        return answer
+
+    def _again(self, data: bytes, kind: Kind, *others: Kind) -> bytes | None:
+        """Return the answer that a request was given before; nothing else happens.
+
+        None if it was claimed and the answer is not there yet, or no longer.
+
+        Raises
+        ------
+        ReplayError
+            If the request that was claimed under this header was another one.
+        ContextMismatchError
+            If it was not claimed.
+        OmpdError
+            If its header is not acceptable any more.
+        """
+        try:
+            frame, _ = self._admit(data, kind, *others)
+        except ReplayError:
+            frame = Frame.decode(data, kind, *others)
+            return self._replays.answer(frame.header, _content(frame))
+        raise ContextMismatchError("frame: was not received before")
+
+
+def _content(frame: Frame) -> bytes:
+    """Digest of all bytes of a frame."""
+    digest = hashlib.sha256(frame.signed_message)
+    digest.update(frame.signature)
+    return digest.digest()
 
 
 def introduce(*parties: Party) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ompd.calibration import check_priors
@@ -37,7 +37,20 @@ from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import check_k
 from ompd.stores import BudgetLedger, Pending
-from ompd.wire import MAX_K, Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
+from ompd.wire import MAX_K, Body, Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Waiting:
+    """A table that waits for its receipt, and what its upload is made of."""
+
+    table: Unconfirmed
+    upload: Body
+    nonce: bytes
+
+    @property
+    def published(self) -> Published:
+        return self.table.published
 
 
 class Publisher(Party):
@@ -93,7 +106,7 @@ class Publisher(Party):
         self._ledger = ledger
         self._tables: dict[str, Published] = {}
         # Uploads that no receipt has come for, the newest of each disease.
-        self._unconfirmed: dict[str, Unconfirmed] = {}
+        self._unconfirmed: dict[str, _Waiting] = {}
         self._places: dict[str, Place] = {}
         # What the last version of each hardened table had; such versions are made one at a time.
         self._frozen: dict[str, Frozen] = {}
@@ -273,7 +286,8 @@ class Publisher(Party):
             if self._archive is not None:
                 self._archive.reserve(disease, place)
         unconfirmed, upload, release = prepare(records, plan, place, cloud, advice, stages=stages)
-        frame = self._send(cloud, upload, nonce=secrets.token_bytes(16), sequence=place.version)
+        waiting = _Waiting(unconfirmed, upload, secrets.token_bytes(16))
+        frame = self._upload(waiting)
         if release is not None:
             # Before the frame is anybody's: what fails here leaves nothing released.
             if self._ledger is not None and plan.epsilon is not None:
@@ -282,16 +296,51 @@ class Publisher(Party):
                 self._archive.freeze(disease, release.frozen)
             self._frozen[disease] = release.frozen
         with self._lock:
-            waiting = self._unconfirmed.get(disease)
+            other = self._unconfirmed.get(disease)
             asked = self._tables.get(disease)
             newest = max(
-                waiting.published.place.version if waiting else 0,
+                other.published.place.version if other else 0,
                 asked.place.version if asked else 0,
             )
             if place.version > newest:
-                self._unconfirmed[disease] = unconfirmed
+                self._unconfirmed[disease] = waiting
         stages.tell(1.0)
         return frame
+
+    def resend(self, disease: str) -> bytes:
+        """Make the upload that waits for its receipt once more, with the present time.
+
+        For an upload that was lost or took longer than a day. Nothing is trained. The cloud
+        acknowledges it also if it has it already. Until `confirm` the hospital keeps the table to
+        be uploaded in memory, and not beyond its process.
+
+        Returns
+        -------
+        bytes
+            A frame for `Cloud.store`.
+
+        Raises
+        ------
+        UnknownDiseaseError
+            If no upload of this disease waits for a receipt.
+        UnknownKeyError
+            If the cloud is not known any more.
+        """
+        self._check_state()
+        with self._lock:
+            waiting = self._unconfirmed.get(disease)
+        if waiting is None:
+            raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
+        return self._upload(waiting)
+
+    def _upload(self, waiting: _Waiting) -> bytes:
+        published = waiting.published
+        return self._send(
+            published.cloud,
+            waiting.upload,
+            nonce=waiting.nonce,
+            sequence=published.place.version,
+        )
 
     def confirm(self, receipt: bytes) -> None:
         """Ask a published table from now on, since the cloud has it.
@@ -319,14 +368,13 @@ class Publisher(Party):
         ((disease, waiting),) = found
         if waiting.published.cloud != frame.header.sender:
             raise ContextMismatchError("receipt: comes from another cloud")
-        table = waiting.confirmed(body.k)
+        table = waiting.table.confirmed(body.k)
         with self._lock:
             if self._unconfirmed.get(disease) is not waiting:
                 raise ContextMismatchError("receipt: no such upload waits for one")
             # First what can fail, so that the receipt is good for another try.
             if self._archive is not None and isinstance(table.retrieval, BucketRetrieval):
                 self._archive.keep(disease, table)
-            self._claim(frame)
             del self._unconfirmed[disease]
             self._tables[disease] = table
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ompd.errors import ContextMismatchError, TooLargeError
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
+from ompd.wire import Header
 
 #: Jobs open at once.
 CAPACITY = 100_000
@@ -30,11 +31,14 @@ MOST_KEPT = 256 << 20
 class Request:
     """One user's query, accepted."""
 
-    user: str
-    nonce: bytes
-    sequence: int
+    header: Header
     reply_key: bytes
     rows: int
+
+    @property
+    def user(self) -> str:
+        """Who asks."""
+        return self.header.sender
 
 
 @dataclass(slots=True, repr=False, eq=False)

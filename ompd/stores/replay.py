@@ -66,12 +66,10 @@ class FrameGuard(ABC):
         ExpiredError
         """
         age = now - header.timestamp / 1000
-        past = self.window if oldest is None else oldest
-        if age > past or -age > self.window:
-            raise ExpiredError(
-                f"frame: expected a timestamp of the last {past:g} s, or of the next "
-                f"{self.window:g} s for a sender whose clock is ahead"
-            )
+        if -age > self.window or (oldest is None and age > self.window):
+            raise self._expired()
+        if oldest is not None and age > oldest:
+            raise ExpiredError(f"frame: expected a timestamp of the last {oldest:g} s")
 
     @abstractmethod
     def check_new(self, header: Header) -> None:

@@ -1,0 +1,238 @@
+"""What is lost on the way can be sent again; what takes long is not too old."""
+
+from __future__ import annotations
+
+import pytest
+
+import ompd
+from ompd.errors import (
+    ContextMismatchError,
+    ExpiredError,
+    NoAnswerError,
+    RefusedError,
+    ReplayError,
+    RevokedKeyError,
+    UnknownDiseaseError,
+    VersionError,
+)
+from ompd.stores import BudgetLedger, DurableReplayGuard, Registry
+from tests.roles.conftest import World, instances
+from tests.roles.test_turns import DATA
+
+PROFILES = ("paper", "hardened", "sealed")
+
+
+def made(tmp_path, profile, *, durable):
+    options = {"replays": DurableReplayGuard(tmp_path / "h.db", 120)} if durable else {}
+    world = World(profile=profile, **options)
+    if durable:
+        guard = DurableReplayGuard(tmp_path / "c.db", 120)
+        world.cloud = ompd.Cloud(world.cloud._identity, clock=world.clock, replays=guard)
+        ompd.introduce(world.hospital, world.cloud, world.user)
+    world.publish("flu", DATA if profile == "sealed" else instances(), k=5)
+    return world
+
+
+def changed(frame, place):
+    """The frame with other bytes behind the same header."""
+    bad = bytearray(frame)
+    bad[place] ^= 1
+    return bytes(bad)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("durable", [False, True], ids=["memory", "disk"])
+def test_a_lost_answer_is_given_again(tmp_path, profile, durable):
+    world = made(tmp_path, profile, durable=durable)
+    hospital, cloud = world.hospital, world.cloud
+    query = world.user.ask("st-mary", "flu", (5, 5, 5))
+    with pytest.raises(ContextMismatchError, match="not received before"):
+        hospital.answered(query)
+    job = hospital.forward(query)
+    with pytest.raises(ReplayError):
+        hospital.forward(query)
+    assert hospital.answered(query) is None  # not yet
+    left = hospital.remaining("flu")
+    answer = cloud.answer(job)
+    made_until_now = cloud.signatures_made, cloud.signatures_verified
+    assert cloud.answer(job) == answer
+    report = hospital.report(answer)
+    signed = hospital.signatures_made
+    assert hospital.answered(query) == report
+    assert hospital.answered(bytearray(query)) == report
+    world.clock.now += 119
+    assert cloud.answer(job) == answer
+    assert hospital.answered(query) == report
+    # Nothing was made, read or used up for it.
+    assert (cloud.signatures_made, cloud.signatures_verified) == made_until_now
+    assert (hospital.signatures_made, hospital.remaining("flu")) == (signed, left)
+    # Other bytes under the same header are no retry, nor is anything a stranger makes of it.
+    for place in (-1, -97, -120):
+        with pytest.raises(ReplayError):
+            cloud.answer(changed(job, place))
+        with pytest.raises(ReplayError):
+            hospital.answered(changed(query, place))
+    assert world.user.read(hospital.answered(query))
+    world.clock.now += 2
+    with pytest.raises(ExpiredError):
+        cloud.answer(job)
+    with pytest.raises(ExpiredError):
+        hospital.answered(query)
+
+
+def test_answers_outlive_a_restart(tmp_path):
+    world = made(tmp_path, "paper", durable=True)
+    query, job, verdict, report = world.frames()
+    world.hospital._replays.close()
+    world.cloud._replays.close()
+    options = {"clock": world.clock}
+    hospital = ompd.Hospital(
+        world.hospital._identity, replays=DurableReplayGuard(tmp_path / "h.db", 120), **options
+    )
+    cloud = ompd.Cloud(
+        world.cloud._identity, replays=DurableReplayGuard(tmp_path / "c.db", 120), **options
+    )
+    ompd.introduce(hospital, cloud, world.user)
+    # The tables are gone, the answers are not.
+    assert cloud.answer(job) == verdict
+    assert hospital.answered(query) == report
+
+
+def test_a_retry_is_charged_once(tmp_path):
+    ledger = BudgetLedger(None, limit=64)
+    world = World(profile="hardened", epsilon=32, ledger=ledger)
+    world.publish(k=3)
+    query, job, *_ = world.frames()
+    spent = ledger.spent("alice")
+    world.cloud.answer(job)
+    world.hospital.answered(query)
+    with pytest.raises(ReplayError):
+        world.hospital.forward(query)
+    assert ledger.spent("alice") == spent > 0
+
+
+def test_refusals_and_failures_are_given_again(world):
+    world.publish()
+    refused = world.user.ask("st-mary", "gout", (5, 5, 5))
+    refusal = world.hospital.refuse(refused)
+    assert world.hospital.answered(refused) == refusal
+    with pytest.raises(RefusedError):
+        world.user.read(world.hospital.answered(refused))
+    query = world.user.ask("st-mary", "flu", (5, 5, 5))
+    job = world.hospital.forward(query)
+    no = world.cloud.refuse(job)
+    assert world.cloud.answer(job) == no
+    report = world.hospital.report(no)
+    assert world.hospital.answered(query) == report
+    with pytest.raises(NoAnswerError):
+        world.user.read(report)
+    lost = world.user.ask("st-mary", "flu", (5, 5, 5))
+    (report,) = world.hospital.fail(world.hospital.forward(lost))
+    assert world.hospital.answered(lost) == report
+
+
+def test_a_batch_is_answered_by_member(world):
+    world.publish()
+    queries = [world.user.ask("st-mary", "flu", (number, 5, 5)) for number in range(4)]
+    (job,) = world.hospital.forward_batch(queries).jobs
+    reports = world.hospital.report_batch(world.cloud.answer(job.frame))
+    assert [world.hospital.answered(query) for query in queries] == reports
+
+
+def test_who_was_revoked_gets_nothing_again(tmp_path):
+    registry = Registry(tmp_path / "registry.db")
+    world = World()
+    for party, role in ((world.hospital, "hospital"), (world.cloud, "cloud"), (world.user, "user")):
+        registry.admit(party.public, role)
+        party.directory = registry
+    world.publish()
+    query, *_ = world.frames()
+    assert world.hospital.answered(query)
+    registry.revoke("alice", "left")
+    with pytest.raises(RevokedKeyError):
+        world.hospital.answered(query)
+
+
+# --- uploads --------------------------------------------------------------------------------------
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_uploads_may_take_long(profile):
+    world = World(profile=profile)
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    world.clock.now += DAY - 1
+    receipt = world.cloud.store(upload)
+    world.clock.now += DAY - 1
+    world.hospital.confirm(receipt)
+    world.user.read(world.frames()[-1])
+
+
+def test_building_the_table_may_take_long(world):
+    def slow(*arguments):
+        world.clock.now += 1000
+        return compute(*arguments)
+
+    compute = world.cloud._stored
+    world.cloud._stored = slow
+    world.publish()
+    world.user.read(world.frames()[-1])
+
+
+def test_an_upload_is_stored_once(world):
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    receipt = world.cloud.store(upload)
+    stored = dict(world.cloud._tables)
+    assert world.cloud.store(upload) == receipt
+    world.clock.now += 1000
+    again = world.cloud.store(world.hospital.resend("flu"))
+    assert again != receipt
+    assert world.cloud._tables == stored
+    world.hospital.confirm(again)
+    # Each is good once, and an old version never comes back.
+    for late in (receipt, again):
+        with pytest.raises(ContextMismatchError):
+            world.hospital.confirm(late)
+    world.user.read(world.frames()[-1])
+    for seed in range(3):
+        world.publish(data=instances(seed=seed))
+        world.user.read(world.frames()[-1])
+    world.clock.now += 121
+    with pytest.raises(VersionError):
+        world.cloud.store(upload)
+
+
+def test_an_upload_that_is_too_old_is_sent_again_without_training(world, monkeypatch):
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    world.clock.now += DAY + 1
+    with pytest.raises(ExpiredError, match="of the last 86400 s"):
+        world.cloud.store(upload)
+    monkeypatch.setattr("ompd.roles.publisher.prepare", None)
+    world.hospital.confirm(world.cloud.store(world.hospital.resend("flu")))
+    world.user.read(world.frames()[-1])
+    for disease in ("flu", "gout"):
+        with pytest.raises(UnknownDiseaseError, match="waits for a receipt"):
+            world.hospital.resend(disease)
+
+
+def test_an_upload_of_the_future_is_refused(world):
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    world.clock.now -= 121
+    with pytest.raises(ExpiredError):
+        world.cloud.store(upload)
+    world.clock.now += 121
+    receipt = world.cloud.store(upload)
+    world.clock.now += DAY + 1
+    with pytest.raises(ExpiredError):
+        world.hospital.confirm(receipt)
+    world.hospital.confirm(world.cloud.store(world.hospital.resend("flu")))
+
+
+def test_another_upload_under_the_same_version_is_no_retry(world):
+    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    world.cloud.store(upload)
+    waiting = world.hospital._unconfirmed["flu"]
+    other = world.hospital._send("cloud", waiting.upload, nonce=b"x" * 16, sequence=1)
+    with pytest.raises(VersionError):
+        world.cloud.store(other)
