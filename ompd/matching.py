@@ -138,6 +138,27 @@ def has_names(x: Any) -> bool:
     return _names_of(x) is not None
 
 
+def check_aligned(features: Any, labels: Any) -> None:
+    """Refuse labels whose rows are named otherwise than those of the features.
+
+    Raises
+    ------
+    LabelError
+    """
+    rows, others = _rows_of(features), _rows_of(labels)
+    if rows is not None and others is not None and rows != others:
+        raise LabelError(
+            "labels: expected the index of the features, in its order; "
+            "labels.to_numpy() has none and goes by place"
+        )
+
+
+def _rows_of(x: Any) -> list[Any] | None:
+    """Names of rows, which frames and series have."""
+    found = getattr(x, "index", None) if hasattr(x, "to_numpy") else None
+    return None if found is None or callable(found) else list(found)
+
+
 def _names_of(x: Any) -> list[Any] | None:
     if isinstance(x, Mapping):
         return list(x)

@@ -198,6 +198,39 @@ def test_long_lists_of_names_are_cut():
         wide.check({"x": 1})
 
 
+class Polars:
+    """A frame in the manner of Polars: named columns, and rows without names."""
+
+    def __init__(self, **columns):
+        self.data = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, names):
+        return Polars(**{name: self.data[name] for name in names})
+
+    def to_numpy(self):
+        return np.array(list(self.data.values()), dtype=float).T
+
+
+def test_other_libraries_frames_too():
+    assert SCHEMA.check(Polars(dose=[0.5, 2.0], age=[40, 50])).tolist() == ROWS
+    with pytest.raises(FeatureError, match="expected a value of 'dose'"):
+        SCHEMA.check(Polars(column_0=[0.5, 2.0], age=[40, 50]))
+    data = Dataset.from_arrays(SCHEMA, Polars(dose=[0.5, 2.0], age=[40, 50]), pd.Series(["no"] * 2))
+    assert data.features.tolist() == ROWS
+
+
+def test_labels_of_other_rows_are_refused():
+    labels = pd.Series(["no", "yes"], index=["p1", "p2"])
+    frame = FRAME.set_index(labels.index)
+    assert Dataset.from_arrays(SCHEMA, frame, labels).labels.tolist() == [0, 1]
+    assert Dataset.from_arrays(SCHEMA, frame.to_numpy(), labels).labels.tolist() == [0, 1]
+    assert Dataset.from_arrays(SCHEMA, frame[::-1], list(labels)).labels.tolist() == [0, 1]
+    for other in (frame[::-1], FRAME):
+        with pytest.raises(LabelError, match="expected the index of the features"):
+            Dataset.from_arrays(SCHEMA, other, labels)
+
+
 def test_own_data_from_memory_is_matched_by_name():
     data = Dataset.from_arrays(SCHEMA, FRAME[["dose", "age"]], pd.Series(["no", "yes"]))
     assert data.features.tolist() == ROWS

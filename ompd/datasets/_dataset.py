@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import DatasetError, ParameterError
+from ompd.matching import check_aligned
 from ompd.schema import Codes, Floats, Schema
 
 #: A class with a single training row has no near hit, so Relief cannot learn from it.
@@ -128,7 +129,7 @@ class Dataset:
             Columns with names are found by them, in any order; see `Schema.check`.
         labels : array-like of shape (N,)
             Names of classes, also as numbers; see `Schema.codes`. Codes become names by
-            `Schema.names`.
+            `Schema.names`. A series has the index of the features' frame.
         name : str, default="own"
 
         Raises
@@ -142,6 +143,7 @@ class Dataset:
             If whole numbers are taken as codes, since no class has a number as its name.
         """
         values = schema.check(features)
+        check_aligned(features, labels)
         codes = schema.check_codes(schema.codes(labels), len(values))
         counts = np.bincount(codes, minlength=len(schema.classes))
         info = DatasetInfo(

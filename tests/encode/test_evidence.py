@@ -329,8 +329,9 @@ def test_reports_progress(rng):
     schema, features, labels = table_of(rng, rows=20)
     shares = []
     EvidenceEncoder.fit(schema, features, labels, progress=shares.append)
-    assert shares == sorted(shares)
+    assert shares == sorted(set(shares))
     assert shares[-1] == 1
+    assert len(shares) > 20
 
 
 @pytest.mark.parametrize(

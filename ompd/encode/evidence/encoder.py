@@ -290,14 +290,24 @@ def _cross_fit(
     parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, codes))
     opinions = np.empty((len(values), classes, len(LEARNERS)))
     models = []
+    # The end of learning is not yet that of `fit`.
+    steps = len(LEARNERS) * (folds + 1) + 1
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done / steps)
+
     for number, learner in enumerate(LEARNERS):
         design = learner.design(columns, values)
         for kept, held in parts:
             model = learner.fit(design[kept], codes[kept], classes, columns, seed)
             opinions[held, :, number] = model.scores(design[held])
+            step()
         models.append(learner.fit(design, codes, classes, columns, seed))
-        if progress is not None:
-            progress((number + 1) / (len(LEARNERS) + 1))
+        step()
     return opinions, tuple(models)
 
 
