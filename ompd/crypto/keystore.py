@@ -45,8 +45,8 @@ MAX_PASSWORD = 1024
 _SCRYPT_N = 1 << 18
 _SCRYPT_R = 8
 _SCRYPT_P = 1
-# What a stranger's file may ask for: twice the memory and time of our own.
-_MAX_SCRYPT_BYTES = 512 << 20
+# What a stranger's file may ask for: no more memory than our own, and twice the time.
+_MAX_SCRYPT_BYTES = 128 * (_SCRYPT_N + 1024) * _SCRYPT_R
 _MAX_SCRYPT_BLOCKS = 1 << 22  # N * r * p
 _MAX_PBKDF2_ROUNDS = 1 << 23
 
@@ -405,7 +405,7 @@ def _derive(kdf: _ScryptKdf | _Pbkdf2Kdf, password: bytes) -> bytes:
     n, r, p = kdf.params.n, kdf.params.r, kdf.params.p
     if n < 2 or n & (n - 1):
         raise KeystoreError("kdf: expected n to be a power of two above 1")
-    if 128 * n * r > _MAX_SCRYPT_BYTES or n * r * p > _MAX_SCRYPT_BLOCKS:
+    if 128 * (n + p) * r > _MAX_SCRYPT_BYTES or n * r * p > _MAX_SCRYPT_BLOCKS:
         raise KeystoreError("kdf: asks for more memory or time than the caps allow")
     derived: bytes | None = None
     with contextlib.suppress(ValueError, MemoryError):

@@ -8,7 +8,7 @@ from ompd.roles.publisher import check_place
 from ompd.roles.reports import Reports
 from ompd.roles.retrieval import Place
 from ompd.roles.turns import Done, OpenJob
-from ompd.wire import Frame, Kind, Parities, Refusal, Verdict
+from ompd.wire import Frame, Header, Kind, Parities, Refusal, Verdict, check_answer_size
 
 __all__ = ["Batch", "Hospital", "JobFrame"]
 
@@ -41,7 +41,7 @@ class Hospital(Forwarder):
         OmpdError
             If the frame is not an authentic, fresh answer to an open job.
         """
-        frame = self._authenticate(verdict, *_ANSWERS)
+        frame = self._authenticate(verdict, *_ANSWERS, admit=self._expected)
         key = frame.header.sender, frame.header.nonce
         if len(self._unsent.get(key, (0.0, Reports()))[1]) == 1 and (kept := self._take(key)):
             self._claim(frame)
@@ -76,7 +76,7 @@ class Hospital(Forwarder):
         OmpdError
             If the frame is not an authentic, fresh answer to an open job.
         """
-        frame = self._authenticate(verdict, *_ANSWERS)
+        frame = self._authenticate(verdict, *_ANSWERS, admit=self._expected)
         key = frame.header.sender, frame.header.nonce
         if key in self._unsent:
             self._claim(frame)
@@ -137,6 +137,13 @@ class Hospital(Forwarder):
         for one in done:
             reports.add(self._reports(one))
         return reports.add(self.collect())
+
+    def _expected(self, header: Header, size: int) -> None:
+        """Refuse what answers no job, or is longer than its answer, before it is read."""
+        key = header.sender, header.nonce
+        if key not in self._unsent:
+            job = self._forwarded.find(*key)
+            check_answer_size(size, job.table.retrieval.answer_bytes(job.rows))
 
     def _open_job(self, frame: Frame) -> OpenJob:
         self._keep(self._forwarded.expired(self._clock()))

@@ -185,29 +185,56 @@ class Party:
                 f"frame: a {header.kind.name.lower()} of {size} bytes is above the cap of "
                 f"{CAPS[header.kind]}"
             )
+        del ciphertext  # a frame may be long; no more copies of it than are needed
         self.signatures_made += 1
-        return signed + self._identity.signing_key.sign(message)
+        signature = self._identity.signing_key.sign(message)
+        del message
+        return signed + signature
 
-    def _authenticate(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
-        """Check everything about a frame that needs no decryption; changes nothing."""
-        frame, key = self._admit(data, kind, *others)
+    def _authenticate(
+        self,
+        data: bytes,
+        kind: Kind,
+        *others: Kind,
+        admit: Callable[[Header, int], None] | None = None,
+    ) -> Frame:
+        """Check everything about a frame that needs no decryption; changes nothing.
+
+        `admit` sees the header and the length of the frame before the rest is read or copied.
+        """
+        frame, key = self._admit(data, kind, *others, admit=admit)
         backend = self._identity.signing_key.backend
         backend.verify(key, frame.signed_message, frame.signature)
         self.signatures_verified += 1
         return frame
 
-    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> tuple[Frame, bytes]:
+    def _admit(
+        self,
+        data: bytes,
+        kind: Kind,
+        *others: Kind,
+        admit: Callable[[Header, int], None] | None = None,
+    ) -> tuple[Frame, bytes]:
         """Check everything about a frame that needs no cryptography; changes nothing.
 
         Returns the frame and the public key that must have signed it.
         """
-        frame = Frame.decode(data, kind, *others)
-        header = frame.header
+
+        def check(header: Header, size: int) -> None:
+            self._check_header(header)
+            if admit is not None:
+                admit(header, size)
+
+        frame = Frame.decode(data, kind, *others, admit=check)
+        return frame, self.directory.get(frame.header.sender).signing_key
+
+    def _check_header(self, header: Header) -> None:
+        """Refuse a frame by what stands in its header alone."""
         if header.sender == self.id:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
         if header.recipient != self.id:
             raise WrongRecipientError("frame: is addressed to another party")
-        sender = self.directory.get(header.sender)
+        self.directory.get(header.sender)
         self._check_role(header)
         if header.kind in _UPLOADS:
             self._replays.check_time(header, self._clock(), UPLOAD_WINDOW)
@@ -215,7 +242,6 @@ class Party:
             self._replays.check_time(header, self._clock())
             # Before the signature, which costs a thousand times more.
             self._replays.check_new(header)
-        return frame, sender.signing_key
 
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""
@@ -296,9 +322,7 @@ class Party:
 
 def _content(frame: Frame) -> bytes:
     """Digest of all bytes of a frame."""
-    digest = hashlib.sha256(frame.signed_message)
-    digest.update(frame.signature)
-    return digest.digest()
+    return hashlib.sha256(frame.data).digest()
 
 
 def introduce(*parties: Party) -> None:

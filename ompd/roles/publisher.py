@@ -37,7 +37,18 @@ from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import check_k
 from ompd.stores import BudgetLedger, Pending
-from ompd.wire import MAX_K, Body, Fetch, Frame, Kind, Parities, Receipt, Refusal, check_text
+from ompd.wire import (
+    MAX_K,
+    Body,
+    Fetch,
+    Header,
+    Kind,
+    Parities,
+    Receipt,
+    Refusal,
+    check_answer_size,
+    check_text,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -457,7 +468,7 @@ class Publisher(Party):
         OmpdError
             If the frame is not an authentic, fresh answer to `renew`.
         """
-        frame = self._authenticate(answer, Kind.PARITIES, Kind.REFUSAL)
+        frame = self._authenticate(answer, Kind.PARITIES, Kind.REFUSAL, admit=self._expected_table)
         header = frame.header
         table = self._renewing.find(header, self._clock())
         if header.kind == Kind.REFUSAL:
@@ -476,13 +487,19 @@ class Publisher(Party):
     def _is_damaged(self, disease: str) -> bool:
         return not self.damaged.keys().isdisjoint((disease, file_name(disease)))
 
+    def _expected_table(self, header: Header, size: int) -> None:
+        """Refuse what answers no `renew`, or is longer than the table, before it is read."""
+        retrieval = self._renewing.find(header, self._clock()).retrieval
+        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (`renew` saw to it)
+        check_answer_size(size, retrieval.table.layout.table_bytes)
+
     def _check_state(self) -> None:
         if self._archive is not None:
             self._archive.check()
 
-    def _admit(self, data: bytes, kind: Kind, *others: Kind) -> tuple[Frame, bytes]:
+    def _check_header(self, header: Header) -> None:
         self._check_state()
-        return super()._admit(data, kind, *others)
+        super()._check_header(header)
 
     def _table(self, disease: str) -> Published:
         self._check_state()

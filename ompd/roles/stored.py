@@ -30,14 +30,13 @@ from ompd.wire import (
     BucketUpload,
     Fetch,
     Job,
-    Kind,
     Parities,
     RingJob,
     RingUpload,
     TableUpload,
     Verdict,
     check_below,
-    content_cap,
+    sums_cap,
     unpack_limbs,
     verdict_rows,
 )
@@ -183,8 +182,8 @@ class BucketStored:
             window=int(body.fetches > 0),
         )
         check_layout(layout, len(body.buckets))
-        if layout.answer_bytes > content_cap(Kind.PARITIES):
-            raise TooLargeError("layout: one answer would be above the cap of one frame")
+        if layout.answer_bytes > sums_cap(layout.table_bytes):
+            raise TooLargeError("layout: one answer would be above the cap of this table")
         return cls(layout, body.buckets)
 
     @property
@@ -204,8 +203,8 @@ class BucketStored:
                 raise FramingError("request: expected none with the whole table")
             return lambda: Parities(body.table_id, body.version, self.buckets)
         queries = check_request(self.layout, body.request)
-        if queries * self.layout.answer_bytes > content_cap(Kind.PARITIES):
-            raise TooLargeError("request: its answer would be above the cap of one frame")
+        if queries * self.layout.answer_bytes > sums_cap(self.layout.table_bytes):
+            raise TooLargeError("request: its answer would be above the cap of this table")
 
         def combine() -> Parities:
             sums = answer(self.buckets, self.layout, body.request)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,10 +24,39 @@ from ompd.params import Method, Profile, check_profile, weaker
 from ompd.roles.party import Party
 from ompd.schema import Schema, as_feature_matrix
 from ompd.stores import Pending
-from ompd.wire import MAX_BATCH, Kind, Query, Refusal, Report, check_text, encode_body
+from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, check_text, encode_body
 
 #: Query bodies are padded to multiples of this many bytes.
 _LENGTH_STEP = 32
+
+
+T = TypeVar("T", int, float)
+
+
+class _ByClass(Mapping[str, T]):
+    """One row of numbers, by class name.
+
+    A dictionary for every row would take a hundred times as much as the report that it is from.
+    """
+
+    __slots__ = ("_places", "_row")
+
+    def __init__(self, places: dict[str, int], row: Any) -> None:
+        self._places = places
+        self._row = row
+
+    def __getitem__(self, name: str) -> T:
+        number: T = self._row[self._places[name]].item()
+        return number
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,9 +71,9 @@ class Diagnosis:
         The hospital's text for this class.
     k : int
         Number of neighbours that voted.
-    votes : dict of str to int
+    votes : mapping of str to int
         How many of them had each class.
-    probabilities : dict of str to float
+    probabilities : mapping of str to float
         Of each class, calibrated by the hospital on its own records.
     certified : bool
         Whether the hospital itself knows that none was nearer; False where it has only the
@@ -57,8 +87,8 @@ class Diagnosis:
     label: str
     advice: str
     k: int
-    votes: dict[str, int]
-    probabilities: dict[str, float]
+    votes: Mapping[str, int]
+    probabilities: Mapping[str, float]
     certified: bool
     profile: Profile
     method: Method
@@ -207,7 +237,7 @@ class User(Party):
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
-        frame = self._authenticate(report, Kind.REPORT, Kind.REFUSAL)
+        frame = self._authenticate(report, Kind.REPORT, Kind.REFUSAL, admit=self._expected)
         header = frame.header
         asked = self._asked.find(header, self._clock())
         if header.kind == Kind.REFUSAL:
@@ -227,6 +257,10 @@ class User(Party):
             )
         return diagnoses
 
+    def _expected(self, header: Header, _size: int) -> None:
+        """Refuse what answers no query before it is read."""
+        self._asked.find(header, self._clock())
+
 
 def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
     """Check and take apart a report on so many rows; on none, it says that there is no answer."""
@@ -236,7 +270,8 @@ def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
     for name, size in expected.items():
         if len(getattr(body, name)) != size:
             raise FramingError(f"report: expected {size} bytes of {name}")
-    if len(set(body.classes)) != len(body.classes):
+    places = {name: place for place, name in enumerate(body.classes)}
+    if len(places) != len(body.classes):
         raise FramingError("report: expected classes with different names")
     choice = np.frombuffer(body.choice, dtype="<u2")
     if rows and choice.max() >= len(body.findings):
@@ -252,8 +287,8 @@ def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
             label=body.findings[choice[row]][0],
             advice=body.findings[choice[row]][1],
             k=body.k,
-            votes=dict(zip(body.classes, votes[row].tolist(), strict=True)),
-            probabilities=dict(zip(body.classes, probabilities[row].tolist(), strict=True)),
+            votes=_ByClass(places, votes[row]),
+            probabilities=_ByClass(places, probabilities[row]),
             certified=bool(body.certified[row]),
             profile=body.profile,
             method=body.method,

@@ -14,6 +14,7 @@ from ompd.wire.frames import (
     Frame,
     Header,
     Kind,
+    check_answer_size,
     content_cap,
     encode_signed_part,
 )
@@ -40,6 +41,8 @@ from ompd.wire.messages import (
     check_text,
     decode_body,
     encode_body,
+    sums_cap,
+    verdict_bytes,
     verdict_rows,
 )
 
@@ -68,6 +71,7 @@ __all__ = [
     "RingUpload",
     "TableUpload",
     "Verdict",
+    "check_answer_size",
     "check_below",
     "check_text",
     "content_cap",
@@ -75,6 +79,8 @@ __all__ = [
     "encode_body",
     "encode_signed_part",
     "pack_limbs",
+    "sums_cap",
     "unpack_limbs",
+    "verdict_bytes",
     "verdict_rows",
 ]

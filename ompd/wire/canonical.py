@@ -17,7 +17,7 @@ def encode(value: object) -> bytes:
     return _ENCODER.encode(value)
 
 
-def decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+def decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | memoryview) -> T:
     """Decode, and require that encoding the result gives the same bytes.
 
     Raises

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
 import msgspec
 
-from ompd.errors import FramingError, TooLargeError, VersionError
+from ompd.errors import FramingError, NonCanonicalError, TooLargeError, VersionError
 from ompd.wire.canonical import decode, encode
 
 PROTOCOL_VERSION = 1
@@ -55,11 +57,24 @@ CAPS: dict[Kind, int] = {
 
 #: What a frame and its body hold besides long lists of numbers, generously.
 _OVERHEAD = 1 * _MIB
+#: What header, envelope, signature and small fields take at most.
+_FRAMING = 4 * _KIB
 
 
 def content_cap(kind: Kind) -> int:
     """Most bytes of numbers that fit into a frame of this kind."""
     return CAPS[kind] - _OVERHEAD
+
+
+def check_answer_size(size: int, content: int) -> None:
+    """Refuse a frame that is longer than one with so many bytes of numbers can be.
+
+    Raises
+    ------
+    TooLargeError
+    """
+    if size > content + _FRAMING:
+        raise TooLargeError(f"frame: expected an answer of at most {content + _FRAMING} bytes")
 
 
 PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
@@ -103,29 +118,59 @@ class _SignedPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     ciphertext: bytes
 
 
-_SIGNED_PART = msgspec.msgpack.Decoder(_SignedPart)
+_HEADER = msgspec.msgpack.Decoder(Header)
+_FIELDS = len(Header.__struct_fields__)
+#: No header is longer: two ids of 63 characters, each of up to four bytes, and 50 bytes of others.
+_LONGEST_HEADER = 600
 
 
-class Frame(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True, repr=False)
+class Frame:
     """A decoded frame; nothing in it is trusted before the signature is verified.
 
-    Parameters
+    Attributes
     ----------
     header : Header
-    ciphertext : bytes
-    signature : bytes
-        96 bytes over `signed_message`.
-    signed_message : bytes
+    data : bytes
+        The whole frame.
     """
 
     header: Header
-    ciphertext: bytes
-    signature: bytes
-    signed_message: bytes
+    data: bytes
+    _start: int
+
+    @property
+    def ciphertext(self) -> bytes:
+        """What was sealed; a copy is made when it is asked for."""
+        return self.data[self._start : -SIGNATURE_BYTES]
+
+    @property
+    def signature(self) -> bytes:
+        """96 bytes over `signed_message`."""
+        return self.data[-SIGNATURE_BYTES:]
+
+    @property
+    def signed_message(self) -> bytes:
+        """What the signature covers; a copy is made when it is asked for."""
+        return b"".join((SIGNING_LABEL, memoryview(self.data)[:-SIGNATURE_BYTES]))
 
     @classmethod
-    def decode(cls, data: bytes, kind: Kind, *others: Kind) -> Frame:
+    def decode(
+        cls,
+        data: bytes | bytearray | memoryview,
+        kind: Kind,
+        *others: Kind,
+        admit: Callable[[Header, int], None] | None = None,
+    ) -> Frame:
         """Parse a frame that is expected to carry `kind`, or one of `others`.
+
+        Parameters
+        ----------
+        data : bytes-like
+        kind, *others : Kind
+        admit : callable, optional
+            Called with the header and the length of the frame, before anything that follows the
+            header is read or copied. What it raises, `decode` raises.
 
         Raises
         ------
@@ -138,26 +183,77 @@ class Frame(msgspec.Struct, frozen=True):
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise FramingError(f"frame: expected bytes, got {type(data).__name__}")
-        data = bytes(data)
-        _check_size(data, max((kind, *others), key=CAPS.__getitem__))
-        if len(data) <= SIGNATURE_BYTES:
+        size = memoryview(data).nbytes
+        _check_size(size, max((kind, *others), key=CAPS.__getitem__))
+        if size <= SIGNATURE_BYTES:
             raise FramingError(f"frame: expected more than {SIGNATURE_BYTES} bytes")
-        signed, signature = data[:-SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
-        part = decode(_SIGNED_PART, signed)
-        if part.header.version != PROTOCOL_VERSION:
+        if isinstance(data, memoryview) and not data.c_contiguous:
+            raise FramingError("frame: expected bytes that follow one another")
+        head = bytes(memoryview(data).cast("B")[:_LONGEST_HEADER])
+        header, start = _read_head(head, size - SIGNATURE_BYTES)
+        if header.version != PROTOCOL_VERSION:
             raise VersionError(f"frame: expected protocol version {PROTOCOL_VERSION}")
-        if part.header.kind not in {kind, *others}:
+        if header.kind not in {kind, *others}:
             raise FramingError(
-                f"frame: expected a {kind.name.lower()}, got a {part.header.kind.name.lower()}"
+                f"frame: expected a {kind.name.lower()}, got a {header.kind.name.lower()}"
             )
-        _check_size(data, part.header.kind)
-        return cls(part.header, part.ciphertext, signature, SIGNING_LABEL + signed)
+        _check_size(size, header.kind)
+        if admit is not None:
+            admit(header, size)
+        whole = bytes(data)  # no copy of what is bytes
+        if whole[:start] != head[:start]:
+            raise FramingError("frame: was changed while it was read")
+        return cls(header, whole, start)
 
 
-def _check_size(data: bytes, kind: Kind) -> None:
-    if len(data) > CAPS[kind]:
+def _read_head(head: bytes, signed: int) -> tuple[Header, int]:
+    """Decode what precedes the ciphertext of a signed part of so many bytes.
+
+    Returns the header, and where the ciphertext begins.
+    """
+    if head[:1] != b"\x92":
+        raise FramingError("frame: expected a header and a ciphertext")
+    end = _end_of_header(head)
+    header = decode(_HEADER, head[1:end])
+    prefix = head[end : end + 1]
+    width = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}.get(prefix, 0)
+    start = end + 1 + width
+    length = int.from_bytes(head[end + 1 : start], "big")
+    if not width or start + length != signed:
+        raise FramingError("frame: expected one ciphertext up to the signature")
+    if width > 1 and length < 1 << 4 * width:
+        raise NonCanonicalError("frame: expected the canonical encoding")
+    return header, start
+
+
+#: Bytes of the length, or of the number, that follow the first byte of a field.
+_LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_NUMBERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+
+
+def _end_of_header(head: bytes) -> int:
+    """Return where the array of the header ends, by the lengths of its fields."""
+    place = 2
+    if head[1:place] == bytes([0x90 | _FIELDS]):
+        for _ in range(_FIELDS):
+            first = head[place] if place < len(head) else 0xC1  # which nothing begins with
+            place += 1
+            if 0xA0 <= first < 0xC0:  # a short text
+                place += first & 0x1F
+            elif first in _LENGTHS:
+                width = _LENGTHS[first]
+                place += width + int.from_bytes(head[place : place + width], "big")
+            elif first >= 0x80:
+                place += _NUMBERS.get(first, len(head))
+        if place < len(head):
+            return place
+    raise FramingError("frame: expected a complete header")
+
+
+def _check_size(size: int, kind: Kind) -> None:
+    if size > CAPS[kind]:
         raise TooLargeError(
-            f"frame: expected at most {CAPS[kind]} bytes for a {kind.name.lower()}, got {len(data)}"
+            f"frame: expected at most {CAPS[kind]} bytes for a {kind.name.lower()}, got {size}"
         )
 
 

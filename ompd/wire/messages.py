@@ -21,6 +21,9 @@ MAX_TEXT = 255
 MAX_ADVICE = 65_536
 #: Most neighbours: counts of votes travel as 16-bit numbers.
 MAX_K = 65_535
+#: Most classes of a table.
+MAX_CLASSES = 65_536
+_MOST_SUMS = 16 << 20
 #: Ends the encoded body; only zeros may follow.
 _END = b"\x80"
 
@@ -65,7 +68,7 @@ class TableUpload(_Body, frozen=True):
     modulus: Annotated[bytes, msgspec.Meta(max_length=8 * MAX_LIMBS)]
     coordinates: Annotated[int, msgspec.Meta(ge=1, le=MAX_COORDINATES)]
     limbs: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMBS)]
-    classes: Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+    classes: Annotated[int, msgspec.Meta(ge=1, le=MAX_CLASSES)]
     k: Unsigned63
     labels: bytes
     values: bytes
@@ -136,7 +139,7 @@ class RingUpload(_Body, frozen=True):
     table_id: TableId
     version: Unsigned63
     coordinates: Annotated[int, msgspec.Meta(ge=1, le=MAX_COORDINATES)]
-    classes: Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+    classes: Annotated[int, msgspec.Meta(ge=1, le=MAX_CLASSES)]
     k: Unsigned63
     labels: bytes
     values: bytes
@@ -258,9 +261,23 @@ class Verdict(_Body, frozen=True):
     votes: bytes
 
 
+def verdict_bytes(classes: int) -> int:
+    """Bytes of numbers in a verdict, per query."""
+    return 2 + 2 * classes
+
+
 def verdict_rows(classes: int) -> int:
     """Most queries whose verdict fits into a frame."""
-    return content_cap(Kind.VERDICT) // (2 + 2 * classes)
+    return content_cap(Kind.VERDICT) // verdict_bytes(classes)
+
+
+def sums_cap(table_bytes: int) -> int:
+    """Most bytes of sums of buckets that one answer on a table of this size may hold.
+
+    A request is short and its answer long, so what one frame may cost is bounded here: by 16 MiB
+    or, if that is more, by the table, which can be had as a whole for no more.
+    """
+    return min(content_cap(Kind.PARITIES), max(_MOST_SUMS, table_bytes))
 
 
 class Report(_Body, frozen=True):
@@ -289,8 +306,8 @@ class Report(_Body, frozen=True):
     """
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
-    classes: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-    findings: tuple[tuple[Text, Advice], ...]
+    classes: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=MAX_CLASSES)]
+    findings: Annotated[tuple[tuple[Text, Advice], ...], msgspec.Meta(max_length=MAX_CLASSES)]
     choice: bytes
     votes: bytes
     probabilities: bytes
@@ -370,8 +387,8 @@ def encode_body(body: Body, pad_to: int = 0) -> bytes:
     One byte 0x80 ends the body and zeros fill the rest, so that a frame's length need not tell
     what it says.
     """
-    data = encode(body) + _END
-    return data.ljust(pad_to, b"\x00")
+    data = encode(body)
+    return b"".join((data, _END, bytes(max(0, pad_to - len(data) - len(_END)))))
 
 
 def decode_body(body: type[B], data: bytes) -> B:
@@ -386,4 +403,4 @@ def decode_body(body: type[B], data: bytes) -> B:
     if not unpadded.endswith(_END):
         raise FramingError("body: expected an end mark before the padding")
     decoder: msgspec.msgpack.Decoder[B] = _DECODERS[body]
-    return decode(decoder, unpadded[: -len(_END)])
+    return decode(decoder, memoryview(unpadded)[: -len(_END)])

@@ -21,6 +21,7 @@ from ompd.wire import (
     Verdict,
     content_cap,
     pack_limbs,
+    verdict_bytes,
     verdict_rows,
 )
 
@@ -92,6 +93,10 @@ class BlindedRetrieval:
         """Most queries in one job."""
         row = 8 * PAPER.limbs * (self.key.coordinates + 1)
         return min(MAX_BATCH, content_cap(Kind.JOB) // row, verdict_rows(self.classes))
+
+    def answer_bytes(self, rows: int) -> int:
+        """Bytes of numbers in the answer to a job of so many queries."""
+        return rows * verdict_bytes(self.classes)
 
     @property
     def room(self) -> int:

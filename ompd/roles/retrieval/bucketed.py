@@ -9,7 +9,7 @@ import numpy as np
 
 from ompd.roles.retrieval.contract import I64, Neighbours, Place
 from ompd.sealed import Layout, SealedTable, Ticket
-from ompd.wire import MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities, content_cap
+from ompd.wire import MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities, content_cap, sums_cap
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -84,8 +84,13 @@ class BucketRetrieval:
         if not layout.fetches:
             return MAX_BATCH
         request = content_cap(Kind.FETCH) // layout.request_bytes
-        answer = content_cap(Kind.PARITIES) // layout.answer_bytes
+        answer = sums_cap(layout.table_bytes) // layout.answer_bytes
         return max(1, min(MAX_BATCH, request, answer))
+
+    def answer_bytes(self, rows: int) -> int:
+        """Bytes of numbers in the answer to a job of so many queries."""
+        layout = self.table.layout
+        return rows * layout.answer_bytes if layout.fetches else layout.table_bytes
 
     @property
     def room(self) -> int:

@@ -62,6 +62,9 @@ class Retrieval(Protocol):
     def most(self) -> int:
         """Most queries in one job."""
 
+    def answer_bytes(self, rows: int) -> int:
+        """Bytes of numbers in the answer to a job of so many queries."""
+
     @property
     def room(self) -> int:
         """Queries that can be answered before the table needs a new window."""

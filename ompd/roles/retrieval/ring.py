@@ -19,6 +19,7 @@ from ompd.wire import (
     RingUpload,
     Verdict,
     content_cap,
+    verdict_bytes,
     verdict_rows,
 )
 
@@ -79,6 +80,10 @@ class RingRetrieval:
         """Most queries in one job."""
         job = content_cap(Kind.RING_JOB) // (8 * self.key.coordinates)
         return min(MAX_BATCH, job, verdict_rows(self.classes))
+
+    def answer_bytes(self, rows: int) -> int:
+        """Bytes of numbers in the answer to a job of so many queries."""
+        return rows * verdict_bytes(self.classes)
 
     @property
     def room(self) -> int:

@@ -1,0 +1,263 @@
+"""What a frame may cost its recipient, whoever sent it."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import msgspec
+import numpy as np
+import pytest
+
+import ompd
+from ompd.errors import (
+    ContextMismatchError,
+    FramingError,
+    OmpdError,
+    TooLargeError,
+    UnknownKeyError,
+)
+from ompd.roles.stored import BucketStored
+from ompd.wire import (
+    CAPS,
+    MAX_BATCH,
+    SIGNATURE_BYTES,
+    BucketUpload,
+    Fetch,
+    Frame,
+    Header,
+    Kind,
+    Query,
+    Report,
+    decode_body,
+    encode_signed_part,
+    sums_cap,
+)
+from tests.roles.conftest import World
+from tests.roles.test_profiles import population
+
+MIB = 1 << 20
+#: Long enough to show in any copy; what is measured does not depend on it.
+LONG = 32 * MIB
+
+
+def unsigned(world, which, who, whom, size, **changes):
+    """A well-formed frame of so many bytes under no good signature."""
+    header = Header(1, which, who, whom, b"n" * 16, int(world.clock.now * 1000), 1)
+    header = msgspec.structs.replace(header, **changes)
+    start = encode_signed_part(header, b"")[0][:-2]
+    if size < 1 << 16:
+        ciphertext = bytes(size - len(start) - 3 - SIGNATURE_BYTES)
+        return encode_signed_part(header, ciphertext)[0] + bytes(SIGNATURE_BYTES)
+    length = size - len(start) - 5 - SIGNATURE_BYTES
+    return b"".join((start, b"\xc6", length.to_bytes(4, "big"), bytes(size - len(start) - 5)))
+
+
+def cost(action, *arguments):
+    """Bytes that a refusal took at its peak, and what was raised."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(OmpdError) as caught:
+            action(*arguments)
+        return tracemalloc.get_traced_memory()[1], caught.value
+    finally:
+        tracemalloc.stop()
+
+
+def stations(world):
+    """Every method that takes a frame off the network, with a kind of frame that it takes."""
+    hospital, cloud, user = world.hospital, world.cloud, world.user
+    return [
+        (cloud.store, Kind.TABLE),
+        (cloud.store, Kind.RING_TABLE),
+        (cloud.store, Kind.BUCKET_TABLE),
+        (cloud.answer, Kind.JOB),
+        (cloud.answer, Kind.RING_JOB),
+        (cloud.answer, Kind.FETCH),
+        (cloud.refuse, Kind.FETCH),
+        (hospital.forward, Kind.QUERY),
+        (hospital.refuse, Kind.QUERY),
+        (hospital.report, Kind.VERDICT),
+        (hospital.report, Kind.PARITIES),
+        (hospital.report_batch, Kind.PARITIES),
+        (hospital.renewed, Kind.PARITIES),
+        (hospital.confirm, Kind.RECEIPT),
+        (user.read, Kind.REPORT),
+    ]
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+def test_a_strangers_largest_frame_costs_less_than_a_mebibyte(world, form):
+    for station, kind in stations(world):
+        size = min(CAPS[kind], LONG)
+        data = form(unsigned(world, kind, "nobody", station.__self__.id, size))
+        spent, error = cost(station, data)
+        assert isinstance(error, UnknownKeyError), station
+        assert spent < MIB, station
+
+
+def test_so_does_a_frame_that_is_late_misdirected_or_by_the_wrong_party(world):
+    now = int(world.clock.now * 1000)
+    for changes in (
+        {"timestamp": now - 10**9},
+        {"timestamp": now + 10**9},
+        {"recipient": "st-john"},
+        {"sender": "cloud"},
+        {"version": 2},
+        {"kind": Kind.QUERY},
+    ):
+        data = unsigned(world, Kind.BUCKET_TABLE, "st-mary", "cloud", LONG, **changes)
+        assert cost(world.cloud.store, data)[0] < MIB, changes
+
+
+def test_an_answer_that_nobody_waits_for_is_not_read():
+    """Not even under a known party's name, for which a signature would have to be verified."""
+    world = World(profile="sealed")
+    for station, kind, sender in (
+        (world.hospital.report, Kind.PARITIES, "cloud"),
+        (world.hospital.report_batch, Kind.PARITIES, "cloud"),
+        (world.hospital.renewed, Kind.PARITIES, "cloud"),
+        (world.user.read, Kind.REPORT, "st-mary"),
+    ):
+        data = unsigned(world, kind, sender, station.__self__.id, min(CAPS[kind], LONG))
+        spent, error = cost(station, data)
+        assert isinstance(error, ContextMismatchError)
+        assert spent < MIB
+
+
+@pytest.mark.parametrize("profile", ["sealed", "hardened", "paper"])
+def test_an_answer_longer_than_any_to_its_job_is_not_read(profile):
+    world = World(profile=profile)
+    world.publish("flu", population() if profile == "sealed" else None, k=5)
+    job = world.hospital.forward(world.user.ask("st-mary", "flu", [5, 5, 5]))
+    nonce = Frame.decode(job, Kind.FETCH, Kind.JOB, Kind.RING_JOB).header.nonce
+    kind = Kind.PARITIES if profile == "sealed" else Kind.VERDICT
+    size = min(CAPS[kind], LONG)
+    data = unsigned(world, kind, "cloud", "st-mary", size, nonce=nonce, sequence=0)
+    for station in (world.hospital.report, world.hospital.report_batch):
+        spent, error = cost(station, data)
+        assert isinstance(error, TooLargeError)
+        assert spent < MIB
+    # It changed nothing: the true answer is still read.
+    assert world.user.read(world.hospital.report(world.cloud.answer(job)))
+
+
+def test_a_window_longer_than_the_table_is_not_read():
+    world = World(profile="sealed")
+    world.publish("flu", population(), k=5)
+    request = world.hospital.renew("flu")
+    nonce = Frame.decode(request, Kind.FETCH).header.nonce
+    data = unsigned(world, Kind.PARITIES, "cloud", "st-mary", LONG, nonce=nonce, sequence=0)
+    spent, error = cost(world.hospital.renewed, data)
+    assert isinstance(error, TooLargeError)
+    assert spent < MIB
+    world.hospital.renewed(world.cloud.answer(request))
+
+
+def test_a_frame_that_changes_while_it_is_read_is_refused(world):
+    data = bytearray(world.user.ask("st-mary", "flu", [1, 2, 3]))
+    place = data.index(b"st-mary")
+
+    def admit(_header, _size):
+        data[place] ^= 1
+
+    with pytest.raises(FramingError, match="was changed"):
+        Frame.decode(data, Kind.QUERY, admit=admit)
+
+
+def test_a_frame_may_be_any_buffer_that_is_in_one_piece(world):
+    data = world.user.ask("st-mary", "flu", [1, 2, 3])
+    for form in (bytes, bytearray, memoryview, lambda raw: memoryview(np.frombuffer(raw, "u1"))):
+        assert Frame.decode(form(data), Kind.QUERY) == Frame.decode(data, Kind.QUERY)
+    with pytest.raises(FramingError, match="follow one another"):
+        Frame.decode(memoryview(data)[::2], Kind.QUERY)
+
+
+def upload(fetches, bucket_bytes=MIB, chunk=4):
+    size = bucket_bytes * chunk
+    return BucketUpload(b"t" * 16, 1, bucket_bytes, 1, chunk, fetches, bytes(size))
+
+
+def test_a_short_request_gets_no_answer_of_gigabytes():
+    """2046 sums of 1 MiB were asked for by 4.3 KB and took 10 GB."""
+    stored = BucketStored.of(upload(1))
+    most = sums_cap(4 * MIB) // MIB
+    assert most == 16
+    assert stored.prepare(Fetch(b"t" * 16, 1, False, bytes(2 * most)))
+    for sums in (most + 1, 256, 2046):
+        with pytest.raises(TooLargeError, match="answer"):
+            stored.prepare(Fetch(b"t" * 16, 1, False, bytes(2 * sums)))
+
+
+@pytest.mark.parametrize("fetches", [16 * MIB // 64 + 1, (2**31 - 2**20) // 64, 2**32])
+def test_a_layout_whose_single_answer_costs_too_much_is_not_stored(fetches):
+    with pytest.raises(TooLargeError):
+        BucketStored.of(upload(fetches, bucket_bytes=64, chunk=1))
+    assert BucketStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1))
+
+
+def test_a_large_table_may_be_fetched_to_its_own_size():
+    assert sums_cap(0) == 16 * MIB
+    assert sums_cap(300 * MIB) == 300 * MIB
+    assert sums_cap(1 << 40) < CAPS[Kind.PARITIES]
+
+
+def test_hospitals_ask_for_no_more_than_clouds_answer():
+    world = World(profile="sealed")
+    world.publish("flu", population(), k=5)
+    retrieval = world.hospital._tables["flu"].retrieval
+    layout = retrieval.table.layout
+    assert layout.fetches
+    assert retrieval.answer_bytes(retrieval.most) <= sums_cap(layout.table_bytes)
+    assert retrieval.most == min(MAX_BATCH, sums_cap(layout.table_bytes) // layout.answer_bytes)
+
+
+def claimed(prefix, count):
+    """A list that says it is long."""
+    return prefix + b"\xdd" + count.to_bytes(4, "big")
+
+
+def test_lists_in_a_report_cost_no_more_than_their_bytes():
+    """A name of one letter takes two bytes on the wire and sixty in memory."""
+    letters = claimed(b"\x99\x01", 1 << 20) + b"\xa1a" * (1 << 20) + b"\x80"
+    for data in (letters, claimed(b"\x99\x01", 2**32 - 1) + b"\x80"):
+        spent, error = cost(decode_body, Report, data)
+        assert isinstance(error, FramingError)
+        assert spent < len(data) + MIB
+
+
+def test_a_report_on_many_classes_takes_a_small_multiple_of_its_bytes(world):
+    rows, classes = 100, 3000
+    query = world.user.ask("st-mary", "flu", [[1.0]] * rows)
+    sent = Frame.decode(query, Kind.QUERY)
+    asked = world.hospital._open(sent, Query)
+    votes = np.zeros((rows, classes), "<u2")
+    votes[:, 1] = 3
+    body = Report(
+        3, tuple(f"c{i}" for i in range(classes)), (("c1", ""),), bytes(2 * rows),
+        votes.tobytes(), bytes(8 * rows * classes), bytes(rows),
+    )  # fmt: skip
+    report = world.hospital._send(
+        "alice", body, nonce=sent.header.nonce, sequence=sent.header.sequence,
+        seal_to=asked.reply_key,
+    )  # fmt: skip
+    tracemalloc.start()
+    diagnoses = world.user.read(report)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * len(report)
+    assert peak < 8 * len(report)
+    assert diagnoses[99].votes["c1"] == 3
+    assert dict(diagnoses[0].votes) == {f"c{i}": 3 * (i == 1) for i in range(classes)}
+
+
+def test_votes_read_like_a_dictionary(world):
+    world.publish()
+    (diagnosis,) = world.user.read(world.frames()[-1])
+    assert set(diagnosis.votes) == {"no", "yes"}
+    assert diagnosis.votes == dict(diagnosis.votes)
+    assert repr(diagnosis.votes) == repr(dict(diagnosis.votes))
+    assert all(type(votes) is int for votes in diagnosis.votes.values())
+    assert all(type(share) is float for share in diagnosis.probabilities.values())
+    with pytest.raises(KeyError):
+        diagnosis.votes["perhaps"]
+    assert isinstance(diagnosis, ompd.Diagnosis)
