@@ -12,14 +12,14 @@ from ompd.blind.table import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
 from ompd.sealed import SealedTable, answer
-from ompd.search import LimbTable, classify, compute, vote
+from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
 
 
 def warmup() -> None:
-    """Compile every kernel, or load it from Numba's cache.
+    """Compile every kernel, or load it from the folder of compiled kernels.
 
-    The first time on a machine this takes half a minute; afterwards a second or two. A service
+    The first time on a machine this takes half a minute; afterwards about a second. A service
     calls it at start.
     """
     sums = np.arange(8, dtype=np.int64).reshape(4, 2)
@@ -41,6 +41,9 @@ def warmup() -> None:
     queries = convert(sent.points, sent.tokens, modulus)
     vote(table, *compute(table, queries, 3))
     table.extended(table.limbs[:1], labels[:1])
+    # Enough rows to be split among threads.
+    many = np.arange(5000, dtype=np.uint64).reshape(2500, 2, 1)
+    build_index(many, threads=2)
     LaplaceNoise.generate(Fraction(1)).queries(sums)
     rows = np.arange(4000, dtype=np.int64).reshape(2000, 2)
     sealed, stored = SealedTable.build(rows, np.arange(2000) % 2, 2, 3)

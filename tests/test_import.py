@@ -43,17 +43,3 @@ def test_importing_the_roles_compiles_nothing():
         " and d.py_func.__module__.startswith('ompd')))"
     )
     assert python(code) == "0"
-
-
-def test_after_warming_up_nothing_compiles():
-    code = (
-        "import ompd, gc; ompd.warmup()\n"
-        "from numba.core.dispatcher import Dispatcher\n"
-        "def count(): return sum(len(d.signatures) for d in gc.get_objects()"
-        " if isinstance(d, Dispatcher) and d.py_func.__module__.startswith('ompd'))\n"
-        "before = count()\n"
-        "from ompd.demo import run_demo\n"
-        "run_demo(queries=4)\n"
-        "print(count() - before)"
-    )
-    assert python(code) == "0"

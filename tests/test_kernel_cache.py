@@ -240,3 +240,15 @@ def test_commands_work_with_a_damaged_cache(kept, tmp_path):
     assert "accuracy" in out
     assert err.count("RuntimeWarning") == 1
     assert str(folder) in err
+
+
+def test_what_is_recompiled_with_other_constants_stays_in_the_process(tmp_path):
+    change = (
+        "from ompd._kernels import splits\n"
+        "assert splits.middle_of(0, 200) == 96\n"
+        "splits.LEAF = 100\n"
+        "splits.middle_of.recompile()\n"
+        "print(splits.middle_of(0, 200))\n"
+    )
+    assert finish(start(change, tmp_path)) == "100"
+    assert run(tmp_path) == {"value": 96, "warnings": [], "loaded": 1}

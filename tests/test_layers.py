@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "ompd"
-BASE = {"errors", "params", "matching", "schema", "threads", "files"}
+BASE = {"arrays", "errors", "params", "matching", "schema", "threads", "files"}
 
 #: What each package may import from ompd, besides itself.
 ALLOWED = {
+    "arrays": set(),
     "errors": BASE,
     "params": BASE,
     "matching": {"errors"},

@@ -138,6 +138,7 @@ class KernelCache(NullCache):
 
     def __init__(self, function):
         self._function = function
+        self._flushed = False
         if not _is_as_digested(Path(function.__code__.co_filename).name):
             _STORE.usable = False
 
@@ -148,7 +149,7 @@ class KernelCache(NullCache):
 
     def load_overload(self, signature, target):
         """Return the compiled kernel, or None if it is not there or of no use."""
-        if not _STORE.usable:
+        if self._flushed or not _STORE.usable:
             return None
         target.refresh()
         try:
@@ -164,7 +165,7 @@ class KernelCache(NullCache):
 
     def save_overload(self, signature, compiled):
         """Keep a compiled kernel, if possible."""
-        if not _STORE.usable:
+        if self._flushed or not _STORE.usable:
             return
         try:
             means = _STORE.numba_for(self._function)
@@ -173,6 +174,14 @@ class KernelCache(NullCache):
                 _STORE.write(name, dumps(means.reduce(compiled)))
         except Exception as error:
             _STORE.warn(error)
+
+    def flush(self):
+        """Part with the files, for this process.
+
+        Whoever recompiles has changed what is compiled in, such as a constant of the module, and
+        no digest tells others of that.
+        """
+        self._flushed = True
 
     def _name(self, signature, codegen):
         function = self._function

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.relief import sum_differences
+from ompd.arrays import frozen
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PREFIX_BITS
 from ompd.search import limbs_of, nearest_hit_miss
@@ -86,7 +87,9 @@ def relief_weights(
     unit = np.int64(1 << feature_bits)
     vectors = limbs_of(_as_l1(scaled, nominal, int(unit)))
     nearest = nearest_hit_miss(vectors, labels, classes, rows=visited, progress=progress)
-    sums = sum_differences(scaled, labels, nominal, unit, visited, nearest)
+    sums = sum_differences(
+        frozen(scaled), frozen(labels), frozen(nominal), unit, frozen(visited), frozen(nearest)
+    )
     counts = np.bincount(labels, minlength=classes)
     return tuple(
         round(_weight(sums[:, :, j], counts, len(visited) << feature_bits) * (1 << weight_bits))

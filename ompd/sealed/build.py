@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ompd.arrays import frozen
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import (
     LabelError,
@@ -65,6 +66,9 @@ class Secret:
     place_of: NDArray[np.int32]
     checks: Checks | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place_of", frozen(self.place_of))
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
@@ -97,6 +101,7 @@ def seal(
 ) -> tuple[Secret, U8]:
     """Cut, encrypt and shuffle a table; arguments and errors are those of `SealedTable.build`."""
     _check_rows(vectors, labels, classes, k)
+    vectors, labels = frozen(vectors), frozen(labels)
     rows = len(vectors)
     code = RowCode.fit(vectors, classes)
     report(0.05)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_check import checksums, products_of, sums_of
+from ompd.arrays import frozen
 
 U16 = NDArray[np.uint16]
 U64 = NDArray[np.uint64]
@@ -34,17 +35,18 @@ class Checks:
     __slots__ = ("_products", "keys", "known")
 
     def __init__(self, keys: U64, known: U64) -> None:
-        self.keys = keys
-        self.known = known
-        self._products = products_of(keys)
+        self.keys = frozen(keys)
+        self.known = frozen(known)
+        self._products = products_of(self.keys)
 
     @classmethod
     def draw(cls, buckets: U64) -> Checks:
         """Draw keys and compute the checksums of buckets, uint64 of shape (buckets, words)."""
         words = buckets.shape[1]
         keys = np.frombuffer(secrets.token_bytes(8 * words), dtype=np.uint64)
-        made = cls(keys, np.empty(len(buckets), dtype=np.uint64))
-        checksums(buckets, made._products, made.known)
+        known = np.empty(len(buckets), dtype=np.uint64)
+        made = cls(keys, known)
+        checksums(frozen(buckets), made._products, known)
         return made
 
     @property
@@ -61,7 +63,7 @@ class Checks:
     def wrong(self, answers: U64, expected: U64) -> NDArray[np.bool_]:
         """Tell which answers, uint64 of shape (count, words), have another checksum."""
         found = np.empty(len(answers), dtype=np.uint64)
-        checksums(answers, self._products, found)
+        checksums(frozen(answers), self._products, found)
         wrong: NDArray[np.bool_] = found != expected
         return wrong
 

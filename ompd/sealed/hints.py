@@ -96,6 +96,7 @@ from ompd._kernels.retrieval import (
     select,
     settle,
 )
+from ompd.arrays import frozen
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
 from ompd.sealed.layout import COVER, Layout, backups_per_chunk, slots_ahead
@@ -210,7 +211,7 @@ class Hints:
             The table as the cloud has it; the caller has authenticated every bucket.
         threads : int
         """
-        words = ciphertexts.view(np.uint64)
+        words = frozen(ciphertexts.view(np.uint64))
         primaries = COVER * layout.chunk
         own = _own(layout)
         slots = len(own)
@@ -271,7 +272,7 @@ class Hints:
         # Behind what is fetched, places that are looked for in vain, to take as long.
         places = (drawn[layout.fetches :] % np.uint64(layout.buckets)).astype(np.int64)
         count = select(
-            wanted, self.heard, self.owed, self._unread > 0, self.used, backups,
+            frozen(wanted), self.heard, self.owed, self._unread > 0, self.used, backups,
             slots_ahead(layout, left), layout.chunk, places,
         )  # fmt: skip
         records = np.empty((count, 2), dtype=np.int64)

@@ -23,6 +23,7 @@ from ompd._kernels.retrieval_boxes import (
     split_buckets,
 )
 from ompd._kernels.splits import box_boxes
+from ompd.arrays import frozen
 from ompd.threads import run_ranges
 
 U8 = NDArray[np.uint8]
@@ -95,6 +96,10 @@ class Partition:
     boxes: U16
     above: U16
     cells: U8
+
+    def __post_init__(self) -> None:
+        for name in ("lows", "spans", "boxes", "above", "cells"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @property
     def buckets(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_rows import column_ranges, keep_nearest, pack
+from ompd.arrays import frozen
 from ompd.threads import run_ranges
 
 I64 = NDArray[np.int64]
@@ -39,6 +40,10 @@ class RowCode:
     steps: I64
     widths: I64
     relative: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        for name in ("bases", "steps", "widths", "relative"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @classmethod
     def fit(cls, vectors: I64, classes: int) -> Self:

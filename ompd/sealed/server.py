@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval import gather
+from ompd.arrays import frozen
 from ompd.errors import FramingError, RangeError
 from ompd.sealed.layout import Layout
 from ompd.threads import run_ranges
@@ -88,8 +89,8 @@ def answer(
     queries = check_request(layout, request)
     if layout.fetches == 0:
         return table.tobytes()
-    offsets = np.frombuffer(request, dtype="<u2").reshape(-1, layout.chunks)
-    words = table.view(np.uint64).reshape(layout.buckets, -1)
+    offsets = frozen(np.frombuffer(request, dtype="<u2")).reshape(-1, layout.chunks)
+    words = frozen(table.view(np.uint64)).reshape(layout.buckets, -1)
     answers = np.empty((queries * layout.fetches, words.shape[1]), dtype=np.uint64)
 
     def work(first: int, last: int) -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ompd.arrays import frozen
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.errors import (
     FeatureError,
@@ -187,6 +188,7 @@ class SealedTable:
             If this process was forked, or the table is closed.
         """
         self._check_queries(queries)
+        queries = frozen(queries)
         with self._lock:
             self._check_usable()
             secret, hints, partition = self._secret, self._hints, self._secret.partition

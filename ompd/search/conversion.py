@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ompd._kernels.montgomery import products, radix_bits
+from ompd.arrays import frozen
 from ompd.search.index import U64
 from ompd.threads import default_threads, run_ranges
 
 #: Fewest queries worth a second thread.
 _SMALLEST_PART = 1024
-_ALL = np.empty(0, np.int64)
+_ALL = frozen(np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,10 @@ class Modulus:
     limbs: U64
     square: U64
     inverse: np.uint64
+
+    def __post_init__(self) -> None:
+        for name in ("limbs", "square"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @classmethod
     def of(cls, value: int, width: int) -> Modulus:
@@ -70,15 +75,16 @@ def convert(points: U64, tokens: U64, modulus: Modulus, *, threads: int | None =
     """
     count, coordinates, width = points.shape
     scaled = np.empty((count, width), np.uint64)
-    result = np.empty_like(points)
-    flat, out, right, left = (array.reshape(-1) for array in (points, result, tokens, scaled))
+    result = np.empty(points.shape, np.uint64)
+    flat, right, left = (frozen(array).reshape(-1) for array in (points, tokens, scaled))
+    into, out = scaled.reshape(-1), result.reshape(-1)
 
     def task(first: int, last: int) -> None:
         spare = np.empty(width + 2, np.uint64)
         places = np.empty(24, np.int64)
         p, inverse = modulus.limbs, modulus.inverse
         # R**2 stands for one left factor of all tokens: no token's number reaches `last`.
-        products(modulus.square, count, right, _ALL, p, inverse, left, first, last, spare, places)
+        products(modulus.square, count, right, _ALL, p, inverse, into, first, last, spare, places)
         products(
             left, coordinates, flat, _ALL, p, inverse, out, first * coordinates,
             last * coordinates, spare, places,

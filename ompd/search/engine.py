@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ompd._kernels.nearest import search_rows
+from ompd.arrays import frozen
 from ompd.errors import NeighborsError, TableError
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
@@ -12,7 +13,7 @@ from ompd.threads import default_threads, run_ranges
 
 #: Fewest queries worth a second thread.
 _SMALLEST_PART = 256
-_NONE = np.empty(0, np.int64)
+_NONE = frozen(np.empty(0, np.int64))
 
 
 def check_k(k: object, rows: int) -> int:
@@ -78,11 +79,11 @@ def compute(
         available -= int(exclude.max() >= 0)
     if not isinstance(k, (int, np.integer)) or not 1 <= k <= available:
         raise NeighborsError(f"k: expected an integer from 1 to {available}")
-    limbs, index = table.limbs, table.index
+    limbs, index, queries = table.limbs, table.index, frozen(queries)
     count = queries.shape[0]
     distances = np.empty((count, k, limbs.shape[2] + 1), np.uint64)
     rows = np.empty((count, k), np.int64)
-    absent = _NONE if exclude is None else exclude
+    absent = _NONE if exclude is None else frozen(exclude)
     threads = threads or default_threads()
 
     def task(first: int, last: int) -> None:

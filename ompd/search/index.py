@@ -24,7 +24,8 @@ break the argument: it is a *stray*, hidden from the scan and measured exactly f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ from ompd._kernels.splits import (
     split_once,
     split_rows,
 )
+from ompd.arrays import LINE, frozen, zeros_at
 from ompd.threads import default_threads, run_ranges
 
 U16 = npt.NDArray[np.uint16]
@@ -98,6 +100,19 @@ class Index:
     hidden: npt.NDArray[np.uint8]
     removed: int = 0
 
+    def __post_init__(self) -> None:
+        # No vector of heads may straddle two cache lines.
+        lines = {"heads", "leaf_boxes", "group_boxes", "tail_heads"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                kept = frozen(value, LINE if field.name in lines else 1)
+                object.__setattr__(self, field.name, kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor: neither flags nor alignment survive otherwise.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
     def is_removed(self, rows: I64) -> npt.NDArray[np.bool_]:
         """Which of the rows were removed."""
         if not len(self.hidden):
@@ -114,14 +129,6 @@ class Index:
         return sum(array.nbytes for array in (*fields, self.strays, self.hidden))
 
 
-def _aligned(shape: tuple[int, ...]) -> U16:
-    """Zeroed uint16 array on a 64-byte boundary, so that no vector straddles a cache line."""
-    size = int(np.prod(shape)) * 2
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(np.uint16).reshape(shape)
-
-
 def _integers(values: U64) -> list[int]:
     """Rows of little-endian limbs as Python integers."""
     return [int.from_bytes(row.astype("<u8").tobytes(), "little") for row in values]
@@ -130,7 +137,7 @@ def _integers(values: U64) -> list[int]:
 def _to_limbs(values: list[int], width: int) -> U64:
     """Inverse of `_integers`."""
     data = b"".join(value.to_bytes(8 * width, "little") for value in values)
-    return np.frombuffer(data, "<u8").astype(np.uint64).reshape(len(values), width)
+    return frozen(np.frombuffer(data, "<u8").astype(np.uint64).reshape(len(values), width))
 
 
 def _extremes(
@@ -161,7 +168,7 @@ def _scale(low: list[int], high: list[int], bits: int) -> tuple[I64, list[int]]:
     spread = [(value >> bits) - least for value, least in zip(high, base, strict=True)]
     kept = [column for column in range(len(low)) if spread[column]]
     kept.sort(key=lambda column: -spread[column])
-    return np.array(kept, np.int64), base
+    return frozen(np.array(kept, np.int64)), base
 
 
 def _heads(
@@ -187,7 +194,7 @@ def _choose_bits(limbs: U64, low: list[int], high: list[int]) -> int:
     while any((top >> bits) - (least >> bits) > SATURATED for least, top in ranges):
         bits += 1
     picked = np.sort(np.random.default_rng(0).permutation(limbs.shape[0])[:_SAMPLE])
-    sample = np.ascontiguousarray(limbs[picked])
+    sample = frozen(limbs[picked])
     kept, base = _scale(low, high, bits)
     if len(kept) == 0:
         return bits
@@ -232,7 +239,7 @@ def _order(heads: U16, threads: int) -> I64:
 
 def _blank_boxes(members: int, columns: int) -> U16:
     """Boxes that look far from everything: low 65535, high 0."""
-    boxes = _aligned((-(-members // LANES), columns, 2, LANES))
+    boxes = zeros_at((-(-members // LANES), columns, 2, LANES), np.uint16)
     boxes[:, :, 0] = SATURATED
     return boxes
 
@@ -260,6 +267,7 @@ def build_index(
         Plain arrays; everything but `limbs` that a search needs.
     """
     threads = threads or default_threads()
+    limbs = frozen(limbs)
     count, _, width = limbs.shape
     done = 0
 
@@ -276,7 +284,7 @@ def build_index(
     heads = _heads(limbs, bits, kept, base, threads, report)
     order = _order(heads, threads)
     leaf_count = -(-count // LANES)
-    leaves = _aligned((leaf_count, len(kept), LANES))
+    leaves = zeros_at((leaf_count, len(kept), LANES), np.uint16)
     run_ranges(lambda first, last: lay_out(heads, order, first, last, leaves), leaf_count, threads)
     leaf_boxes = _blank_boxes(leaf_count, len(kept))
     box_leaves(leaves, leaf_boxes)
@@ -317,10 +325,11 @@ def append_rows(index: Index, limbs: U64, first: int) -> Index:
         Shares the big arrays with `index`. Tail rows cost a scan for every query and strays an
         exact distance, so build anew when they are more than a few per cent.
     """
+    limbs = frozen(limbs)
     count = len(index.rows)
     columns = len(index.kept)
     tail = limbs.shape[0] - count
-    leaves = _aligned((-(-tail // LANES), columns, LANES))
+    leaves = zeros_at((-(-tail // LANES), columns, LANES), np.uint16)
     held = (first - count + LANES - 1) // LANES
     leaves[:held] = index.tail_heads.reshape(held, columns, LANES) if columns else 0
     heads = np.empty((limbs.shape[0] - first, columns), np.uint16)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ompd.arrays import frozen
 from ompd.errors import LabelError, TableError
 from ompd.search.index import I64, U64, Index, append_rows, build_index, remove_rows
 
@@ -54,14 +55,14 @@ class LimbTable:
         if type(self.classes) is not int or not 1 <= self.classes <= MAX_CLASSES:
             raise LabelError(f"classes: expected an integer from 1 to {MAX_CLASSES}")
         _check_labels(self.labels, len(self.limbs), self.classes)
-        # Read-only views: maps are read-only too, so that the kernels meet one type and compile
-        # once.
         for name in ("limbs", "labels"):
-            view = getattr(self, name).view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+            object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.index is None:
             object.__setattr__(self, "index", build_index(self.limbs))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor: arrays that were pickled or copied are not read-only.
+        return type(self), (self.limbs, self.labels, self.classes, self.index)
 
     def __len__(self) -> int:
         """Return the number of rows, removed ones included."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ompd._kernels.classify import UNDECIDED, classify_rows
 from ompd._kernels.lanes import LANES
+from ompd.arrays import frozen
 from ompd.errors import NeighborsError, TableError
 from ompd.search.conversion import Modulus, convert
 from ompd.search.engine import compute
@@ -27,9 +28,9 @@ _MOST_CLASSES = 16
 #: without bound.
 _MOST_NEIGHBOURS = 1 << 20
 _NO_VOTES = np.empty((0, 0), np.int64)
-_NO_TOKENS = np.empty((0, 0), np.uint64)
+_NO_TOKENS = frozen(np.empty((0, 0), np.uint64))
 #: Stands for the constants of a modulus where nothing is converted.
-_UNSCALED = (np.empty(0, np.uint64), np.empty(0, np.uint64), np.uint64(0))
+_UNSCALED = (frozen(np.empty(0, np.uint64)), frozen(np.empty(0, np.uint64)), np.uint64(0))
 
 
 def classify(
@@ -125,7 +126,8 @@ def _decide(
     index = table.index
     codes = np.full(count, UNDECIDED, np.int64)
     scale = _UNSCALED if modulus is None else (modulus.square, modulus.limbs, modulus.inverse)
-    sent = _NO_TOKENS if tokens is None else tokens
+    points = frozen(points)
+    sent = _NO_TOKENS if tokens is None else frozen(tokens)
 
     def task(first: int, last: int) -> None:
         classify_rows(

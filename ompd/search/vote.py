@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ompd._kernels.tally import most_frequent
+from ompd.arrays import frozen
 from ompd.errors import NeighborsError, TableError
 from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable
@@ -39,7 +40,7 @@ def vote(table: LimbTable, distances: U64, rows: I64, k: int | None = None) -> I
     if distances.dtype != np.uint64 or distances.shape != shape:
         raise TableError("distances: expected the result of a search in this table")
     codes = np.empty(len(rows), dtype=np.int64)
-    most_frequent(distances, rows, k, table.labels, table.classes, codes)
+    most_frequent(frozen(distances), frozen(rows), k, table.labels, table.classes, codes)
     return codes
 
 

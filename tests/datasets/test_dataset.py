@@ -131,7 +131,7 @@ def test_arrays_are_read_only_copies():
     assert other.features.item() == 1
     assert other.labels.item() == 2
     parts = [dataset, other, *make([0, 1] * 4, 2).split(1), dataset.take([0])]
-    for part in [*parts, pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset)]:  # noqa: S301
+    for part in [*parts, pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset)]:
         assert not part.features.flags.writeable
         assert not part.labels.flags.writeable
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -140,7 +140,7 @@ def test_arrays_are_read_only_copies():
 
 def test_pickle_keeps_everything():
     dataset = load("mm")
-    again = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    again = pickle.loads(pickle.dumps(dataset))
     assert again.info == dataset.info
     assert (again.features == dataset.features).all()
     assert (again.labels == dataset.labels).all()

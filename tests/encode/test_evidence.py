@@ -318,7 +318,7 @@ def test_learns_real_data():
 def test_shows_and_pickles_no_more_than_it_should(fitted):
     encoder, features, _ = fitted
     assert repr(encoder) == "<EvidenceEncoder of 4 features, 3 classes>"
-    copy = pickle.loads(pickle.dumps(encoder))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(encoder))
     assert (copy.encode(features) == encoder.encode(features)).all()
     for one in (encoder, copy):
         with pytest.raises(ValueError, match="read-only"):

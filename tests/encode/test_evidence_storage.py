@@ -99,7 +99,7 @@ def test_a_restored_encoder_is_whole_but_for_the_instances(fitted, stored):
     assert restored.instances.shape == (0, 3)
     assert restored.instances.dtype == np.int64
     assert restored.to_bytes() == stored
-    copy = pickle.loads(pickle.dumps(restored))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(restored))
     assert copy.to_bytes() == stored
 
 
