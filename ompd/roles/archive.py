@@ -144,9 +144,14 @@ class Archive:
         """Let another process have the folder."""
         self._folder_lock.release()
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has the folder."""
+        return self._folder_lock.held
+
     def check(self) -> None:
         """Refuse a process that was forked from the one with the folder, or closed it."""
-        if not self._folder_lock.held:
+        if not self.held:
             raise StoreError(f"state: {FORKED if self._folder_lock.forked else 'was closed'}")
 
     def load(self) -> dict[str, Kept]:

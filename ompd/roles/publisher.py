@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ompd.calibration import check_priors
@@ -36,7 +37,7 @@ from ompd.roles.retrieval import BucketRetrieval, Place
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import check_k
-from ompd.stores import BudgetLedger, Pending
+from ompd.stores import BudgetLedger, DurableReplayGuard, Pending
 from ompd.wire import (
     MAX_K,
     Body,
@@ -84,7 +85,9 @@ class Publisher(Party):
         hospital with sealed tables keeps them and their hints there. With `hardened` ones it keeps
         what versions have in common (see `publish`), and publishes tables anew after a restart,
         which then tells the cloud nothing new. Without a folder a restart trains anew. A disease
-        whose files are damaged is named in `damaged`, with a `StoreWarning`; all others open.
+        whose files are damaged is named in `damaged`, with a `StoreWarning`; all others open. The
+        frames accepted are remembered there too, unless `replays` says otherwise; if the file
+        `frames` is damaged, it may be removed once a window has passed since it was used.
     **options
         Directory, replays, clock and window as for `Party`.
 
@@ -125,6 +128,7 @@ class Publisher(Party):
         self._lock = threading.Lock()
         self._renewing: Pending[Published] = Pending(self._window)
         self._archive: Archive | None = None
+        self._kept_frames: DurableReplayGuard | None = None
         if state is not None:
             if profile == "paper":
                 raise ParameterError("state: the profile 'paper' keeps nothing")
@@ -142,6 +146,17 @@ class Publisher(Party):
                 warnings.warn(
                     f"state of {disease!r}: {reason}; publish it anew", StoreWarning, stacklevel=3
                 )
+            if options.get("replays") is None:
+                # Or else what was accepted before a restart would be accepted again. What a lost
+                # power supply forgets is at most a window old and only costs hints or budget.
+                try:
+                    self._kept_frames = DurableReplayGuard(
+                        Path(state) / "frames", self._window, power_safe=False
+                    )
+                except OmpdError:
+                    self.close()
+                    raise
+                self._replays = self._kept_frames
 
     @property
     def profile(self) -> Profile:
@@ -412,6 +427,8 @@ class Publisher(Party):
         if problem is not None:
             raise problem
         if self._archive is not None:
+            if self._kept_frames is not None and self._archive.held:
+                self._kept_frames.close()
             self._archive.close()
 
     def remaining(self, disease: str) -> int | None:

@@ -12,7 +12,7 @@ import traceback
 import pytest
 
 import ompd
-from ompd.errors import ParameterError, StoreError, StoreWarning, WindowExhaustedError
+from ompd.errors import ParameterError, ReplayError, StoreError, StoreWarning, WindowExhaustedError
 from tests.roles.conftest import World, instances
 from tests.roles.test_profiles import answered, population
 
@@ -57,6 +57,16 @@ def test_a_stopped_hospital_goes_on_where_it_was(deployment):
     assert deployment.hospital.remaining("flu") == left
     assert deployment.ask() == first
     assert deployment.hospital.diseases["flu"] == population().schema
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_frame_is_not_accepted_again_after_a_restart(deployment, crash):
+    query = deployment.user.ask("st-mary", "flu", [5, 5, 5])
+    answered(deployment, query)
+    deployment.restart(crash=crash)
+    deployment.renew()
+    with pytest.raises(ReplayError):
+        deployment.hospital.forward(query)
 
 
 def test_a_crashed_hospital_needs_a_new_window(deployment):

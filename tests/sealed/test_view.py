@@ -140,5 +140,5 @@ def test_avoiding_incomplete_hints_would_show(sealed, monkeypatch):
 
     monkeypatch.setattr("ompd.sealed.hints.consume", avoiding)
     table, ciphertexts, vectors = sealed
-    requests, places = transcripts(table, ciphertexts, vectors[::50], "unread", 500)
+    requests, places = transcripts(table, ciphertexts, vectors[::50], "unread", 1200)
     assert excess(seen_from(requests, places)) > LIMIT

@@ -113,6 +113,10 @@ ROUTES = {
 }
 
 
+#: Kinds that may be as old as a day.
+LASTING = {Kind.TABLE, Kind.RING_TABLE, Kind.BUCKET_TABLE, Kind.RECEIPT}
+
+
 def header(kind: Kind, **changes: object) -> Header:
     """The header that all vectors start from."""
     sender, recipient = ROUTES[kind]
@@ -171,11 +175,12 @@ def failures(people):
             "NonCanonicalError", "length in two bytes",
             longer + key.sign(b"ompd frame v1\x00" + longer),
         )  # fmt: skip
+        oldest = 86_400_000 if kind in LASTING else 120_000
         for why, error, changes in (
             ("another recipient", "WrongRecipientError", {"recipient": "mallory"}),
             ("own message", "ReflectionError", {"sender": head.recipient}),
             ("stranger", "UnknownKeyError", {"sender": "mallory"}),
-            ("too old", "ExpiredError", {"timestamp": int(NOW * 1000) - 120_001}),
+            ("too old", "ExpiredError", {"timestamp": int(NOW * 1000) - oldest - 1}),
             ("from the future", "ExpiredError", {"timestamp": int(NOW * 1000) + 120_001}),
         ):
             changed = msgspec.structs.replace(head, **changes)
