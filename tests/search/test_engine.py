@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from ompd.blind.limbs import from_limbs
 from ompd.errors import LabelError, TableError
-from ompd.search import LimbTable, build_index, compute, nearest_hit_miss
+from ompd.search import (
+    LimbTable,
+    ballots,
+    build_index,
+    classify,
+    compute,
+    limbs_of,
+    nearest_hit_miss,
+    tally,
+    vote,
+)
 from tests import naive
 
 
@@ -236,3 +246,52 @@ def test_hits_and_misses_are_found_for_rows_that_exist(rows):
     table = make(np.random.default_rng(0), 200, 3, 1, "random")
     with pytest.raises(TableError, match="rows: expected"):
         nearest_hit_miss(table, np.arange(200) % 2, 2, rows=np.array(rows))
+
+
+#: Rows at both ends of 24 bits, so that heads leave out the 8 low ones.
+ENDS = (0, (1 << 24) - 1)
+SHIFT = 8
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+def test_the_bound_of_head_sums_is_reached(columns):
+    # The query stands at the start of a head. One row is almost a head farther from it in every
+    # coordinate than their heads are, the other almost a head nearer but for one coordinate:
+    # 2 * columns - 1 heads farther, and nearer all the same.
+    last = (1 << SHIFT) - 1
+    query = 1000 << SHIFT
+    far = [query + (5 << SHIFT) + last] * columns
+    near = [query - (7 << SHIFT) + last] * columns
+    near[0] += 1 << SHIFT
+    rows = [[end] * columns for end in ENDS] * 20 + [far, near]
+    labels = np.zeros(len(rows), dtype=np.int64)
+    labels[-1] = 1
+    values = np.array(rows, dtype=np.int64)
+    table = LimbTable(limbs_of(values), labels, 2)
+    assert table.index.bits == SHIFT
+    asked = limbs_of(np.full((1, columns), query, dtype=np.int64))
+    check(table, asked, 1)
+    assert compute(table, asked, 1)[1].tolist() == [[len(rows) - 1]]
+    assert classify(table, asked, None, None, 1).tolist() == [1]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_rows_at_the_edges_of_their_heads(columns, rng):
+    # Low bits all 0 or all 1: sums of heads are wrong by as much as they can be.
+    def edges(rows):
+        heads = rng.integers(1000, 1006, (rows, columns)) << SHIFT
+        return heads + rng.choice([0, (1 << SHIFT) - 1], (rows, columns))
+
+    for _ in range(20):
+        ends = np.repeat(ENDS, 100)[:, np.newaxis].repeat(columns, axis=1)
+        values = np.concatenate([ends, edges(12)])
+        labels = rng.integers(0, 3, len(values))
+        table = LimbTable(limbs_of(values), labels, 3)
+        assert table.index.bits == SHIFT
+        queries = limbs_of(edges(8))
+        for k in (1, 3, 4):
+            check(table, queries, k)
+            rows = compute(table, queries, k)[1]
+            codes, votes = ballots(table, queries, None, None, k)
+            assert (votes == tally(table, rows)).all()
+            assert (codes == vote(table, *compute(table, queries, k))).all()
