@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.timing import medians
-from ompd.blind import PADDING, BlindingKey, blind_table
+from ompd.blind import PADDING, PaperKey, blind_table
 from ompd.params import PAPER
 
 PREFIX_BITS = 36
@@ -25,7 +25,7 @@ PREFIX_BITS = 36
 
 def make(rows, features):
     """A key and random prefix sums."""
-    key = BlindingKey.generate(PAPER, features + PADDING, (1 << PREFIX_BITS) - 1)
+    key = PaperKey.generate(PAPER, features + PADDING, (1 << PREFIX_BITS) - 1)
     sums = np.random.default_rng(0).integers(0, 1 << PREFIX_BITS, (rows, features))
     return key, sums
 

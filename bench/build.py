@@ -17,7 +17,7 @@ from rich.table import Table
 from bench import peers
 from bench.data import population
 from bench.timing import medians
-from ompd.blind import PADDING, BlindingKey, blind_table
+from ompd.blind import PADDING, PaperKey, blind_table
 from ompd.params import PAPER
 from ompd.search import build_index
 
@@ -29,7 +29,7 @@ def make(rows, features):
     """Plain prefix sums and their blinded limbs."""
     people = population("wdbc" if features == 30 else "wbc")
     instances, _ = people.draw(rows, seed=1)
-    key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.largest)
+    key = PaperKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.largest)
     return instances, blind_table(key, instances)
 
 

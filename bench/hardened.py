@@ -28,12 +28,12 @@ from bench import topk
 from bench.data import population
 from bench.timing import medians
 from ompd import datasets
-from ompd.blind import LaplaceNoise, RingKey, epsilon_per_unit
+from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.decision import Rule
 from ompd.encode import ReliefEncoder
 from ompd.encode.coarse import choose_step, coarsen
 from ompd.search import LimbTable, ballots, classify, limbs_of
-from ompd.search.ring import RingTable
+from ompd.search.words import WordTable
 
 #: Data sets of the paper with their K.
 DATA = {"wbc": 9, "mm": 11}
@@ -46,8 +46,8 @@ STYLES = {"wbc": ("#0072B2", "o"), "mm": ("#D55E00", "s")}
 
 def ring_queries(instances, labels, points):
     """The cloud's table and its queries, blinded under one fresh key."""
-    key = RingKey.generate(instances.shape[1])
-    table = RingTable.of(key.blind(instances), labels, int(labels.max()) + 1)
+    key = HardenedKey.generate(instances.shape[1])
+    table = WordTable.of(key.blind(instances), labels, int(labels.max()) + 1)
     return table, key.blind(points)
 
 

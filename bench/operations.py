@@ -34,7 +34,7 @@ from bench.data import population
 from bench.transcript import Operations, Tally, example, most_frequent, plain, smallest, total
 from ompd._kernels import measure as measure_kernels
 from ompd._kernels import nearest, scan
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.encode import ReliefEncoder
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
@@ -83,7 +83,7 @@ class _Reference:
             PAPER.weight_bits,
             PAPER.feature_bits,
         )
-        self.key = BlindingKey.generate(PAPER, features + PADDING, self.encoder.largest)
+        self.key = PaperKey.generate(PAPER, features + PADDING, self.encoder.largest)
 
     def encode(self, record: list[float]) -> list[Any]:
         """Fixed point, weights, prefix sums; equal weights cost nothing but leave a factor out."""
@@ -323,7 +323,7 @@ def count_index(rows: int, queries: int = 16, k: int = 9) -> dict[str, float]:
     people = population("wbc")
     instances, labels = people.draw(rows, seed=1)
     points, _ = people.draw(queries, seed=2)
-    key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.largest)
+    key = PaperKey.generate(PAPER, instances.shape[1] + PADDING, people.encoder.largest)
     table = LimbTable(blind_table(key, instances), labels.astype(np.int64), _CLASSES)
     sent = blind_queries(key, points)
     converted = convert(sent.points, sent.tokens, Modulus.of(key.modulus, PAPER.limbs))

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.data import population
-from ompd.blind import PADDING, BlindingKey, blind_table
+from ompd.blind import PADDING, PaperKey, blind_table
 from ompd.params import PAPER
 from ompd.search import compute
 from ompd.stores import TableFolder
@@ -29,7 +29,7 @@ from ompd.stores import TableFolder
 def write(path, rows, progress=None):
     """Draw, encode and blind a population block by block straight into the mapped file."""
     people = population("wbc")
-    key = BlindingKey.generate(PAPER, 9 + PADDING, people.encoder.largest)
+    key = PaperKey.generate(PAPER, 9 + PADDING, people.encoder.largest)
 
     def fill(part, first):
         sums, _ = people.draw(len(part), seed=first)

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from bench import peers
 from bench.data import FEATURES, KINDS, population
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.params import PAPER
 from ompd.search import LimbTable, ballots, classify, compute, tally, vote
 from ompd.search.conversion import Modulus, convert
@@ -73,7 +73,7 @@ def make(kind, rows, features, queries):
     instances, labels = people.draw(rows, seed=1)
     points, _ = people.draw(queries, seed=2)
     features = instances.shape[1]
-    key = BlindingKey.generate(PAPER, features + PADDING, people.encoder.largest)
+    key = PaperKey.generate(PAPER, features + PADDING, people.encoder.largest)
     start = time.perf_counter()
     limbs = blind_table(key, instances)
     blinded_after = time.perf_counter()

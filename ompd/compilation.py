@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 
 from ompd.blind import LaplaceNoise
-from ompd.blind.keys import BlindingKey
-from ompd.blind.table import blind_queries, blind_table
+from ompd.blind.keys import PaperKey
+from ompd.blind.paper import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
 from ompd.sealed import SealedTable, answer
@@ -32,7 +32,7 @@ def warmup() -> None:
         feature_bits=16,
         weight_bits=16,
     )
-    key = BlindingKey.generate(PAPER, 4, 16)
+    key = PaperKey.generate(PAPER, 4, 16)
     limbs = PAPER.limbs
     table = LimbTable(blind_table(key, sums), labels, 2)
     sent = blind_queries(key, sums)

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 
 from ompd.arrays import LINE, frozen
-from ompd.search import LimbTable, RingTable, compute, limbs_of
+from ompd.search import LimbTable, WordTable, compute, limbs_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,7 +108,7 @@ def use_search(folder):
                 classify(each, asked, None, None, k)
     choose_k(LimbTable(limbs, labels % 2, 2), held_out=20)
     for form in FORMS:
-        ring = RingTable.of(form(values.astype(np.uint64)), labels, 20)
+        ring = WordTable.of(form(values.astype(np.uint64)), labels, 20)
         ring = pickle.loads(pickle.dumps(ring))
         compute(ring.table, ring.queries(form(values[:3].astype(np.uint64))), 3)
 
@@ -140,8 +140,8 @@ def use_sealed(folder):
 
 def use_the_rest(folder):
     from ompd.blind import LaplaceNoise
-    from ompd.blind.keys import BlindingKey
-    from ompd.blind.table import blind_queries, blind_table
+    from ompd.blind.keys import PaperKey
+    from ompd.blind.paper import blind_queries, blind_table
     from ompd.encode import relief_weights
     from ompd.params import PAPER
     from ompd.search import classify
@@ -150,7 +150,7 @@ def use_the_rest(folder):
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 1 << 10, (50, 4))
     labels = rng.integers(0, 2, 50)
-    key = BlindingKey.generate(PAPER, 6, 1 << 10)
+    key = PaperKey.generate(PAPER, 6, 1 << 10)
     for form in FORMS:
         LaplaceNoise.generate(Fraction(1)).instances(form(rows))
         table = LimbTable(blind_table(key, form(rows)), labels, 2)

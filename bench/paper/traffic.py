@@ -21,7 +21,7 @@ ADVICE_BYTES = 600
 SUITE = "x25519"
 LEGS = {
     "query": ("user to hospital", Kind.QUERY),
-    "job": ("hospital to cloud", Kind.JOB),
+    "job": ("hospital to cloud", Kind.PAPER_JOB),
     "verdict": ("cloud to hospital", Kind.VERDICT),
     "report": ("hospital to user", Kind.REPORT),
 }

@@ -15,7 +15,7 @@ from ompd.audit.posterior import decode
 from ompd.audit.structure import in_order, match_columns
 from ompd.audit.views import I64, Population, Public, RingView
 from ompd.schema import Codes, Floats
-from ompd.search import RingTable, compute, vote
+from ompd.search import WordTable, compute, vote
 
 #: What rounding can add to a difference of two coarse integers.
 _ROUNDING = 1.0
@@ -162,7 +162,7 @@ def link(view: RingView) -> tuple[I64, I64]:
 
 def voted(view: RingView, classes: int, k: int = 9) -> Codes:
     """Return the class that the nearest rows of every query vote for."""
-    ring = RingTable.of(view.table, view.labels, classes)
+    ring = WordTable.of(view.table, view.labels, classes)
     found = compute(ring.table, ring.queries(view.queries), min(k, len(ring)))
     return vote(ring.table, *found)
 

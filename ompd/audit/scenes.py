@@ -15,9 +15,9 @@ import numpy as np
 from ompd.audit.hardened import Insider
 from ompd.audit.views import I64, PaperView, Population, Public, RingView
 from ompd.blind import (
-    BlindingKey,
+    HardenedKey,
     LaplaceNoise,
-    RingKey,
+    PaperKey,
     blind_queries,
     blind_table,
     epsilon_per_unit,
@@ -26,7 +26,7 @@ from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, ReliefEncoder, choose_step, scale_features
 from ompd.errors import DatasetError
 from ompd.params import PAPER
-from ompd.wire import Job, RingJob, RingUpload, TableUpload, pack_limbs
+from ompd.wire import HardenedJob, HardenedUpload, PaperJob, PaperUpload, pack_limbs
 
 #: Held out of each class for queries, where the classes are large enough.
 _HELD_OUT = 100
@@ -139,12 +139,12 @@ class PaperScene:
     Attributes
     ----------
     records : Records
-    key : BlindingKey
+    key : PaperKey
     view : PaperView
     """
 
     records: Records
-    key: BlindingKey
+    key: PaperKey
     view: PaperView
 
     @classmethod
@@ -152,10 +152,10 @@ class PaperScene:
         """Blind as `Hospital` does and keep the bodies of its frames."""
         encoder = records.encoder
         coordinates = encoder.coordinates + 2
-        key = BlindingKey.generate(PAPER, coordinates, encoder.largest)
+        key = PaperKey.generate(PAPER, coordinates, encoder.largest)
         values = blind_table(key, encoder.encode(records.table.features))
         points = blind_queries(key, encoder.encode(records.queries.features))
-        upload = TableUpload(
+        upload = PaperUpload(
             table_id=_TABLE_ID,
             version=1,
             modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
@@ -166,7 +166,7 @@ class PaperScene:
             labels=records.table.labels.astype("<u2").tobytes(),
             values=values.astype("<u8", copy=False).tobytes(),
         )
-        job = Job(
+        job = PaperJob(
             table_id=_TABLE_ID,
             version=1,
             rows=len(records.queries),
@@ -238,14 +238,14 @@ class RingScene:
         if epsilon is not None:
             per_unit = epsilon_per_unit(epsilon, rows)
             rows, asked = _noisy(rows, asked, per_unit, repeats, memoised)
-        key = RingKey.generate(encoder.coordinates)
+        key = HardenedKey.generate(encoder.coordinates)
         view = ring_view(key, records.classes, table.labels, rows, asked)
         return cls(records, view, insider_of(encoder, records.population, per_unit))
 
 
-def ring_view(key: RingKey, classes: int, labels: I64, rows: I64, asked: I64) -> RingView:
+def ring_view(key: HardenedKey, classes: int, labels: I64, rows: I64, asked: I64) -> RingView:
     """Blind a table and its queries as `Hospital` does, and read them as the cloud does."""
-    upload = RingUpload(
+    upload = HardenedUpload(
         table_id=_TABLE_ID,
         version=1,
         coordinates=key.coordinates,
@@ -255,7 +255,7 @@ def ring_view(key: RingKey, classes: int, labels: I64, rows: I64, asked: I64) ->
         values=key.blind(rows).astype("<u8", copy=False).tobytes(),
     )
     points = key.blind(asked).astype("<u8", copy=False).tobytes()
-    job = RingJob(table_id=_TABLE_ID, version=1, rows=len(asked), points=points)
+    job = HardenedJob(table_id=_TABLE_ID, version=1, rows=len(asked), points=points)
     return RingView.of(upload, [job])
 
 

@@ -19,12 +19,12 @@ from ompd.roles.cloud import Cloud
 from ompd.roles.hospital import Hospital
 from ompd.roles.party import introduce
 from ompd.roles.reports import Reports
-from ompd.roles.retrieval import BucketRetrieval
+from ompd.roles.retrieval import SealedRetrieval
 from ompd.roles.turns import Done
 from ompd.roles.user import User
 from ompd.schema import Floats
 from ompd.sealed.hints import Hints
-from ompd.wire import Fetch, Frame, Kind, Parities
+from ompd.wire import Frame, Kind, SealedAnswer, SealedJob
 
 #: Tables of up to a thousand rows are sent whole, so records repeat up to this many.
 _ROWS = 1500
@@ -60,13 +60,13 @@ class _Sharing(Hints):
 class _LyingCloud(Cloud):
     def lie(self, jobs: list[bytes], misdeed: str) -> list[bytes]:
         """Answer two jobs, the second first, in a way of its own."""
-        frames = [Frame.decode(job, Kind.FETCH) for job in jobs]
+        frames = [Frame.decode(job, Kind.SEALED_JOB) for job in jobs]
         sums = []
         for frame in frames:
-            body = self._open(frame, Fetch)
+            body = self._open(frame, SealedJob)
             stored = self._find(body.table_id, body.version, frame.header.sender).stored
             made = stored.prepare(body)()
-            assert isinstance(made, Parities)  # noqa: S101  (the table is sealed)
+            assert isinstance(made, SealedAnswer)  # noqa: S101  (the table is sealed)
             sums.append(made)
         first, second = (bytearray(each.buckets) for each in sums)
         if misdeed == "swap":
@@ -80,7 +80,7 @@ class _LyingCloud(Cloud):
         answers = [
             self._send(
                 frame.header.sender,
-                Parities(each.table_id, each.version, bytes(buckets)),
+                SealedAnswer(each.table_id, each.version, bytes(buckets)),
                 nonce=frame.header.nonce,
                 sequence=frame.header.sequence,
             )
@@ -170,7 +170,7 @@ class TrafficScene:
         # A fresh window for each trial, so that only the two queries meet.
         self.hospital.renewed(self.cloud.answer(self.hospital.renew(_DISEASE)))
         retrieval = self.hospital._tables[_DISEASE].retrieval
-        if self.leaking and isinstance(retrieval, BucketRetrieval):
+        if self.leaking and isinstance(retrieval, SealedRetrieval):
             hints = retrieval.table._hints
             assert hints is not None  # noqa: S101  (there is a window)
             hints.__class__ = _Sharing

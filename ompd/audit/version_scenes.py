@@ -11,7 +11,7 @@ import numpy as np
 from ompd.audit.hardened import Insider
 from ompd.audit.scenes import Records, insider_of, made_coarse, ring_view, trained
 from ompd.audit.views import I64, Population, RingView
-from ompd.blind import LaplaceNoise, RingKey, epsilon_per_unit
+from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.errors import TrainingWarning
 
 
@@ -66,7 +66,7 @@ class VersionsScene:
                     warnings.simplefilter("ignore", TrainingWarning)
                     encoder = made_coarse(trained(part), part)
                 unit = epsilon and epsilon_per_unit(epsilon, encoder.encode(part.features))
-                key = RingKey.generate(encoder.coordinates)
+                key = HardenedKey.generate(encoder.coordinates)
             rows, asked = (encoder.encode(each.features) for each in (part, records.queries))
             if unit:
                 noise = LaplaceNoise(noise_key, unit)

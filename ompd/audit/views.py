@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.schema import Codes, Feature, Floats, Schema
-from ompd.wire import Job, RingJob, RingUpload, TableUpload, unpack_limbs
+from ompd.wire import HardenedJob, HardenedUpload, PaperJob, PaperUpload, unpack_limbs
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -53,7 +53,7 @@ class PaperView:
     tokens: U64
 
     @classmethod
-    def of(cls, upload: TableUpload, jobs: Sequence[Job]) -> Self:
+    def of(cls, upload: PaperUpload, jobs: Sequence[PaperJob]) -> Self:
         """Read the bodies of the frames that the cloud opened."""
         modulus = int.from_bytes(upload.modulus, "little")
         shape = (-1, upload.coordinates, upload.limbs)
@@ -89,7 +89,7 @@ class RingView:
     queries: U64
 
     @classmethod
-    def of(cls, upload: RingUpload, jobs: Sequence[RingJob]) -> Self:
+    def of(cls, upload: HardenedUpload, jobs: Sequence[HardenedJob]) -> Self:
         """Read the bodies of the frames that the cloud opened."""
 
         def rows(data: bytes) -> U64:

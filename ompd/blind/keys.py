@@ -14,7 +14,7 @@ from ompd.params import ParameterSet
 _PRIME_ROUNDS = 40
 
 
-class BlindingKey:
+class PaperKey:
     """Modulus p, multiplier alpha and scalar s of one table.
 
     Parameters
@@ -75,7 +75,7 @@ class BlindingKey:
         self.scalar = int(scalar)
 
     @classmethod
-    def generate(cls, parameters: ParameterSet, coordinates: int, prefix_max: int) -> BlindingKey:
+    def generate(cls, parameters: ParameterSet, coordinates: int, prefix_max: int) -> PaperKey:
         """Draw a fresh key from the operating system's randomness.
 
         Raises
@@ -96,10 +96,10 @@ class BlindingKey:
         )
 
     def __repr__(self) -> str:
-        return f"<BlindingKey {self.parameters.name}, {self.coordinates} coordinates>"
+        return f"<PaperKey {self.parameters.name}, {self.coordinates} coordinates>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a BlindingKey is secret and cannot be pickled or copied")
+        raise TypeError("a PaperKey is secret and cannot be pickled or copied")
 
 
 def _largest_scalar(

@@ -47,7 +47,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.laplace import fill_noise
-from ompd.blind.ring import REACH
+from ompd.blind.hardened import REACH
 from ompd.errors import (
     KeyMaterialError,
     OverflowParameterError,

@@ -38,7 +38,7 @@ from ompd.files import FORKED, FolderLock, sweep, write_private
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
-from ompd.roles.retrieval import BucketRetrieval, Place
+from ompd.roles.retrieval import SealedRetrieval, TableRef
 from ompd.sealed import SealedTable
 
 _VERSION = 3
@@ -88,7 +88,7 @@ class Kept:
 
     Attributes
     ----------
-    place : Place
+    place : TableRef
         With the last version that was ever given.
     published : Published, optional
         The table that is asked, if there is one.
@@ -96,7 +96,7 @@ class Kept:
         What the last version of a `hardened` table had.
     """
 
-    place: Place
+    place: TableRef
     published: Published | None
     frozen: Frozen | None
 
@@ -169,10 +169,10 @@ class Archive:
                 table = self._published(entry)
             except OmpdError as error:
                 self.damaged[disease] = str(error)
-            kept[disease] = Kept(Place(entry.table_id, entry.last), table, frozen)
+            kept[disease] = Kept(TableRef(entry.table_id, entry.last), table, frozen)
         return kept
 
-    def reserve(self, disease: str, place: Place) -> None:
+    def reserve(self, disease: str, place: TableRef) -> None:
         """Remember that a version was given, before its upload leaves."""
         self.check()
         with self._lock:
@@ -195,7 +195,7 @@ class Archive:
         """Save a table that is asked from now on, and remove the one before."""
         self.check()
         retrieval, encoder = published.retrieval, published.encoder
-        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (sealed hospitals only)
+        assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (sealed hospitals only)
         assert published.rule is not None  # noqa: S101  (confirmed)
         place, calibration = published.place, published.rule.calibration
         asked = _Asked(
@@ -262,11 +262,11 @@ class Archive:
         asked = entry.asked
         if asked is None:
             return None
-        place = Place(entry.table_id, asked.version)
+        place = TableRef(entry.table_id, asked.version)
         table = _open(self._folder / asked.folder)
         return Published(
             encoder=restored_encoder(asked.encoder),
-            retrieval=BucketRetrieval(place, table, len(asked.findings)),
+            retrieval=SealedRetrieval(place, table, len(asked.findings)),
             place=place,
             cloud=asked.cloud,
             rows=asked.rows,

@@ -14,33 +14,33 @@ import msgspec
 from ompd.crypto import Identity
 from ompd.errors import ContextMismatchError, ReplayError, TooLargeError, VersionError
 from ompd.roles.party import Party
-from ompd.roles.stored import BlindedStored, BucketStored, RingStored, Stored
+from ompd.roles.stored import HardenedStored, PaperStored, SealedStored, Stored
 from ompd.search import ballots
 from ompd.search.verdicts import Ballots
 from ompd.wire import (
-    BucketUpload,
-    Fetch,
+    HardenedJob,
+    HardenedUpload,
     Header,
-    Job,
     Kind,
+    PaperJob,
+    PaperUpload,
     Receipt,
-    RingJob,
-    RingUpload,
-    TableUpload,
+    SealedJob,
+    SealedUpload,
 )
 
 #: Tables of one hospital.
 _MOST_TABLES = 1024
 
-_UPLOADS: dict[Kind, type[TableUpload | RingUpload | BucketUpload]] = {
-    Kind.TABLE: TableUpload,
-    Kind.RING_TABLE: RingUpload,
-    Kind.BUCKET_TABLE: BucketUpload,
+_UPLOADS: dict[Kind, type[PaperUpload | HardenedUpload | SealedUpload]] = {
+    Kind.PAPER_UPLOAD: PaperUpload,
+    Kind.HARDENED_UPLOAD: HardenedUpload,
+    Kind.SEALED_UPLOAD: SealedUpload,
 }
-_JOBS: dict[Kind, type[Job | RingJob | Fetch]] = {
-    Kind.JOB: Job,
-    Kind.RING_JOB: RingJob,
-    Kind.FETCH: Fetch,
+_JOBS: dict[Kind, type[PaperJob | HardenedJob | SealedJob]] = {
+    Kind.PAPER_JOB: PaperJob,
+    Kind.HARDENED_JOB: HardenedJob,
+    Kind.SEALED_JOB: SealedJob,
 }
 
 
@@ -184,12 +184,12 @@ class Cloud(Party):
         body = Receipt(table_id, version, k)
         return self._send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
-    def _stored(self, body: TableUpload | RingUpload | BucketUpload) -> Stored:
-        if isinstance(body, TableUpload):
-            return BlindedStored.of(body, self._ballots)
-        if isinstance(body, RingUpload):
-            return RingStored.of(body, self._ballots)
-        return BucketStored.of(body)
+    def _stored(self, body: PaperUpload | HardenedUpload | SealedUpload) -> Stored:
+        if isinstance(body, PaperUpload):
+            return PaperStored.of(body, self._ballots)
+        if isinstance(body, HardenedUpload):
+            return HardenedStored.of(body, self._ballots)
+        return SealedStored.of(body)
 
     def _check_succession(self, table_id: bytes, version: int, owner: str) -> None:
         versions = self._tables.get(table_id)

@@ -320,7 +320,7 @@ class Forwarder(Publisher):
                     body,
                     nonce=request.header.nonce,
                     sequence=request.header.sequence,
-                    seal_to=request.reply_key,
+                    encrypt_to=request.reply_key,
                     pad_to=longest(job.table, request.rows),
                 )
             except UnknownKeyError as error:

@@ -17,7 +17,7 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
-from ompd.blind import LaplaceNoise, RingKey
+from ompd.blind import HardenedKey, LaplaceNoise
 from ompd.encode import CoarseEncoder, EvidenceEncoder
 from ompd.errors import OmpdError, ParameterError, StoreError
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
@@ -56,7 +56,7 @@ class Frozen:
     method : {"relief-mw", "evidence"}
     encoder : CoarseEncoder
         Weights, or what was learned, and the step.
-    key : RingKey
+    key : HardenedKey
     k : int
         Of the last version.
     epsilon : float or Fraction, optional
@@ -72,7 +72,7 @@ class Frozen:
 
     method: str
     encoder: CoarseEncoder
-    key: RingKey
+    key: HardenedKey
     k: int
     epsilon: float | Fraction | None
     unit: Fraction | None
@@ -163,7 +163,7 @@ class Frozen:
             frozen = cls(
                 method=kept.method,
                 encoder=CoarseEncoder(restored_encoder(kept.encoder), kept.step),
-                key=RingKey.from_bytes(kept.key),
+                key=HardenedKey.from_bytes(kept.key),
                 k=kept.k,
                 epsilon=None if kept.epsilon is None else Fraction(kept.epsilon),
                 unit=None if kept.unit is None else Fraction(kept.unit),

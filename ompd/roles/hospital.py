@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ompd.errors import ContextMismatchError, OmpdError, RefusedError
 from ompd.roles.forwarder import Batch, Forwarder, JobFrame, log_failure
-from ompd.roles.publisher import check_place
+from ompd.roles.publisher import check_ref
 from ompd.roles.reports import Reports
-from ompd.roles.retrieval import Place
+from ompd.roles.retrieval import TableRef
 from ompd.roles.turns import Done, OpenJob
-from ompd.wire import Frame, Header, Kind, Parities, Refusal, Verdict, check_answer_size
+from ompd.wire import Frame, Header, Kind, Refusal, SealedAnswer, Verdict, check_answer_size
 
 __all__ = ["Batch", "Hospital", "JobFrame"]
 
@@ -149,7 +149,7 @@ class Hospital(Forwarder):
         self._keep(self._forwarded.expired(self._clock()))
         return self._forwarded.find(frame.header.sender, frame.header.nonce)
 
-    def _accepted(self, frame: Frame, job: OpenJob) -> Verdict | Parities | None:
+    def _accepted(self, frame: Frame, job: OpenJob) -> Verdict | SealedAnswer | None:
         """Use an answer up, whatever is in it; returns what is to be read, if that is anything.
 
         An answer is tried once, so that nothing can be probed.
@@ -161,7 +161,7 @@ class Hospital(Forwarder):
                 raise RefusedError("verdict: the cloud did not accept the job")
             if not isinstance(body, job.table.retrieval.answer):
                 raise ContextMismatchError("verdict: is of another profile than the job")
-            check_place(Place(body.table_id, body.version), job.table.place)
+            check_ref(TableRef(body.table_id, body.version), job.table.place)
         except OmpdError as error:
             log_failure(job, error)
             return None
@@ -169,9 +169,9 @@ class Hospital(Forwarder):
 
 
 #: What can come back for a job.
-_ANSWERS: dict[Kind, type[Verdict] | type[Parities] | type[Refusal]] = {
+_ANSWERS: dict[Kind, type[Verdict] | type[SealedAnswer] | type[Refusal]] = {
     Kind.VERDICT: Verdict,
-    Kind.PARITIES: Parities,
+    Kind.SEALED_ANSWER: SealedAnswer,
     Kind.REFUSAL: Refusal,
 }
-_JOBS = (Kind.FETCH, Kind.JOB, Kind.RING_JOB)
+_JOBS = (Kind.SEALED_JOB, Kind.PAPER_JOB, Kind.HARDENED_JOB)

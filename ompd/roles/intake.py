@@ -12,7 +12,7 @@ from ompd.encode import EvidenceEncoder, scale_features
 from ompd.errors import LabelError, ParameterError, TooLargeError
 from ompd.matching import are_ambiguous
 from ompd.params import PAPER
-from ompd.roles.retrieval import BlindedRetrieval, BucketRetrieval, RingRetrieval
+from ompd.roles.retrieval import HardenedRetrieval, PaperRetrieval, SealedRetrieval
 from ompd.schema import Codes, Floats, Schema
 from ompd.search import MAX_CLASSES
 from ompd.wire import MAX_COORDINATES, Kind, content_cap
@@ -90,11 +90,11 @@ def check_size(records: Dataset, profile: str, method: str, k: int | None) -> No
     if not rows:
         return
     if profile == "paper":
-        kind, size = Kind.TABLE, BlindedRetrieval.upload_bytes(rows, coordinates)
+        kind, size = Kind.PAPER_UPLOAD, PaperRetrieval.upload_bytes(rows, coordinates)
     elif profile == "hardened":
-        kind, size = Kind.RING_TABLE, RingRetrieval.upload_bytes(rows, coordinates)
+        kind, size = Kind.HARDENED_UPLOAD, HardenedRetrieval.upload_bytes(rows, coordinates)
     else:
-        kind, size = Kind.BUCKET_TABLE, _sealed_bytes(records, method, k)
+        kind, size = Kind.SEALED_UPLOAD, _sealed_bytes(records, method, k)
     if size > content_cap(kind):
         raise TooLargeError(
             f"instances: {rows} rows would make an upload of {size >> 20} MiB, "
@@ -109,13 +109,13 @@ def _sealed_bytes(records: Dataset, method: str, k: int | None) -> int:
     if method == "evidence":
         coordinates, largest = EvidenceEncoder.shape(classes)
         bits = coordinates * largest.bit_length()
-        return BucketRetrieval.upload_bytes(rows, coordinates, bits, classes, neighbors)
+        return SealedRetrieval.upload_bytes(rows, coordinates, bits, classes, neighbors)
     widest = features * (PAPER.feature_bits + 1)
-    size = BucketRetrieval.upload_bytes(rows, features, widest, classes, neighbors)
-    if size > content_cap(Kind.BUCKET_TABLE):
+    size = SealedRetrieval.upload_bytes(rows, features, widest, classes, neighbors)
+    if size > content_cap(Kind.SEALED_UPLOAD):
         # Only then are the records looked at, which takes a while.
         bits = _feature_bits(records)
-        size = BucketRetrieval.upload_bytes(rows, features, bits, classes, neighbors)
+        size = SealedRetrieval.upload_bytes(rows, features, bits, classes, neighbors)
     return size
 
 

@@ -39,17 +39,17 @@ B = TypeVar("B", bound=Body)
 
 #: Who sends what; a refusal may come from a hospital or a cloud.
 _SENDS = {
-    Kind.TABLE: "hospital",
+    Kind.PAPER_UPLOAD: "hospital",
     Kind.QUERY: "user",
-    Kind.JOB: "hospital",
+    Kind.PAPER_JOB: "hospital",
     Kind.VERDICT: "cloud",
     Kind.REPORT: "hospital",
     Kind.RECEIPT: "cloud",
-    Kind.RING_TABLE: "hospital",
-    Kind.RING_JOB: "hospital",
-    Kind.BUCKET_TABLE: "hospital",
-    Kind.FETCH: "hospital",
-    Kind.PARITIES: "cloud",
+    Kind.HARDENED_UPLOAD: "hospital",
+    Kind.HARDENED_JOB: "hospital",
+    Kind.SEALED_UPLOAD: "hospital",
+    Kind.SEALED_JOB: "hospital",
+    Kind.SEALED_ANSWER: "cloud",
 }
 
 #: Seconds that a frame stays acceptable.
@@ -57,9 +57,9 @@ FRESHNESS_WINDOW = 120.0
 #: Seconds that uploads and receipts stay acceptable. They may take long to make and to transfer,
 #: and playing one again does nothing: a version is stored once, and asked once it is acknowledged.
 UPLOAD_WINDOW = 86_400.0
-_UPLOADS = {Kind.TABLE, Kind.RING_TABLE, Kind.BUCKET_TABLE, Kind.RECEIPT}
+_UPLOADS = {Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT}
 #: What is answered again, if all of the frame is the same.
-_REQUESTS = {Kind.QUERY, Kind.JOB, Kind.RING_JOB, Kind.FETCH}
+_REQUESTS = {Kind.QUERY, Kind.PAPER_JOB, Kind.HARDENED_JOB, Kind.SEALED_JOB}
 
 
 class Party:
@@ -161,7 +161,7 @@ class Party:
         *,
         nonce: bytes,
         sequence: int,
-        seal_to: bytes | None = None,
+        encrypt_to: bytes | None = None,
         pad_to: int = 0,
     ) -> bytes:
         """Seal, frame and sign a body; to the recipient's registered key by default."""
@@ -176,8 +176,8 @@ class Party:
         )
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
-        key = known.envelope_key if seal_to is None else seal_to
-        ciphertext = seal(key, encode_body(body, pad_to), header.sealing_info())
+        key = known.envelope_key if encrypt_to is None else encrypt_to
+        ciphertext = seal(key, encode_body(body, pad_to), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES
         if size > CAPS[header.kind]:
@@ -278,7 +278,7 @@ class Party:
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
         """Decrypt and decode an authentic frame, with the registered key by default."""
         key = self._identity.envelope_key if key is None else key
-        return decode_body(body, key.open(frame.ciphertext, frame.header.sealing_info()))
+        return decode_body(body, key.open(frame.ciphertext, frame.header.envelope_info()))
 
     def _refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
         """Tell the sender of an authentic request that it was not accepted, and not why."""

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ompd.blind import LaplaceNoise, RingKey, epsilon_per_unit
+from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.calibration import Priors
 from ompd.datasets import Dataset
 from ompd.decision import Decision, Rule
@@ -17,11 +17,11 @@ from ompd.errors import LabelError, NeighborsError, ParameterError
 from ompd.params import PAPER, Method, Profile
 from ompd.roles.frozen import Frozen, record_names
 from ompd.roles.retrieval import (
-    BlindedRetrieval,
-    BucketRetrieval,
-    Place,
+    HardenedRetrieval,
+    PaperRetrieval,
     Retrieval,
-    RingRetrieval,
+    SealedRetrieval,
+    TableRef,
 )
 from ompd.roles.retrieval.contract import I64
 from ompd.roles.stages import Stages
@@ -33,9 +33,9 @@ from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
 #: is hidden; the rest seals and signs the frame. Round figures: they differ by table and profile.
 _TRAINED, _CHOSEN, _HIDDEN = 0.6, 0.65, 0.95
 _PROFILES: dict[type[Retrieval], Profile] = {
-    BucketRetrieval: "sealed",
-    RingRetrieval: "hardened",
-    BlindedRetrieval: "paper",
+    SealedRetrieval: "sealed",
+    HardenedRetrieval: "hardened",
+    PaperRetrieval: "paper",
 }
 
 
@@ -79,7 +79,7 @@ class Published:
     ----------
     encoder : Encoder
     retrieval : Retrieval
-    place : Place
+    place : TableRef
     cloud : str
     rows : int
     k : int
@@ -95,7 +95,7 @@ class Published:
 
     encoder: Encoder
     retrieval: Retrieval
-    place: Place
+    place: TableRef
     cloud: str
     rows: int
     k: int
@@ -174,7 +174,7 @@ class Unconfirmed:
 def prepare(
     instances: Dataset,
     plan: Plan,
-    place: Place,
+    place: TableRef,
     cloud: str,
     advice: Mapping[str, str],
     *,
@@ -234,7 +234,7 @@ def prepare(
     upload: Body
     noise = release = None
     if plan.profile == "paper":
-        retrieval, upload = BlindedRetrieval.build(
+        retrieval, upload = PaperRetrieval.build(
             place, vectors, labels, classes=classes, k=k or 0, largest=encoder.largest
         )
     elif plan.profile == "hardened":
@@ -249,11 +249,11 @@ def prepare(
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
             vectors = noise.instances(vectors, names)
-        retrieval, upload = RingRetrieval.build(
+        retrieval, upload = HardenedRetrieval.build(
             place, frozen.key, vectors, labels, classes=classes, k=k
         )
     else:
-        retrieval, upload = BucketRetrieval.build(
+        retrieval, upload = SealedRetrieval.build(
             place, vectors, labels, classes=classes, k=k or 1, progress=hiding
         )
     hiding(1.0)
@@ -276,7 +276,7 @@ def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
     return Frozen(
         method=plan.method,
         encoder=encoder,
-        key=RingKey.generate(encoder.coordinates),
+        key=HardenedKey.generate(encoder.coordinates),
         k=k,
         epsilon=plan.epsilon,
         unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),

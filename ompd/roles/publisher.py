@@ -33,7 +33,7 @@ from ompd.roles.frozen import Frozen
 from ompd.roles.intake import Instances, check_size, checked
 from ompd.roles.party import Party
 from ompd.roles.publication import Plan, Published, Unconfirmed, prepare
-from ompd.roles.retrieval import BucketRetrieval, Place
+from ompd.roles.retrieval import SealedRetrieval, TableRef
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import check_k
@@ -41,12 +41,12 @@ from ompd.stores import BudgetLedger, DurableReplayGuard, Pending
 from ompd.wire import (
     MAX_K,
     Body,
-    Fetch,
     Header,
     Kind,
-    Parities,
     Receipt,
     Refusal,
+    SealedAnswer,
+    SealedJob,
     check_answer_size,
     check_text,
 )
@@ -121,7 +121,7 @@ class Publisher(Party):
         self._tables: dict[str, Published] = {}
         # Uploads that no receipt has come for, the newest of each disease.
         self._unconfirmed: dict[str, _Waiting] = {}
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, TableRef] = {}
         # What the last version of each hardened table had; such versions are made one at a time.
         self._frozen: dict[str, Frozen] = {}
         self._releasing = threading.Lock()
@@ -305,7 +305,7 @@ class Publisher(Party):
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
             old = self._places.get(disease)
-            place = Place(
+            place = TableRef(
                 old.table_id if old else secrets.token_bytes(16), old.version + 1 if old else 1
             )
             self._places[disease] = place
@@ -382,7 +382,7 @@ class Publisher(Party):
         """
         frame = self._authenticate(receipt, Kind.RECEIPT)
         body = self._open(frame, Receipt)
-        place = Place(body.table_id, body.version)
+        place = TableRef(body.table_id, body.version)
         with self._lock:
             found = [
                 (disease, each)
@@ -399,7 +399,7 @@ class Publisher(Party):
             if self._unconfirmed.get(disease) is not waiting:
                 raise ContextMismatchError("receipt: no such upload waits for one")
             # First what can fail, so that the receipt is good for another try.
-            if self._archive is not None and isinstance(table.retrieval, BucketRetrieval):
+            if self._archive is not None and isinstance(table.retrieval, SealedRetrieval):
                 self._archive.keep(disease, table)
             del self._unconfirmed[disease]
             self._tables[disease] = table
@@ -419,7 +419,7 @@ class Publisher(Party):
         # Also those that were saved when their confirmation failed: the disk may name them already.
         waiting = [each.published for each in self._unconfirmed.values()]
         for table in (*self._tables.values(), *waiting):
-            if isinstance(table.retrieval, BucketRetrieval):
+            if isinstance(table.retrieval, SealedRetrieval):
                 try:
                     table.retrieval.table.close()
                 except OmpdError as error:
@@ -464,13 +464,16 @@ class Publisher(Party):
             If the disease's table is of another profile.
         """
         table = self._table(disease)
-        if not isinstance(table.retrieval, BucketRetrieval):
+        if not isinstance(table.retrieval, SealedRetrieval):
             raise ParameterError("disease: only sealed tables have windows")
         nonce = secrets.token_bytes(16)
         self._renewing.add(table.cloud, nonce, 0, table, self._clock())
         place = table.place
         return self._send(
-            table.cloud, Fetch(place.table_id, place.version, True, b""), nonce=nonce, sequence=0
+            table.cloud,
+            SealedJob(place.table_id, place.version, True, b""),
+            nonce=nonce,
+            sequence=0,
         )
 
     def renewed(self, answer: bytes) -> None:
@@ -485,7 +488,9 @@ class Publisher(Party):
         OmpdError
             If the frame is not an authentic, fresh answer to `renew`.
         """
-        frame = self._authenticate(answer, Kind.PARITIES, Kind.REFUSAL, admit=self._expected_table)
+        frame = self._authenticate(
+            answer, Kind.SEALED_ANSWER, Kind.REFUSAL, admit=self._expected_table
+        )
         header = frame.header
         table = self._renewing.find(header, self._clock())
         if header.kind == Kind.REFUSAL:
@@ -493,10 +498,10 @@ class Publisher(Party):
             self._claim(frame)
             self._renewing.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("answer: the cloud did not accept the request")
-        body = self._open(frame, Parities)
-        check_place(Place(body.table_id, body.version), table.place)
+        body = self._open(frame, SealedAnswer)
+        check_ref(TableRef(body.table_id, body.version), table.place)
         retrieval = table.retrieval
-        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (`renew` saw to it)
+        assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (`renew` saw to it)
         self._claim(frame)
         self._renewing.close(header.sender, header.nonce, header.sequence)
         retrieval.renew(body)
@@ -507,7 +512,7 @@ class Publisher(Party):
     def _expected_table(self, header: Header, size: int) -> None:
         """Refuse what answers no `renew`, or is longer than the table, before it is read."""
         retrieval = self._renewing.find(header, self._clock()).retrieval
-        assert isinstance(retrieval, BucketRetrieval)  # noqa: S101  (`renew` saw to it)
+        assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (`renew` saw to it)
         check_answer_size(size, retrieval.table.layout.table_bytes)
 
     def _check_state(self) -> None:
@@ -528,7 +533,7 @@ class Publisher(Party):
         return table
 
 
-def check_place(place: Place, expected: Place) -> None:
+def check_ref(place: TableRef, expected: TableRef) -> None:
     """Refuse an answer about another table or version.
 
     Raises

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ompd.errors import ParameterError, QuotaError
-from ompd.roles.retrieval import Place
+from ompd.roles.retrieval import TableRef
 from ompd.stores import CAPACITY
 from ompd.wire import MAX_BATCH
 
@@ -47,14 +47,14 @@ class Quota:
         self._frames: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
 
-    def take(self, user: str, rows: int, place: Place, room: int) -> None:
+    def take(self, user: str, rows: int, place: TableRef, room: int) -> None:
         """Count a query of so many rows, or refuse it.
 
         Parameters
         ----------
         user : str
         rows : int
-        place : Place
+        place : TableRef
             Of the table that is asked.
         room : int
             Rows that its window still serves; `sys.maxsize` if it has none.
@@ -73,7 +73,7 @@ class Quota:
             self._frames[user] += 1
             self._rows[user] += rows
 
-    def untake(self, user: str, rows: int, place: Place) -> None:
+    def untake(self, user: str, rows: int, place: TableRef) -> None:
         """Forget a query that came to nothing before it used anything up."""
         self.end(user, rows)
         with self._lock:
@@ -89,7 +89,7 @@ class Quota:
             if self._frames[user] <= 0:
                 del self._frames[user], self._rows[user]
 
-    def _take_hints(self, user: str, rows: int, place: Place, room: int) -> None:
+    def _take_hints(self, user: str, rows: int, place: TableRef, room: int) -> None:
         window = self._windows.get(place.table_id)
         # Within a window its room only shrinks.
         if window is None or window.version != place.version or room > window.room:

@@ -21,19 +21,19 @@ from ompd.errors import (
 )
 from ompd.sealed.layout import Layout
 from ompd.sealed.server import answer, check_layout, check_request
-from ompd.search import LimbTable, RingTable, check_k, choose_k
+from ompd.search import LimbTable, WordTable, check_k, choose_k
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
 from ompd.wire import (
     MAX_K,
     Body,
-    BucketUpload,
-    Fetch,
-    Job,
-    Parities,
-    RingJob,
-    RingUpload,
-    TableUpload,
+    HardenedJob,
+    HardenedUpload,
+    PaperJob,
+    PaperUpload,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
     Verdict,
     check_below,
     sums_cap,
@@ -65,7 +65,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class BlindedStored:
+class PaperStored:
     """Instances blinded by big primes, and the K that votes."""
 
     table: LimbTable
@@ -74,7 +74,7 @@ class BlindedStored:
     ballots: Ballots
 
     @classmethod
-    def of(cls, body: TableUpload, ballots: Ballots) -> BlindedStored:
+    def of(cls, body: PaperUpload, ballots: Ballots) -> PaperStored:
         """Check an upload and index its instances.
 
         Raises
@@ -94,9 +94,9 @@ class BlindedStored:
     @property
     def job(self) -> type[Body]:
         """Type of the jobs that this table answers."""
-        return Job
+        return PaperJob
 
-    def prepare(self, body: Job) -> Callable[[], Verdict]:
+    def prepare(self, body: PaperJob) -> Callable[[], Verdict]:
         """Check blinded queries, and return what finds their neighbours."""
         _check_verdict(body.rows, self.table.classes)
         _, coordinates, limbs = self.table.limbs.shape
@@ -113,15 +113,15 @@ class BlindedStored:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RingStored:
+class HardenedStored:
     """Instances on the ring of integers modulo 2**64, and the K that votes."""
 
-    table: RingTable
+    table: WordTable
     k: int
     ballots: Ballots
 
     @classmethod
-    def of(cls, body: RingUpload, ballots: Ballots) -> RingStored:
+    def of(cls, body: HardenedUpload, ballots: Ballots) -> HardenedStored:
         """Check an upload and index its instances.
 
         Raises
@@ -132,15 +132,15 @@ class RingStored:
         values = values.reshape(-1, body.coordinates)
         labels = _labels(body.labels, len(values))
         _check_open_k(body.k, len(values))
-        table = RingTable.of(values, labels, body.classes)
+        table = WordTable.of(values, labels, body.classes)
         return cls(table, body.k or choose_k(table.table), ballots)
 
     @property
     def job(self) -> type[Body]:
         """Type of the jobs that this table answers."""
-        return RingJob
+        return HardenedJob
 
-    def prepare(self, body: RingJob) -> Callable[[], Verdict]:
+    def prepare(self, body: HardenedJob) -> Callable[[], Verdict]:
         """Check queries on the ring, and return what finds their neighbours."""
         _check_verdict(body.rows, self.table.table.classes)
         coordinates = len(self.table.origin)
@@ -158,14 +158,14 @@ class RingStored:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class BucketStored:
+class SealedStored:
     """Encrypted buckets."""
 
     layout: Layout
     buckets: bytes
 
     @classmethod
-    def of(cls, body: BucketUpload) -> BucketStored:
+    def of(cls, body: SealedUpload) -> SealedStored:
         """Check an upload.
 
         Raises
@@ -189,26 +189,26 @@ class BucketStored:
     @property
     def job(self) -> type[Body]:
         """Type of the jobs that this table answers."""
-        return Fetch
+        return SealedJob
 
     @property
     def k(self) -> int:
         """The hospital counts votes itself."""
         return 0
 
-    def prepare(self, body: Fetch) -> Callable[[], Parities]:
+    def prepare(self, body: SealedJob) -> Callable[[], SealedAnswer]:
         """Check a request, and return what answers it."""
         if body.whole:
             if body.request:
                 raise FramingError("request: expected none with the whole table")
-            return lambda: Parities(body.table_id, body.version, self.buckets)
+            return lambda: SealedAnswer(body.table_id, body.version, self.buckets)
         queries = check_request(self.layout, body.request)
         if queries * self.layout.answer_bytes > sums_cap(self.layout.table_bytes):
             raise TooLargeError("request: its answer would be above the cap of this table")
 
-        def combine() -> Parities:
+        def combine() -> SealedAnswer:
             sums = answer(self.buckets, self.layout, body.request)
-            return Parities(body.table_id, body.version, sums)
+            return SealedAnswer(body.table_id, body.version, sums)
 
         return combine
 
@@ -219,7 +219,7 @@ def _check_verdict(rows: int, classes: int) -> None:
         raise TooLargeError(f"rows: a verdict on {rows} queries would be above the cap")
 
 
-def _verdict(body: Job | RingJob, k: int, codes: I64, votes: I64) -> Verdict:
+def _verdict(body: PaperJob | HardenedJob, k: int, codes: I64, votes: I64) -> Verdict:
     return Verdict(
         body.table_id,
         body.version,
@@ -229,7 +229,7 @@ def _verdict(body: Job | RingJob, k: int, codes: I64, votes: I64) -> Verdict:
     )
 
 
-def _modulus(body: TableUpload) -> int:
+def _modulus(body: PaperUpload) -> int:
     modulus = int.from_bytes(body.modulus, "little")
     if not body.modulus or body.modulus[-1] == 0:
         raise NonCanonicalError("modulus: expected no leading zero bytes")

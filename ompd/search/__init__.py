@@ -9,16 +9,16 @@ from ompd.search.choice import choose_k, leave_one_out, spread
 from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.relief import nearest_hit_miss
-from ompd.search.ring import RingTable
 from ompd.search.table import MAX_CLASSES, LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
 from ompd.search.vote import tally, vote
+from ompd.search.words import WordTable
 
 __all__ = [
     "MAX_CLASSES",
     "Index",
     "LimbTable",
-    "RingTable",
+    "WordTable",
     "ballots",
     "build_index",
     "check_k",

@@ -16,7 +16,7 @@ PROTOCOL_VERSION = 1
 SIGNATURE_BYTES = 96
 #: Separates what a frame signs from every other use of the same key.
 SIGNING_LABEL = b"ompd frame v1\x00"
-SEALING_LABEL = b"ompd seal v1\x00"
+ENVELOPE_LABEL = b"ompd seal v1\x00"
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -25,34 +25,34 @@ _MIB = 1024 * _KIB
 class Kind(IntEnum):
     """What a frame carries."""
 
-    TABLE = 0
+    PAPER_UPLOAD = 0
     QUERY = 1
-    JOB = 2
+    PAPER_JOB = 2
     VERDICT = 3
     REPORT = 4
     REFUSAL = 5
     RECEIPT = 6
-    RING_TABLE = 7
-    RING_JOB = 8
-    BUCKET_TABLE = 9
-    FETCH = 10
-    PARITIES = 11
+    HARDENED_UPLOAD = 7
+    HARDENED_JOB = 8
+    SEALED_UPLOAD = 9
+    SEALED_JOB = 10
+    SEALED_ANSWER = 11
 
 
 #: Largest frame that a party reads, per kind, in bytes.
 CAPS: dict[Kind, int] = {
-    Kind.TABLE: 2048 * _MIB,
+    Kind.PAPER_UPLOAD: 2048 * _MIB,
     Kind.QUERY: 16 * _MIB,
-    Kind.JOB: 256 * _MIB,
+    Kind.PAPER_JOB: 256 * _MIB,
     Kind.VERDICT: 16 * _MIB,
     Kind.REPORT: 64 * _MIB,
     Kind.REFUSAL: 1 * _KIB,
     Kind.RECEIPT: 4 * _KIB,
-    Kind.RING_TABLE: 2048 * _MIB,
-    Kind.RING_JOB: 256 * _MIB,
-    Kind.BUCKET_TABLE: 2048 * _MIB,
-    Kind.FETCH: 256 * _MIB,
-    Kind.PARITIES: 2048 * _MIB,
+    Kind.HARDENED_UPLOAD: 2048 * _MIB,
+    Kind.HARDENED_JOB: 256 * _MIB,
+    Kind.SEALED_UPLOAD: 2048 * _MIB,
+    Kind.SEALED_JOB: 256 * _MIB,
+    Kind.SEALED_ANSWER: 2048 * _MIB,
 }
 
 #: What a frame and its body hold besides long lists of numbers, generously.
@@ -108,9 +108,9 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     timestamp: Unsigned63
     sequence: Unsigned63
 
-    def sealing_info(self) -> bytes:
+    def envelope_info(self) -> bytes:
         """Context that binds a ciphertext to this header (HPKE `info`)."""
-        return SEALING_LABEL + encode(self)
+        return ENVELOPE_LABEL + encode(self)
 
 
 class _SignedPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

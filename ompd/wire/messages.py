@@ -41,7 +41,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         return f"<{type(self).__name__}>"
 
 
-class TableUpload(_Body, frozen=True):
+class PaperUpload(_Body, frozen=True):
     """Hospital to cloud: a blinded table.
 
     Parameters
@@ -97,7 +97,7 @@ class Query(_Body, frozen=True):
     least_profile: Profile = "paper"
 
 
-class Job(_Body, frozen=True):
+class PaperJob(_Body, frozen=True):
     """Hospital to cloud: blinded queries.
 
     Parameters
@@ -119,7 +119,7 @@ class Job(_Body, frozen=True):
     tokens: bytes
 
 
-class RingUpload(_Body, frozen=True):
+class HardenedUpload(_Body, frozen=True):
     """Hospital to cloud: a table on the ring of integers modulo 2**64.
 
     Parameters
@@ -145,7 +145,7 @@ class RingUpload(_Body, frozen=True):
     values: bytes
 
 
-class RingJob(_Body, frozen=True):
+class HardenedJob(_Body, frozen=True):
     """Hospital to cloud: queries on the ring.
 
     Parameters
@@ -163,7 +163,7 @@ class RingJob(_Body, frozen=True):
     points: bytes
 
 
-class BucketUpload(_Body, frozen=True):
+class SealedUpload(_Body, frozen=True):
     """Hospital to cloud: a table of encrypted buckets, in an order that says nothing.
 
     Parameters
@@ -189,7 +189,7 @@ class BucketUpload(_Body, frozen=True):
     buckets: bytes
 
 
-class Fetch(_Body, frozen=True):
+class SealedJob(_Body, frozen=True):
     """Hospital to cloud: which sums of buckets are wanted.
 
     Parameters
@@ -208,7 +208,7 @@ class Fetch(_Body, frozen=True):
     request: bytes
 
 
-class Parities(_Body, frozen=True):
+class SealedAnswer(_Body, frozen=True):
     """Cloud to hospital: sums of buckets, or the whole table.
 
     Parameters
@@ -277,7 +277,7 @@ def sums_cap(table_bytes: int) -> int:
     A request is short and its answer long, so what one frame may cost is bounded here: by 16 MiB
     or, if that is more, by the table, which can be had as a whole for no more.
     """
-    return min(content_cap(Kind.PARITIES), max(_MOST_SUMS, table_bytes))
+    return min(content_cap(Kind.SEALED_ANSWER), max(_MOST_SUMS, table_bytes))
 
 
 class Report(_Body, frozen=True):
@@ -332,34 +332,34 @@ class Refusal(_Body, frozen=True):
 
 
 Body: TypeAlias = (
-    TableUpload
+    PaperUpload
     | Query
-    | Job
+    | PaperJob
     | Verdict
     | Report
     | Refusal
     | Receipt
-    | RingUpload
-    | RingJob
-    | BucketUpload
-    | Fetch
-    | Parities
+    | HardenedUpload
+    | HardenedJob
+    | SealedUpload
+    | SealedJob
+    | SealedAnswer
 )
 B = TypeVar("B", bound=Body)
 
 KIND_OF: dict[type[Body], Kind] = {
-    TableUpload: Kind.TABLE,
+    PaperUpload: Kind.PAPER_UPLOAD,
     Query: Kind.QUERY,
-    Job: Kind.JOB,
+    PaperJob: Kind.PAPER_JOB,
     Verdict: Kind.VERDICT,
     Report: Kind.REPORT,
     Refusal: Kind.REFUSAL,
     Receipt: Kind.RECEIPT,
-    RingUpload: Kind.RING_TABLE,
-    RingJob: Kind.RING_JOB,
-    BucketUpload: Kind.BUCKET_TABLE,
-    Fetch: Kind.FETCH,
-    Parities: Kind.PARITIES,
+    HardenedUpload: Kind.HARDENED_UPLOAD,
+    HardenedJob: Kind.HARDENED_JOB,
+    SealedUpload: Kind.SEALED_UPLOAD,
+    SealedJob: Kind.SEALED_JOB,
+    SealedAnswer: Kind.SEALED_ANSWER,
 }
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     body: msgspec.msgpack.Decoder(body) for body in KIND_OF

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.blind.limbs import from_limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PAPER, ParameterSet, check_profile
@@ -35,7 +35,7 @@ def settings_and_sums(draw):
 
 
 def key_for(parameters, n, prefix_bits):
-    return BlindingKey.generate(parameters, n + PADDING, (1 << prefix_bits) - 1)
+    return PaperKey.generate(parameters, n + PADDING, (1 << prefix_bits) - 1)
 
 
 def at_table_scale(queries, key):
@@ -136,7 +136,7 @@ def test_paper_profile_has_the_papers_sizes():
 
 def test_generated_key_meets_both_conditions():
     prefix_max = (1 << 40) - 1
-    key = BlindingKey.generate(PAPER, 11, prefix_max)
+    key = PaperKey.generate(PAPER, 11, prefix_max)
     assert gmpy2.is_prime(key.modulus)
     assert gmpy2.is_prime(key.multiplier)
     assert key.modulus.bit_length() == 512
@@ -147,11 +147,11 @@ def test_generated_key_meets_both_conditions():
 
 def rebuilt(key, **changes):
     numbers = {"modulus": key.modulus, "multiplier": key.multiplier, "scalar": key.scalar}
-    return BlindingKey(key.parameters, key.coordinates, key.prefix_max, **(numbers | changes))
+    return PaperKey(key.parameters, key.coordinates, key.prefix_max, **(numbers | changes))
 
 
 def test_unusable_key_numbers_are_refused():
-    key = BlindingKey.generate(PAPER, 11, (1 << 40) - 1)
+    key = PaperKey.generate(PAPER, 11, (1 << 40) - 1)
     rebuilt(key)
     short = int(gmpy2.prev_prime(1 << 511))
     composite = int(gmpy2.next_prime(1 << 255)) * int(gmpy2.next_prime(3 << 254))
@@ -173,11 +173,11 @@ def test_unusable_key_numbers_are_refused():
 
 def test_parameters_that_would_wrap_or_reorder_are_refused():
     with pytest.raises(OverflowParameterError, match="wrap around a modulus of 512 bits"):
-        BlindingKey.generate(PAPER, 11, 1 << 320)
+        PaperKey.generate(PAPER, 11, 1 << 320)
     tight = ParameterSet("tight", 512, 132, 128)
-    BlindingKey.generate(tight, 3, 1 << 30)
+    PaperKey.generate(tight, 3, 1 << 30)
     with pytest.raises(OverflowParameterError, match="noise over 11 coordinates"):
-        BlindingKey.generate(tight, 11, 1 << 30)
+        PaperKey.generate(tight, 11, 1 << 30)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_senseless_parameter_sets_are_refused(sizes):
 
 
 def test_wrong_prefix_sums_are_refused():
-    key = BlindingKey.generate(PAPER, 11, 1000)
+    key = PaperKey.generate(PAPER, 11, 1000)
     for blind in (blind_table, blind_queries):
         with pytest.raises(ParameterError, match=r"expected shape \(rows, 9\)"):
             blind(key, np.zeros((4, 8), dtype=np.int64))
@@ -209,9 +209,9 @@ def test_wrong_prefix_sums_are_refused():
 
 
 def test_key_keeps_its_secret():
-    key = BlindingKey.generate(PAPER, 11, 1000)
+    key = PaperKey.generate(PAPER, 11, 1000)
     for text in (repr(key), str(key), f"{key}"):
-        assert text == "<BlindingKey paper, 11 coordinates>"
+        assert text == "<PaperKey paper, 11 coordinates>"
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="secret"):
             attempt(key)

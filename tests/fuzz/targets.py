@@ -28,20 +28,20 @@ from ompd.errors import OmpdError
 from ompd.schema import Schema
 from ompd.wire import (
     KIND_OF,
-    BucketUpload,
-    Fetch,
     Frame,
+    HardenedJob,
+    HardenedUpload,
     Header,
-    Job,
     Kind,
-    Parities,
+    PaperJob,
+    PaperUpload,
     Query,
     Receipt,
     Refusal,
     Report,
-    RingJob,
-    RingUpload,
-    TableUpload,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
     Verdict,
     decode_body,
     encode_body,
@@ -60,9 +60,9 @@ SCHEMA = Schema(
 )
 SCHEME = backend()
 #: Bodies that came after the first corpus.
-LATER = (Receipt, RingUpload, RingJob, BucketUpload, Fetch, Parities)
-RING = RingUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
-BUCKETS = BucketUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
+LATER = (Receipt, HardenedUpload, HardenedJob, SealedUpload, SealedJob, SealedAnswer)
+RING = HardenedUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
+BUCKETS = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
 
 
 def identity(name: str, secret: int) -> Identity:
@@ -89,7 +89,7 @@ class World:
         self.data = data = SimpleNamespace(schema=SCHEMA, features=values, labels=labels)
         self.upload = self.hospital.publish("flu", data, cloud="cloud", k=3, advice={"yes": "rest"})
         self.hospital.confirm(self.cloud.store(self.upload))
-        body = opened(self.upload, Kind.TABLE, CLOUD, TableUpload)
+        body = opened(self.upload, Kind.PAPER_UPLOAD, CLOUD, PaperUpload)
         self.table = body
         self.upload_private()
         self.sequence = 0
@@ -134,7 +134,7 @@ def world() -> World:
 def opened(frame: bytes, kind: Kind, owner: Identity, body: type) -> object:
     """Return the body of a frame as its recipient sees it."""
     decoded = Frame.decode(frame, kind)
-    plain = owner.envelope_key.open(decoded.ciphertext, decoded.header.sealing_info())
+    plain = owner.envelope_key.open(decoded.ciphertext, decoded.header.envelope_info())
     return decode_body(body, plain)
 
 
@@ -149,7 +149,7 @@ def crafted(
 ) -> bytes:
     """Return a frame with any plaintext, rightly sealed and signed: a registered peer may lie."""
     header = Header(1, kind, sender.id, recipient, nonce, int(NOW * 1000), sequence)
-    signed, message = encode_signed_part(header, seal(key, plaintext, header.sealing_info()))
+    signed, message = encode_signed_part(header, seal(key, plaintext, header.envelope_info()))
     return signed + sender.signing_key.sign(message)
 
 
@@ -269,14 +269,14 @@ def lying_hospital_job(data: bytes) -> None:
     # The table's random id replaces a mark, or no input of a corpus could ever name the table.
     data = data.replace(b"T" * 16, parties.table.table_id)
     key = CLOUD.public.envelope_key
-    frame = crafted(MARY, "cloud", Kind.JOB, data, key, b"j" * 16, parties.unused())
+    frame = crafted(MARY, "cloud", Kind.PAPER_JOB, data, key, b"j" * 16, parties.unused())
     parties.cloud.answer(frame)
 
 
 def lying_hospital_table(data: bytes) -> None:
     parties = world()
     key = CLOUD.public.envelope_key
-    frame = crafted(MARY, "cloud", Kind.TABLE, data, key, b"t" * 16, parties.unused())
+    frame = crafted(MARY, "cloud", Kind.PAPER_UPLOAD, data, key, b"t" * 16, parties.unused())
     parties.cloud.store(frame)
 
 
@@ -289,7 +289,7 @@ def lying_hospital(body: type) -> Callable[[bytes], None]:
         kind = KIND_OF[body]
         nonce = body.__name__.encode().ljust(16, b".")
         frame = crafted(MARY, "cloud", kind, data, key, nonce, parties.unused())
-        if body in (RingUpload, BucketUpload):
+        if body in (HardenedUpload, SealedUpload):
             parties.cloud.store(frame)
         else:
             parties.cloud.answer(frame)
@@ -311,7 +311,7 @@ def lying_cloud_receipt(data: bytes) -> None:
 def lying_cloud(data: bytes) -> None:
     parties = world()
     data = data.replace(b"T" * 16, parties.table.table_id)
-    asked = Frame.decode(parties.job, Kind.JOB).header
+    asked = Frame.decode(parties.job, Kind.PAPER_JOB).header
     key = MARY.public.envelope_key
     frame = crafted(CLOUD, "st-mary", Kind.VERDICT, data, key, asked.nonce, asked.sequence)
     parties.hospital.report(frame)
@@ -348,11 +348,18 @@ def lying_header(data: bytes) -> None:
 TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     *(
         (f"frame-{kind.name.lower()}", frame_of(kind))
-        for kind in (Kind.TABLE, Kind.QUERY, Kind.JOB, Kind.VERDICT, Kind.REPORT, Kind.REFUSAL)
+        for kind in (
+            Kind.PAPER_UPLOAD,
+            Kind.QUERY,
+            Kind.PAPER_JOB,
+            Kind.VERDICT,
+            Kind.REPORT,
+            Kind.REFUSAL,
+        )
     ),
     *(
         (f"body-{body.__name__.lower()}", body_of(body))
-        for body in (TableUpload, Query, Job, Verdict, Report, Refusal)
+        for body in (PaperUpload, Query, PaperJob, Verdict, Report, Refusal)
     ),
     ("integers", integers),
     ("public-identity", public_identity),
@@ -381,7 +388,7 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     *((f"body-{body.__name__.lower()}", body_of(body)) for body in LATER),
     *(
         (f"lying-hospital-{body.__name__.lower()}", lying_hospital(body))
-        for body in (RingUpload, RingJob, BucketUpload, Fetch)
+        for body in (HardenedUpload, HardenedJob, SealedUpload, SealedJob)
     ),
     ("lying-cloud-receipt", lying_cloud_receipt),
     ("hospital-confirm", receives("hospital", "confirm")),
@@ -419,16 +426,16 @@ def seeds() -> dict[str, bytes]:
     limbs = 8
     modulus = int.from_bytes(table.modulus, "little")
     width = len(table.modulus)
-    small = TableUpload(
+    small = PaperUpload(
         b"s" * 16, 1, (1000003).to_bytes(3, "little"), 2, 1, 2, 0,
         bytes([0, 0, 1, 0] * 3), b"".join(n.to_bytes(8, "little") for n in range(12)),
     )  # fmt: skip
     bodies = {
-        "tableupload": small,
+        "paperupload": small,
         "query": Query(
             "flu", 1, np.array([1.0, 2, 3]).tobytes(), ALICE.public.envelope_key, "paper"
         ),
-        "job": Job(mark, 1, 1, bytes(width * 5), (1).to_bytes(width, "little")),
+        "paperjob": PaperJob(mark, 1, 1, bytes(width * 5), (1).to_bytes(width, "little")),
         "verdict": Verdict(mark, 1, 3, b"\1\0\0\0", bytes([1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0])),
         "report": Report(
             3,
@@ -442,21 +449,27 @@ def seeds() -> dict[str, bytes]:
             "evidence",
         ),
         "receipt": Receipt(mark, 1, 3),
-        "ringupload": msgspec.structs.replace(RING, version=2),
-        "ringjob": RingJob(b"r" * 16, 1, 1, bytes(16)),
-        "bucketupload": msgspec.structs.replace(BUCKETS, version=2),
-        "fetch": Fetch(b"b" * 16, 1, False, bytes(4)),
-        "parities": Parities(b"b" * 16, 1, bytes(64)),
+        "hardenedupload": msgspec.structs.replace(RING, version=2),
+        "hardenedjob": HardenedJob(b"r" * 16, 1, 1, bytes(16)),
+        "sealedupload": msgspec.structs.replace(BUCKETS, version=2),
+        "sealedjob": SealedJob(b"b" * 16, 1, False, bytes(4)),
+        "sealedanswer": SealedAnswer(b"b" * 16, 1, bytes(64)),
         "refusal": Refusal(),
     }
     assert modulus.bit_length() == 64 * limbs
     plain = {name: encode_body(body) for name, body in bodies.items()}
     # A real table's frame is long; a short one under the same keys serves as well.
     key = CLOUD.public.envelope_key
-    upload = crafted(MARY, "cloud", Kind.TABLE, plain["tableupload"], key, b"t" * 16, 0)
+    upload = crafted(MARY, "cloud", Kind.PAPER_UPLOAD, plain["paperupload"], key, b"t" * 16, 0)
     key = ALICE.public.envelope_key
     refusal = crafted(MARY, "alice", Kind.REFUSAL, plain["refusal"], key, b"r" * 16, 0)
-    frames = {"table": upload, "query": query, "job": job, "verdict": verdict, "report": report}
+    frames = {
+        "paper_upload": upload,
+        "query": query,
+        "paper_job": job,
+        "verdict": verdict,
+        "report": report,
+    }
     frames["refusal"] = refusal
     key = MARY.public.envelope_key
     receipt = crafted(CLOUD, "st-mary", Kind.RECEIPT, plain["receipt"], key, b"c" * 16, 0)
@@ -474,24 +487,24 @@ def seeds() -> dict[str, bytes]:
         "points": ALICE.public.signing_key + signature + b"message",
         "ciphertext": seal(ALICE.public.envelope_key, b"content", b"header"),
         "hospital-forward": frames["query"],
-        "cloud-answer": frames["job"],
-        "cloud-store": frames["table"],
+        "cloud-answer": frames["paper_job"],
+        "cloud-store": frames["paper_upload"],
         "hospital-report": frames["verdict"],
         "user-read": frames["report"],
         "hospital-forward-batch": frames["query"],
         "hospital-report-batch": frames["verdict"],
         "hospital-refuse": frames["query"],
-        "cloud-refuse": frames["job"],
+        "cloud-refuse": frames["paper_job"],
         "lying-user": plain["query"],
-        "lying-hospital-job": plain["job"],
-        "lying-hospital-table": plain["tableupload"],
+        "lying-hospital-job": plain["paperjob"],
+        "lying-hospital-table": plain["paperupload"],
         "lying-cloud": plain["verdict"],
         "lying-hospital-report": plain["report"],
         "lying-header": frames["query"][:-96],
-        "lying-hospital-ringupload": plain["ringupload"],
-        "lying-hospital-ringjob": plain["ringjob"],
-        "lying-hospital-bucketupload": plain["bucketupload"],
-        "lying-hospital-fetch": plain["fetch"],
+        "lying-hospital-hardenedupload": plain["hardenedupload"],
+        "lying-hospital-hardenedjob": plain["hardenedjob"],
+        "lying-hospital-sealedupload": plain["sealedupload"],
+        "lying-hospital-sealedjob": plain["sealedjob"],
         "lying-cloud-receipt": plain["receipt"],
         "hospital-confirm": receipt,
     }

@@ -129,7 +129,7 @@ def test_report_reads_single_answers_only(world):
 def test_large_batches_are_split_into_jobs_within_the_cap(world, monkeypatch):
     world.publish()
     people = users(world, 5)
-    monkeypatch.setattr("ompd.roles.retrieval.blinded.MAX_BATCH", 4)
+    monkeypatch.setattr("ompd.roles.retrieval.paper.MAX_BATCH", 4)
     queries = [person.ask("st-mary", "flu", [[6, 6, 6]] * 2) for person in people]
     batch = world.hospital.forward_batch(queries)
     assert len(batch.jobs) == 3

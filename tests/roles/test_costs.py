@@ -16,18 +16,18 @@ from ompd.errors import (
     TooLargeError,
     UnknownKeyError,
 )
-from ompd.roles.stored import BucketStored
+from ompd.roles.stored import SealedStored
 from ompd.wire import (
     CAPS,
     MAX_BATCH,
     SIGNATURE_BYTES,
-    BucketUpload,
-    Fetch,
     Frame,
     Header,
     Kind,
     Query,
     Report,
+    SealedJob,
+    SealedUpload,
     decode_body,
     encode_signed_part,
     sums_cap,
@@ -67,19 +67,19 @@ def stations(world):
     """Every method that takes a frame off the network, with a kind of frame that it takes."""
     hospital, cloud, user = world.hospital, world.cloud, world.user
     return [
-        (cloud.store, Kind.TABLE),
-        (cloud.store, Kind.RING_TABLE),
-        (cloud.store, Kind.BUCKET_TABLE),
-        (cloud.answer, Kind.JOB),
-        (cloud.answer, Kind.RING_JOB),
-        (cloud.answer, Kind.FETCH),
-        (cloud.refuse, Kind.FETCH),
+        (cloud.store, Kind.PAPER_UPLOAD),
+        (cloud.store, Kind.HARDENED_UPLOAD),
+        (cloud.store, Kind.SEALED_UPLOAD),
+        (cloud.answer, Kind.PAPER_JOB),
+        (cloud.answer, Kind.HARDENED_JOB),
+        (cloud.answer, Kind.SEALED_JOB),
+        (cloud.refuse, Kind.SEALED_JOB),
         (hospital.forward, Kind.QUERY),
         (hospital.refuse, Kind.QUERY),
         (hospital.report, Kind.VERDICT),
-        (hospital.report, Kind.PARITIES),
-        (hospital.report_batch, Kind.PARITIES),
-        (hospital.renewed, Kind.PARITIES),
+        (hospital.report, Kind.SEALED_ANSWER),
+        (hospital.report_batch, Kind.SEALED_ANSWER),
+        (hospital.renewed, Kind.SEALED_ANSWER),
         (hospital.confirm, Kind.RECEIPT),
         (user.read, Kind.REPORT),
     ]
@@ -105,7 +105,7 @@ def test_so_does_a_frame_that_is_late_misdirected_or_by_the_wrong_party(world):
         {"version": 2},
         {"kind": Kind.QUERY},
     ):
-        data = unsigned(world, Kind.BUCKET_TABLE, "st-mary", "cloud", LONG, **changes)
+        data = unsigned(world, Kind.SEALED_UPLOAD, "st-mary", "cloud", LONG, **changes)
         assert cost(world.cloud.store, data)[0] < MIB, changes
 
 
@@ -113,9 +113,9 @@ def test_an_answer_that_nobody_waits_for_is_not_read():
     """Not even under a known party's name, for which a signature would have to be verified."""
     world = World(profile="sealed")
     for station, kind, sender in (
-        (world.hospital.report, Kind.PARITIES, "cloud"),
-        (world.hospital.report_batch, Kind.PARITIES, "cloud"),
-        (world.hospital.renewed, Kind.PARITIES, "cloud"),
+        (world.hospital.report, Kind.SEALED_ANSWER, "cloud"),
+        (world.hospital.report_batch, Kind.SEALED_ANSWER, "cloud"),
+        (world.hospital.renewed, Kind.SEALED_ANSWER, "cloud"),
         (world.user.read, Kind.REPORT, "st-mary"),
     ):
         data = unsigned(world, kind, sender, station.__self__.id, min(CAPS[kind], LONG))
@@ -129,8 +129,8 @@ def test_an_answer_longer_than_any_to_its_job_is_not_read(profile):
     world = World(profile=profile)
     world.publish("flu", population() if profile == "sealed" else None, k=5)
     job = world.hospital.forward(world.user.ask("st-mary", "flu", [5, 5, 5]))
-    nonce = Frame.decode(job, Kind.FETCH, Kind.JOB, Kind.RING_JOB).header.nonce
-    kind = Kind.PARITIES if profile == "sealed" else Kind.VERDICT
+    nonce = Frame.decode(job, Kind.SEALED_JOB, Kind.PAPER_JOB, Kind.HARDENED_JOB).header.nonce
+    kind = Kind.SEALED_ANSWER if profile == "sealed" else Kind.VERDICT
     size = min(CAPS[kind], LONG)
     data = unsigned(world, kind, "cloud", "st-mary", size, nonce=nonce, sequence=0)
     for station in (world.hospital.report, world.hospital.report_batch):
@@ -145,8 +145,8 @@ def test_a_window_longer_than_the_table_is_not_read():
     world = World(profile="sealed")
     world.publish("flu", population(), k=5)
     request = world.hospital.renew("flu")
-    nonce = Frame.decode(request, Kind.FETCH).header.nonce
-    data = unsigned(world, Kind.PARITIES, "cloud", "st-mary", LONG, nonce=nonce, sequence=0)
+    nonce = Frame.decode(request, Kind.SEALED_JOB).header.nonce
+    data = unsigned(world, Kind.SEALED_ANSWER, "cloud", "st-mary", LONG, nonce=nonce, sequence=0)
     spent, error = cost(world.hospital.renewed, data)
     assert isinstance(error, TooLargeError)
     assert spent < MIB
@@ -174,31 +174,31 @@ def test_a_frame_may_be_any_buffer_that_is_in_one_piece(world):
 
 def upload(fetches, bucket_bytes=MIB, chunk=4):
     size = bucket_bytes * chunk
-    return BucketUpload(b"t" * 16, 1, bucket_bytes, 1, chunk, fetches, bytes(size))
+    return SealedUpload(b"t" * 16, 1, bucket_bytes, 1, chunk, fetches, bytes(size))
 
 
 def test_a_short_request_gets_no_answer_of_gigabytes():
     """2046 sums of 1 MiB were asked for by 4.3 KB and took 10 GB."""
-    stored = BucketStored.of(upload(1))
+    stored = SealedStored.of(upload(1))
     most = sums_cap(4 * MIB) // MIB
     assert most == 16
-    assert stored.prepare(Fetch(b"t" * 16, 1, False, bytes(2 * most)))
+    assert stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * most)))
     for sums in (most + 1, 256, 2046):
         with pytest.raises(TooLargeError, match="answer"):
-            stored.prepare(Fetch(b"t" * 16, 1, False, bytes(2 * sums)))
+            stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * sums)))
 
 
 @pytest.mark.parametrize("fetches", [16 * MIB // 64 + 1, (2**31 - 2**20) // 64, 2**32])
 def test_a_layout_whose_single_answer_costs_too_much_is_not_stored(fetches):
     with pytest.raises(TooLargeError):
-        BucketStored.of(upload(fetches, bucket_bytes=64, chunk=1))
-    assert BucketStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1))
+        SealedStored.of(upload(fetches, bucket_bytes=64, chunk=1))
+    assert SealedStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1))
 
 
 def test_a_large_table_may_be_fetched_to_its_own_size():
     assert sums_cap(0) == 16 * MIB
     assert sums_cap(300 * MIB) == 300 * MIB
-    assert sums_cap(1 << 40) < CAPS[Kind.PARITIES]
+    assert sums_cap(1 << 40) < CAPS[Kind.SEALED_ANSWER]
 
 
 def test_hospitals_ask_for_no_more_than_clouds_answer():
@@ -238,7 +238,7 @@ def test_a_report_on_many_classes_takes_a_small_multiple_of_its_bytes(world):
     )  # fmt: skip
     report = world.hospital._send(
         "alice", body, nonce=sent.header.nonce, sequence=sent.header.sequence,
-        seal_to=asked.reply_key,
+        encrypt_to=asked.reply_key,
     )  # fmt: skip
     tracemalloc.start()
     diagnoses = world.user.read(report)

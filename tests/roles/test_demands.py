@@ -18,12 +18,12 @@ from ompd.errors import (
     RevokedKeyError,
 )
 from ompd.roles.quota import Quota
-from ompd.roles.retrieval import Place
+from ompd.roles.retrieval import TableRef
 from ompd.stores import CAPACITY, Registry
 from ompd.wire import MAX_BATCH, Frame, Kind, Query, Report
 from tests.roles.conftest import Clock, World, instances
 
-PLACE = Place(b"t" * 16, 1)
+PLACE = TableRef(b"t" * 16, 1)
 
 
 def header(data, kind=Kind.QUERY):
@@ -87,7 +87,7 @@ def test_a_report_below_the_least_profile_is_refused():
         1, ("no",), (("no", ""),), b"\0\0", b"\1\0", bytes(8), b"\1", "hardened", "relief-mw"
     )
     report = world.hospital._send(
-        "eve", body, nonce=sent.nonce, sequence=sent.sequence, seal_to=asked.reply_key
+        "eve", body, nonce=sent.nonce, sequence=sent.sequence, encrypt_to=asked.reply_key
     )
     with pytest.raises(DowngradeError, match="the profile sealed is demanded"):
         user.read(report)
@@ -169,7 +169,7 @@ def test_reports_open_with_a_key_of_their_own_only(world):
         keys.add(body.reply_key)
         frame = Frame.decode(report, Kind.REPORT)
         with pytest.raises(DecryptionError):
-            world.user._identity.envelope_key.open(frame.ciphertext, frame.header.sealing_info())
+            world.user._identity.envelope_key.open(frame.ciphertext, frame.header.envelope_info())
         assert world.user.read(report)
     assert len(keys) == 3
     assert world.user.public.envelope_key not in keys
@@ -230,7 +230,11 @@ def test_one_user_leaves_hints_to_others():
     with pytest.raises(QuotaError):
         quota.take("bob", 1, PLACE, 25)
     # A new window, another version or another table count anew.
-    for place, room in ((PLACE, 100), (Place(PLACE.table_id, 2), 100), (Place(b"u" * 16, 1), 100)):
+    for place, room in (
+        (PLACE, 100),
+        (TableRef(PLACE.table_id, 2), 100),
+        (TableRef(b"u" * 16, 1), 100),
+    ):
         quota.take("alice", 50, place, room)
         with pytest.raises(QuotaError):
             quota.take("alice", 1, place, room - 50)

@@ -108,7 +108,11 @@ def test_users_do_not_ask_by_names_that_nobody_looks_at():
 
 # --- size ---------------------------------------------------------------------------------------
 
-UPLOADS = {"sealed": Kind.BUCKET_TABLE, "hardened": Kind.RING_TABLE, "paper": Kind.TABLE}
+UPLOADS = {
+    "sealed": Kind.SEALED_UPLOAD,
+    "hardened": Kind.HARDENED_UPLOAD,
+    "paper": Kind.PAPER_UPLOAD,
+}
 ROOM = 1 << 20
 
 

@@ -29,13 +29,13 @@ from ompd.errors import (
 )
 from ompd.stores import BudgetLedger
 from ompd.wire import (
-    BucketUpload,
-    Fetch,
     Frame,
+    HardenedJob,
+    HardenedUpload,
     Kind,
-    Parities,
-    RingJob,
-    RingUpload,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
     decode_body,
 )
 from tests import naive
@@ -132,15 +132,17 @@ def test_jobs_on_tables_of_another_profile_are_refused(profile):
     world = World(profile=profile)
     world.publish()
     (table_id,) = world.cloud._tables
-    for body in (RingJob(table_id, 1, 1, bytes(24)), Fetch(table_id, 1, True, b"")):
+    for body in (HardenedJob(table_id, 1, 1, bytes(24)), SealedJob(table_id, 1, True, b"")):
         if isinstance(body, world.cloud._tables[table_id][0].stored.job):
             continue
         frame = world.hospital._send("cloud", body, nonce=b"n" * 16, sequence=0)
         with pytest.raises(ContextMismatchError, match="another profile"):
             world.cloud.answer(frame)
     query = world.user.ask("st-mary", "flu", [1, 2, 3])
-    head = Frame.decode(world.hospital.forward(query), Kind.JOB, Kind.RING_JOB, Kind.FETCH).header
-    other = Parities(table_id, 1, b"") if profile != "sealed" else None
+    head = Frame.decode(
+        world.hospital.forward(query), Kind.PAPER_JOB, Kind.HARDENED_JOB, Kind.SEALED_JOB
+    ).header
+    other = SealedAnswer(table_id, 1, b"") if profile != "sealed" else None
     if other is not None:
         frame = world.cloud._send("st-mary", other, nonce=head.nonce, sequence=head.sequence)
         with pytest.raises(NoAnswerError):
@@ -169,7 +171,7 @@ def test_hardened_uploads_are_ring_values_of_coarse_vectors():
     world = World(profile="hardened")
     data = population()
     upload = world.publish("flu", data, k=5)
-    body = opened(world.cloud, upload, RingUpload)
+    body = opened(world.cloud, upload, HardenedUpload)
     values = np.frombuffer(body.values, "<u8").reshape(len(data.labels), -1)
     encoder = world.hospital._tables["flu"].encoder
     assert encoder.step > 1
@@ -203,7 +205,7 @@ def test_an_unchanged_table_keeps_its_noise():
     data = population(rows=200)
     views = []
     for _ in range(2):
-        body = opened(world.cloud, world.publish("flu", data, k=5), RingUpload)
+        body = opened(world.cloud, world.publish("flu", data, k=5), HardenedUpload)
         values = np.frombuffer(body.values, "<u8").reshape(200, -1)
         # Up to order, sign and shift of the columns.
         steps = (values - values[0]).view(np.int64)
@@ -271,7 +273,7 @@ def test_all_frames_of_one_kind_have_one_length(sealed, rng):
 def test_the_cloud_sees_neither_rows_nor_labels(sealed):
     data = population()
     upload = sealed.publish("flu", data, k=5)
-    body = opened(sealed.cloud, upload, BucketUpload)
+    body = opened(sealed.cloud, upload, SealedUpload)
     octets = np.frombuffer(body.buckets, np.uint8)
     # Every octet is as frequent as any other; five standard deviations.
     counts = np.bincount(octets, minlength=256)
@@ -283,7 +285,7 @@ def test_each_version_has_a_key_of_its_own(sealed):
     data = population()
     seen = set()
     for _ in range(3):
-        body = opened(sealed.cloud, sealed.publish("flu", data, k=5), BucketUpload)
+        body = opened(sealed.cloud, sealed.publish("flu", data, k=5), SealedUpload)
         size = body.bucket_bytes
         buckets = {
             body.buckets[first : first + size] for first in range(0, len(body.buckets), size)
@@ -296,8 +298,8 @@ def lying(sealed, change):
     """The answer of a cloud that changes its buckets, properly signed."""
     query = sealed.user.ask("st-mary", "flu", [5, 5, 5])
     job = sealed.hospital.forward(query)
-    header = Frame.decode(job, Kind.FETCH).header
-    body = opened(sealed.hospital, sealed.cloud.answer(job), Parities)
+    header = Frame.decode(job, Kind.SEALED_JOB).header
+    body = opened(sealed.hospital, sealed.cloud.answer(job), SealedAnswer)
     changed = msgspec.structs.replace(body, buckets=change(body.buckets))
     return sealed.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
 
@@ -347,7 +349,7 @@ def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
         ({"request": request, "table_id": b"x" * 16}, ContextMismatchError),
     ):
         frame = sealed.hospital._send(
-            "cloud", Fetch(**(good | changes)), nonce=b"w" * 16, sequence=1
+            "cloud", SealedJob(**(good | changes)), nonce=b"w" * 16, sequence=1
         )
         with pytest.raises(error):
             sealed.cloud.answer(frame)
@@ -376,8 +378,8 @@ def test_a_spent_window_refuses_and_a_new_one_serves(sealed):
 def test_a_new_window_needs_the_table_that_was_stored(sealed):
     sealed.publish("flu", population(), k=5)
     request = sealed.hospital.renew("flu")
-    header = Frame.decode(request, Kind.FETCH).header
-    body = opened(sealed.hospital, sealed.cloud.answer(request), Parities)
+    header = Frame.decode(request, Kind.SEALED_JOB).header
+    body = opened(sealed.hospital, sealed.cloud.answer(request), SealedAnswer)
     changed = bytearray(body.buckets)
     changed[-1] ^= 1
     frame = sealed.cloud._send(
@@ -405,7 +407,7 @@ def test_a_small_sealed_table_is_sent_whole():
     world.publish()
     assert world.hospital.remaining("flu") is None
     frames = world.frames([[1, 2, 3], [4, 5, 6]])
-    assert opened(world.cloud, frames[1], Fetch).request == b""
+    assert opened(world.cloud, frames[1], SealedJob).request == b""
     assert all(diagnosis.certified for diagnosis in world.user.read(frames[-1]))
 
 
@@ -419,7 +421,7 @@ def test_a_ticket_is_read_once(sealed):
         for found in sealed.cloud._tables[place.table_id]
         if found.version == place.version
     )
-    answer = stored.prepare(Fetch(place.table_id, place.version, False, request))().buckets
+    answer = stored.prepare(SealedJob(place.table_id, place.version, False, request))().buckets
     table.read(ticket, answer)
     with pytest.raises(HintStateError):
         table.read(ticket, answer)
@@ -451,10 +453,10 @@ def test_lost_answers_let_their_buckets_be_asked_for_again(sealed):
 def test_requests_are_decodable_and_nothing_else(sealed):
     ready(sealed)
     job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [5, 5, 5]))
-    frame = Frame.decode(job, Kind.FETCH)
-    plain = sealed.cloud._identity.envelope_key.open(frame.ciphertext, frame.header.sealing_info())
+    frame = Frame.decode(job, Kind.SEALED_JOB)
+    plain = sealed.cloud._identity.envelope_key.open(frame.ciphertext, frame.header.envelope_info())
     layout = sealed.hospital._tables["flu"].retrieval.table.layout
-    offsets = np.frombuffer(decode_body(Fetch, plain).request, "<u2")
+    offsets = np.frombuffer(decode_body(SealedJob, plain).request, "<u2")
     assert offsets.shape == (layout.fetches * layout.chunks,)
     assert offsets.max() < layout.chunk
 
@@ -468,28 +470,28 @@ def crafted(world, body, sequence):
 
 def test_a_small_request_for_a_huge_answer_is_refused():
     world = World(profile="sealed")
-    wide = BucketUpload(b"w" * 16, 1, 1 << 20, 1, 1, 1, bytes(1 << 20))
+    wide = SealedUpload(b"w" * 16, 1, 1 << 20, 1, 1, 1, bytes(1 << 20))
     world.cloud.store(crafted(world, wide, 0))
-    fetch = Fetch(b"w" * 16, 1, False, bytes(2 * 3000))
+    fetch = SealedJob(b"w" * 16, 1, False, bytes(2 * 3000))
     with pytest.raises(TooLargeError):
         world.cloud.answer(crafted(world, fetch, 1))
-    few = crafted(world, Fetch(b"w" * 16, 1, False, bytes(4)), 2)
+    few = crafted(world, SealedJob(b"w" * 16, 1, False, bytes(4)), 2)
     world.cloud.answer(few)
 
 
 def test_a_small_job_for_a_huge_verdict_is_refused():
     world = World(profile="hardened")
-    many = RingUpload(b"r" * 16, 1, 1, 65_536, 1, b"\0\0", bytes(8))
+    many = HardenedUpload(b"r" * 16, 1, 1, 65_536, 1, b"\0\0", bytes(8))
     world.cloud.store(crafted(world, many, 0))
     with pytest.raises(TooLargeError):
-        world.cloud.answer(crafted(world, RingJob(b"r" * 16, 1, 100_000, bytes(800_000)), 1))
-    world.cloud.answer(crafted(world, RingJob(b"r" * 16, 1, 3, bytes(24)), 2))
+        world.cloud.answer(crafted(world, HardenedJob(b"r" * 16, 1, 100_000, bytes(800_000)), 1))
+    world.cloud.answer(crafted(world, HardenedJob(b"r" * 16, 1, 3, bytes(24)), 2))
 
 
 def test_a_hospital_has_so_many_tables_and_no_more(monkeypatch):
     world = World(profile="hardened")
     monkeypatch.setattr("ompd.roles.cloud._MOST_TABLES", 3)
-    small = RingUpload(b"r" * 16, 1, 1, 2, 1, b"\0\0", bytes(8))
+    small = HardenedUpload(b"r" * 16, 1, 1, 2, 1, b"\0\0", bytes(8))
     for number in range(3):
         body = msgspec.structs.replace(small, table_id=bytes([number]) * 16)
         world.cloud.store(crafted(world, body, number))

@@ -34,12 +34,12 @@ from ompd.errors import (
     WrongRecipientError,
 )
 from ompd.params import PAPER
-from ompd.wire import Frame, Job, Kind, Receipt, TableUpload, Verdict
+from ompd.wire import Frame, Kind, PaperJob, PaperUpload, Receipt, Verdict
 from tests import naive
 from tests.roles.conftest import World, instances
 
 STATIONS = ("query", "job", "verdict", "report")
-KINDS = dict(zip(STATIONS, (Kind.QUERY, Kind.JOB, Kind.VERDICT, Kind.REPORT), strict=True))
+KINDS = dict(zip(STATIONS, (Kind.QUERY, Kind.PAPER_JOB, Kind.VERDICT, Kind.REPORT), strict=True))
 
 
 def receivers(world):
@@ -267,7 +267,7 @@ def test_reflected_and_foreign_frames_are_refused(world):
     ompd.introduce(stranger, ompd.Hospital.create("st-mary", profile="paper", **world.options))
     refuse(world, UnknownKeyError, world.hospital.forward, stranger.ask("st-mary", "flu", [1] * 3))
     verdict = world.cloud.answer(job)
-    with pytest.raises(FramingError, match="expected a job, got a verdict"):
+    with pytest.raises(FramingError, match="expected a paper_job, got a verdict"):
         world.cloud.answer(verdict)
     own = world.hospital._send(
         "cloud", Verdict(b"t" * 16, 1, 3, b"\0\0", b"\3\0\0\0"), nonce=b"n" * 16, sequence=0
@@ -378,7 +378,7 @@ def test_tables_follow_one_another_without_a_pause(world):
     assert world.user.read(world.frames()[-1])
     world.clock.now += 19
     world.cloud.answer(stale)
-    forged = Job(next(iter(world.cloud._tables)), 1, 1, bytes(5 * 64), b"\1" + bytes(63))
+    forged = PaperJob(next(iter(world.cloud._tables)), 1, 1, bytes(5 * 64), b"\1" + bytes(63))
     world.clock.now += 2
     refuse(world, VersionError, world.cloud.answer, send(world.hospital, "cloud", forged), "3")
 
@@ -456,11 +456,11 @@ def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
         ({"tokens": full}, RangeError),
         ({"tokens": bytes(64)}, RangeError),
     ):
-        frame = send(world.hospital, "cloud", Job(**(good | changes)))
+        frame = send(world.hospital, "cloud", PaperJob(**(good | changes)))
         refuse(world, error, world.cloud.answer, frame)
     other = ompd.Hospital.create("st-john", profile="paper", **world.options)
     ompd.introduce(other, world.cloud)
-    refuse(world, ContextMismatchError, world.cloud.answer, send(other, "cloud", Job(**good)))
+    refuse(world, ContextMismatchError, world.cloud.answer, send(other, "cloud", PaperJob(**good)))
 
 
 def test_cloud_refuses_impossible_tables(world):
@@ -493,13 +493,13 @@ def test_cloud_refuses_impossible_tables(world):
         ({"k": 3}, NeighborsError),
         ({"k": 0, "labels": b"\0\0", "values": bytes(3 * 64)}, NeighborsError),
     ):
-        frame = send(world.hospital, "cloud", TableUpload(**(good | changes)))
+        frame = send(world.hospital, "cloud", PaperUpload(**(good | changes)))
         refuse(world, error, world.cloud.store, frame)
     other = ompd.Hospital.create("st-john", profile="paper", **world.options)
     ompd.introduce(other, world.cloud)
-    theft = TableUpload(**(good | {"table_id": table_id, "version": 9}))
+    theft = PaperUpload(**(good | {"table_id": table_id, "version": 9}))
     refuse(world, ContextMismatchError, world.cloud.store, send(other, "cloud", theft))
-    world.cloud.store(send(world.hospital, "cloud", TableUpload(**good)))
+    world.cloud.store(send(world.hospital, "cloud", PaperUpload(**good)))
 
 
 def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world, caplog):
@@ -530,7 +530,7 @@ def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world, caplog):
         ({"votes": b"\2\0\2\0"}, "K votes"),
     ):
         job = world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
-        frame = forged(Frame.decode(job, Kind.JOB).header.nonce, changes)
+        frame = forged(Frame.decode(job, Kind.PAPER_JOB).header.nonce, changes)
         report = world.hospital.report(frame)
         assert len(report) == length
         with pytest.raises(NoAnswerError):

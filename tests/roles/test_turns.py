@@ -10,7 +10,7 @@ import pytest
 
 import ompd
 from ompd.errors import ContextMismatchError, NoAnswerError, ParameterError
-from ompd.wire import Fetch, Frame, Kind, Parities, decode_body
+from ompd.wire import Frame, Kind, SealedAnswer, SealedJob, decode_body
 from tests.roles.conftest import World, instances
 
 
@@ -68,10 +68,11 @@ def sequence(report):
 
 def spoilt(world, job, answer, change):
     """The answer after a change to its buckets, as a lying cloud would sign it."""
-    header = Frame.decode(answer, Kind.PARITIES).header
+    header = Frame.decode(answer, Kind.SEALED_ANSWER).header
     key = world.hospital._identity.envelope_key
     body = decode_body(
-        Parities, key.open(Frame.decode(answer, Kind.PARITIES).ciphertext, header.sealing_info())
+        SealedAnswer,
+        key.open(Frame.decode(answer, Kind.SEALED_ANSWER).ciphertext, header.envelope_info()),
     )
     changed = msgspec.structs.replace(body, buckets=change(body.buckets))
     return world.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
@@ -251,13 +252,13 @@ def test_requests_of_one_member_share_and_those_of_others_do_not():
     fetched = []
     for rows in ([[5, 5, 5], [5, 5, 5]], [[5, 5, 5]], [[5, 5, 5]]):
         job = world.hospital.forward(world.user.ask("st-mary", "flu", rows))
-        header = Frame.decode(job, Kind.FETCH).header
+        header = Frame.decode(job, Kind.SEALED_JOB).header
         opened = world.hospital._forwarded.find("cloud", header.nonce)
         fetched.append(opened.context.records[:, 1].tolist())
         assert decode_body(
-            Fetch,
+            SealedJob,
             world.cloud._identity.envelope_key.open(
-                Frame.decode(job, Kind.FETCH).ciphertext, header.sealing_info()
+                Frame.decode(job, Kind.SEALED_JOB).ciphertext, header.envelope_info()
             ),
         ).request
     shared, alone, again = fetched

@@ -25,14 +25,14 @@ from ompd.errors import (
 from ompd.roles import publisher
 from ompd.roles.frozen import Frozen, record_names
 from ompd.stores import BudgetLedger
-from ompd.wire import RingJob, RingUpload
+from ompd.wire import HardenedJob, HardenedUpload
 from tests.roles.conftest import World, instances
 from tests.roles.test_profiles import opened, population
 
 
 def rows_of(world, upload):
     """The rows of an upload as the cloud sees them."""
-    body = opened(world.cloud, upload, RingUpload)
+    body = opened(world.cloud, upload, HardenedUpload)
     return np.frombuffer(body.values, "<u8").reshape(-1, body.coordinates)
 
 
@@ -76,8 +76,8 @@ def shares(world, data, versions, **options):
     views, insiders = [], []
     for version in range(versions):
         some = part(data, range(len(data.labels) - versions + 1 + version))
-        body = opened(world.cloud, world.publish(data=some, k=9, **options), RingUpload)
-        job = RingJob(body.table_id, body.version, 1, bytes(8 * body.coordinates))
+        body = opened(world.cloud, world.publish(data=some, k=9, **options), HardenedUpload)
+        job = HardenedJob(body.table_id, body.version, 1, bytes(8 * body.coordinates))
         views.append(RingView.of(body, [job]))
         population = Population.of(some.schema, some.features, some.labels)
         table = world.hospital._tables["flu"]
@@ -129,7 +129,7 @@ def test_queries_are_released_once_over_versions():
     for _ in range(2):
         world.publish()
         job = world.hospital.forward(world.user.ask("st-mary", "flu", [3, 4, 5]))
-        points.append(opened(world.cloud, job, RingJob).points)
+        points.append(opened(world.cloud, job, HardenedJob).points)
     assert points[0] == points[1]
     assert world.hospital._ledger.spent("alice") == 16
 
@@ -142,7 +142,7 @@ def test_the_noise_of_a_query_is_its_users_own():
     jobs = [
         world.hospital.forward(user.ask("st-mary", "flu", [3, 4, 5])) for user in (world.user, bob)
     ]
-    points = [opened(world.cloud, job, RingJob).points for job in jobs]
+    points = [opened(world.cloud, job, HardenedJob).points for job in jobs]
     assert points[0] != points[1]
     assert [world.hospital._ledger.spent(name) for name in ("alice", "bob")] == [16, 16]
 

@@ -37,7 +37,12 @@ def test_a_frame_is_claimed_once():
         guard.check_new(HEADER)
     with pytest.raises(ReplayError):
         guard.claim(HEADER, 1000)
-    for change in ({"sender": "bob"}, {"kind": Kind.JOB}, {"nonce": b"m" * 16}, {"sequence": 8}):
+    for change in (
+        {"sender": "bob"},
+        {"kind": Kind.PAPER_JOB},
+        {"nonce": b"m" * 16},
+        {"sequence": 8},
+    ):
         guard.claim(msgspec.structs.replace(HEADER, **change), 1000)
 
 
@@ -109,7 +114,7 @@ def test_a_restart_forgets_nothing(path):
         with pytest.raises(ReplayError):
             guard.claim(HEADER, 1000)
         for change in (
-            {"sender": "bob"}, {"kind": Kind.JOB}, {"nonce": b"m" * 16}, {"sequence": 8},
+            {"sender": "bob"}, {"kind": Kind.PAPER_JOB}, {"nonce": b"m" * 16}, {"sequence": 8},
         ):  # fmt: skip
             guard.claim(frame(**change), 1000)
         guard.claim(frame(sequence=9, timestamp=1_200_000), 1121)

@@ -19,19 +19,19 @@ from ompd.roles import Party
 from ompd.wire import (
     KIND_OF,
     PROTOCOL_VERSION,
-    BucketUpload,
-    Fetch,
+    HardenedJob,
+    HardenedUpload,
     Header,
-    Job,
     Kind,
-    Parities,
+    PaperJob,
+    PaperUpload,
     Query,
     Receipt,
     Refusal,
     Report,
-    RingJob,
-    RingUpload,
-    TableUpload,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
     Verdict,
     encode_body,
     encode_signed_part,
@@ -43,11 +43,13 @@ TABLE = bytes(range(16))
 NONCE = bytes(range(16, 32))
 
 BODIES = {
-    "table": TableUpload(TABLE, 3, b"\x01\x02", 3, 1, 2, 9, b"\x00\x00\x01\x00", bytes(48)),
-    "table, cloud chooses k": TableUpload(TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)),
+    "paper upload": PaperUpload(TABLE, 3, b"\x01\x02", 3, 1, 2, 9, b"\x00\x00\x01\x00", bytes(48)),
+    "paper upload, cloud chooses k": PaperUpload(
+        TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)
+    ),
     "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32)), "sealed"),
     "query, long name": Query("é" * 200, 1, bytes(8), b"\x01" * 33),
-    "job": Job(TABLE, 3, 1, bytes(range(64)), b"\x07" * 64),
+    "paper job": PaperJob(TABLE, 3, 1, bytes(range(64)), b"\x07" * 64),
     "verdict": Verdict(TABLE, 3, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
     "verdict, batch": Verdict(TABLE, 2**40, 31, bytes(600), bytes(1800)),
     "report": Report(
@@ -62,13 +64,13 @@ BODIES = {
         "evidence",
     ),
     "receipt": Receipt(TABLE, 3, 9),
-    "ring table": RingUpload(TABLE, 3, 2, 2, 9, b"\x00\x00\x01\x00", bytes(range(32))),
-    "ring job": RingJob(TABLE, 3, 1, b"\xff" * 16),
-    "bucket table": BucketUpload(TABLE, 3, 64, 2, 2, 1, bytes(range(256))),
-    "bucket table, whole": BucketUpload(TABLE, 3, 256, 1, 1, 0, bytes(256)),
-    "fetch": Fetch(TABLE, 3, False, bytes(range(4))),
-    "fetch, new window": Fetch(TABLE, 3, True, b""),
-    "parities": Parities(TABLE, 3, bytes(range(64))),
+    "hardened upload": HardenedUpload(TABLE, 3, 2, 2, 9, b"\x00\x00\x01\x00", bytes(range(32))),
+    "hardened job": HardenedJob(TABLE, 3, 1, b"\xff" * 16),
+    "sealed upload": SealedUpload(TABLE, 3, 64, 2, 2, 1, bytes(range(256))),
+    "sealed upload, whole": SealedUpload(TABLE, 3, 256, 1, 1, 0, bytes(256)),
+    "sealed job": SealedJob(TABLE, 3, False, bytes(range(4))),
+    "sealed job, new window": SealedJob(TABLE, 3, True, b""),
+    "sealed answer": SealedAnswer(TABLE, 3, bytes(range(64))),
     "refusal": Refusal(),
 }
 
@@ -98,23 +100,23 @@ def parties() -> dict[str, Party]:
 
 NAMES = ("alice", "hospital", "cloud", "mallory")
 ROUTES = {
-    Kind.TABLE: ("hospital", "cloud"),
+    Kind.PAPER_UPLOAD: ("hospital", "cloud"),
     Kind.QUERY: ("alice", "hospital"),
-    Kind.JOB: ("hospital", "cloud"),
+    Kind.PAPER_JOB: ("hospital", "cloud"),
     Kind.VERDICT: ("cloud", "hospital"),
     Kind.REPORT: ("hospital", "alice"),
     Kind.REFUSAL: ("hospital", "alice"),
     Kind.RECEIPT: ("cloud", "hospital"),
-    Kind.RING_TABLE: ("hospital", "cloud"),
-    Kind.RING_JOB: ("hospital", "cloud"),
-    Kind.BUCKET_TABLE: ("hospital", "cloud"),
-    Kind.FETCH: ("hospital", "cloud"),
-    Kind.PARITIES: ("cloud", "hospital"),
+    Kind.HARDENED_UPLOAD: ("hospital", "cloud"),
+    Kind.HARDENED_JOB: ("hospital", "cloud"),
+    Kind.SEALED_UPLOAD: ("hospital", "cloud"),
+    Kind.SEALED_JOB: ("hospital", "cloud"),
+    Kind.SEALED_ANSWER: ("cloud", "hospital"),
 }
 
 
 #: Kinds that may be as old as a day.
-LASTING = {Kind.TABLE, Kind.RING_TABLE, Kind.BUCKET_TABLE, Kind.RECEIPT}
+LASTING = {Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT}
 
 
 def header(kind: Kind, **changes: object) -> Header:
@@ -125,11 +127,11 @@ def header(kind: Kind, **changes: object) -> Header:
     )
 
 
-def frame(people, head, plaintext, *, signer=None, info=None, seal_to=None) -> bytes:
+def frame(people, head, plaintext, *, signer=None, info=None, encrypt_to=None) -> bytes:
     """Seal, encode and sign."""
-    recipient = people[seal_to or ROUTES[head.kind][1]]
+    recipient = people[encrypt_to or ROUTES[head.kind][1]]
     ciphertext = seal(
-        recipient.public.envelope_key, plaintext, head.sealing_info() if info is None else info
+        recipient.public.envelope_key, plaintext, head.envelope_info() if info is None else info
     )
     signed, message = encode_signed_part(head, ciphertext)
     key = people[signer or head.sender]._identity.signing_key
@@ -161,7 +163,7 @@ def failures(people):
         yield make(
             "FramingError", "byte in front of the signature", good[:-96] + b"\0" + good[-96:]
         )
-        other = Kind.JOB if kind == Kind.QUERY else Kind.QUERY
+        other = Kind.PAPER_JOB if kind == Kind.QUERY else Kind.QUERY
         wrong = msgspec.structs.replace(head, kind=other)
         yield make("FramingError", "another kind", frame(people, wrong, plaintext))
         newer = msgspec.structs.replace(head, version=2)
@@ -196,7 +198,7 @@ def failures(people):
         yield make(
             "DecryptionError",
             "sealed to another key",
-            frame(people, head, plaintext, seal_to="mallory"),
+            frame(people, head, plaintext, encrypt_to="mallory"),
         )
         yield make(
             "DecryptionError", "sealed for another header", frame(people, head, plaintext, info=b"")

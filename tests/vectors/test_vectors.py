@@ -44,7 +44,7 @@ def parties():
 
 def receiver(parties, kind):
     users = {"REPORT", "REFUSAL"}
-    hospitals = {"QUERY", "VERDICT", "RECEIPT", "PARITIES"}
+    hospitals = {"QUERY", "VERDICT", "RECEIPT", "SEALED_ANSWER"}
     return parties["alice" if kind in users else "hospital" if kind in hospitals else "cloud"]
 
 

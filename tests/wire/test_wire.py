@@ -18,20 +18,20 @@ from ompd.wire import (
     CAPS,
     KIND_OF,
     SIGNATURE_BYTES,
-    BucketUpload,
-    Fetch,
     Frame,
+    HardenedJob,
+    HardenedUpload,
     Header,
-    Job,
     Kind,
-    Parities,
+    PaperJob,
+    PaperUpload,
     Query,
     Receipt,
     Refusal,
     Report,
-    RingJob,
-    RingUpload,
-    TableUpload,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
     Verdict,
     check_text,
     decode_body,
@@ -43,9 +43,9 @@ from ompd.wire import (
 
 TABLE = b"t" * 16
 BODIES = {
-    TableUpload: TableUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
+    PaperUpload: PaperUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
     Query: Query("heart", 2, b"\x00" * 32, b"k" * 33, "sealed"),
-    Job: Job(TABLE, 1, 1, b"p" * 64, b"t" * 64),
+    PaperJob: PaperJob(TABLE, 1, 1, b"p" * 64, b"t" * 64),
     Verdict: Verdict(TABLE, 1, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
     Refusal: Refusal(),
     Report: Report(
@@ -60,11 +60,11 @@ BODIES = {
         "evidence",
     ),
     Receipt: Receipt(TABLE, 1, 9),
-    RingUpload: RingUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),
-    RingJob: RingJob(TABLE, 1, 1, b"p" * 24),
-    BucketUpload: BucketUpload(TABLE, 1, 64, 2, 2, 4, b"b" * 256),
-    Fetch: Fetch(TABLE, 1, False, b"o" * 16),
-    Parities: Parities(TABLE, 1, b"b" * 256),
+    HardenedUpload: HardenedUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),
+    HardenedJob: HardenedJob(TABLE, 1, 1, b"p" * 24),
+    SealedUpload: SealedUpload(TABLE, 1, 64, 2, 2, 4, b"b" * 256),
+    SealedJob: SealedJob(TABLE, 1, False, b"o" * 16),
+    SealedAnswer: SealedAnswer(TABLE, 1, b"b" * 256),
 }
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_700_000_000_000, 7)
 
@@ -134,8 +134,8 @@ def test_a_second_encoding_of_the_same_frame_is_refused():
 
 
 def test_frames_of_another_kind_version_or_size_are_refused(monkeypatch):
-    with pytest.raises(FramingError, match="expected a job, got a query"):
-        Frame.decode(frame_bytes(), Kind.JOB)
+    with pytest.raises(FramingError, match="expected a paper_job, got a query"):
+        Frame.decode(frame_bytes(), Kind.PAPER_JOB)
     old = msgspec.structs.replace(HEADER, version=0)
     with pytest.raises(VersionError, match="expected protocol version 1"):
         Frame.decode(frame_bytes(old), Kind.QUERY)

@@ -5,16 +5,16 @@ body for the cloud, and the cloud's body into the votes of the nearest instances
 learns on the way is what tells them apart.
 """
 
-from ompd.roles.retrieval.blinded import BlindedRetrieval
-from ompd.roles.retrieval.bucketed import BucketRetrieval
-from ompd.roles.retrieval.contract import Neighbours, Place, Retrieval
-from ompd.roles.retrieval.ring import RingRetrieval
+from ompd.roles.retrieval.contract import Neighbours, Retrieval, TableRef
+from ompd.roles.retrieval.hardened import HardenedRetrieval
+from ompd.roles.retrieval.paper import PaperRetrieval
+from ompd.roles.retrieval.sealed import SealedRetrieval
 
 __all__ = [
-    "BlindedRetrieval",
-    "BucketRetrieval",
+    "HardenedRetrieval",
     "Neighbours",
-    "Place",
+    "PaperRetrieval",
     "Retrieval",
-    "RingRetrieval",
+    "SealedRetrieval",
+    "TableRef",
 ]

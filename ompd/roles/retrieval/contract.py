@@ -16,7 +16,7 @@ I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TableRef:
     """Where a table is found at the cloud.
 
     Parameters

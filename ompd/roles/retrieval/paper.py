@@ -9,15 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ompd.blind import PADDING, BlindingKey, blind_queries, blind_table
+from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import I64, Neighbours, Place, read_verdict
+from ompd.roles.retrieval.contract import I64, Neighbours, TableRef, read_verdict
 from ompd.wire import (
     MAX_BATCH,
     Body,
-    Job,
     Kind,
-    TableUpload,
+    PaperJob,
+    PaperUpload,
     Verdict,
     content_cap,
     pack_limbs,
@@ -27,29 +27,29 @@ from ompd.wire import (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class BlindedRetrieval:
+class PaperRetrieval:
     """A blinded table; the cloud searches it and votes.
 
     Parameters
     ----------
-    place : Place
-    key : BlindingKey
+    place : TableRef
+    key : PaperKey
     classes : int
     """
 
-    place: Place
-    key: BlindingKey
+    place: TableRef
+    key: PaperKey
     classes: int
 
     @classmethod
     def build(
-        cls, place: Place, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
-    ) -> tuple[BlindedRetrieval, TableUpload]:
+        cls, place: TableRef, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
+    ) -> tuple[PaperRetrieval, PaperUpload]:
         """Blind the instances under a fresh key.
 
         Parameters
         ----------
-        place : Place
+        place : TableRef
         vectors : int64 array of shape (N, coordinates)
             From 0 to `largest`.
         labels : int64 array of shape (N,)
@@ -64,8 +64,8 @@ class BlindedRetrieval:
             If the blinded values would not fit the parameters.
         """
         coordinates = vectors.shape[1] + PADDING
-        key = BlindingKey.generate(PAPER, coordinates, largest)
-        upload = TableUpload(
+        key = PaperKey.generate(PAPER, coordinates, largest)
+        upload = PaperUpload(
             table_id=place.table_id,
             version=place.version,
             modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
@@ -92,7 +92,7 @@ class BlindedRetrieval:
     def most(self) -> int:
         """Most queries in one job."""
         row = 8 * PAPER.limbs * (self.key.coordinates + 1)
-        return min(MAX_BATCH, content_cap(Kind.JOB) // row, verdict_rows(self.classes))
+        return min(MAX_BATCH, content_cap(Kind.PAPER_JOB) // row, verdict_rows(self.classes))
 
     def answer_bytes(self, rows: int) -> int:
         """Bytes of numbers in the answer to a job of so many queries."""
@@ -103,11 +103,11 @@ class BlindedRetrieval:
         """Nothing is used up."""
         return sys.maxsize
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Job, None]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[PaperJob, None]:
         """Blind queries, each with a scalar of its own."""
         blinded = blind_queries(self.key, vectors)
         modulus = self.key.modulus
-        return Job(
+        return PaperJob(
             table_id=self.place.table_id,
             version=self.place.version,
             rows=len(vectors),

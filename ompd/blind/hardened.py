@@ -13,13 +13,13 @@ from ompd.errors import OverflowParameterError, ParameterError
 U64 = npt.NDArray[np.uint64]
 
 #: Coordinates may lie from -REACH to REACH - 1, so that any two differ by less than 2**63, which
-#: is what `ompd.search.RingTable` needs.
+#: is what `ompd.search.WordTable` needs.
 REACH = 1 << 62
 #: Bytes of a stored key per coordinate.
 _WIDTH = 24
 
 
-class RingKey:
+class HardenedKey:
     """Order, signs and shifts of the coordinates of one table.
 
     Every vector x becomes y with y_j = sign_j * x_order(j) + shift_j modulo 2**64. All three are
@@ -63,7 +63,7 @@ class RingKey:
         self._shifts = shifts.copy()
 
     @classmethod
-    def generate(cls, coordinates: int) -> RingKey:
+    def generate(cls, coordinates: int) -> HardenedKey:
         """Draw a key uniformly, from the operating system's randomness.
 
         Parameters
@@ -84,7 +84,7 @@ class RingKey:
         return cls(np.array(order, dtype=np.int64), np.array(signs, dtype=np.int64), shifts)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> RingKey:
+    def from_bytes(cls, data: bytes) -> HardenedKey:
         """Restore what `to_bytes` returned.
 
         Raises
@@ -140,7 +140,7 @@ class RingKey:
         return blinded
 
     def __repr__(self) -> str:
-        return f"<RingKey of {self.coordinates} coordinates>"
+        return f"<HardenedKey of {self.coordinates} coordinates>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a RingKey is secret and cannot be pickled or copied")
+        raise TypeError("a HardenedKey is secret and cannot be pickled or copied")

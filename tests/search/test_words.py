@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ompd.errors import LabelError, TableError
 from ompd.search import compute, vote
-from ompd.search.ring import RingTable
+from ompd.search.words import WordTable
 from tests import naive
 
 
@@ -52,7 +52,7 @@ def blinded_tables(draw):
 def test_distances_rows_and_ties_are_those_of_the_true_vectors(drawn, k):
     rows, queries, signs, shifts = drawn
     k = min(k, len(rows))
-    table = RingTable.of(
+    table = WordTable.of(
         ring(rows, signs, shifts), np.arange(len(rows), dtype=np.int64) % 3, classes=3
     )
     limbs = table.queries(ring(queries, signs, shifts))
@@ -68,7 +68,7 @@ def test_distances_rows_and_ties_are_those_of_the_true_vectors(drawn, k):
 @given(blinded_tables())
 def test_every_pairwise_distance_is_kept(drawn):
     rows, queries, signs, shifts = drawn
-    table = RingTable.of(ring(rows, signs, shifts), np.zeros(len(rows), np.int64), 1)
+    table = WordTable.of(ring(rows, signs, shifts), np.zeros(len(rows), np.int64), 1)
     limbs = table.queries(ring(queries, signs, shifts))
     for place, query in enumerate(queries):
         seen = [
@@ -81,19 +81,19 @@ def test_every_pairwise_distance_is_kept(drawn):
 def test_the_origin_depends_on_the_column_and_not_on_its_sign_or_shift():
     values = [[-5], [900], [17]]
     signs, shift = [1], [2**64 - 3]
-    table = RingTable.of(ring(values, signs, shift), np.zeros(3, np.int64), 1)
+    table = WordTable.of(ring(values, signs, shift), np.zeros(3, np.int64), 1)
     assert table.table.limbs[:, 0, 0].tolist() == [2**63, 2**63 + 905, 2**63 + 22]
-    turned = RingTable.of(ring(values, [-1], shift), np.zeros(3, np.int64), 1)
+    turned = WordTable.of(ring(values, [-1], shift), np.zeros(3, np.int64), 1)
     assert turned.table.limbs[:, 0, 0].tolist() == [2**63 + 905, 2**63, 2**63 + 883]
 
 
 def test_columns_wider_than_half_the_ring_are_refused():
     labels = np.zeros(3, np.int64)
     widest = ring([[0], [5], [2**63 - 1]], [1], [2**64 - 7])
-    assert len(RingTable.of(widest, labels, 1)) == 3
+    assert len(WordTable.of(widest, labels, 1)) == 3
     for values in ([[0], [5], [2**63]], [[0], [2**62], [2**63 + 2**62]]):
         with pytest.raises(TableError, match="spans half of the ring"):
-            RingTable.of(ring(values, [1], [9]), labels, 1)
+            WordTable.of(ring(values, [1], [9]), labels, 1)
 
 
 def test_wrong_arrays_are_refused():
@@ -101,14 +101,14 @@ def test_wrong_arrays_are_refused():
     good = np.ones((2, 3), np.uint64)
     for bad in (good.astype(np.int64), [[1, 2, 3]]):
         with pytest.raises(TableError, match="values: expected a uint64 array"):
-            RingTable.of(bad, labels, 1)
+            WordTable.of(bad, labels, 1)
     for bad in (good[0], good[:0], good[:, :0]):
         with pytest.raises(TableError, match="values: expected shape"):
-            RingTable.of(bad, labels, 1)
+            WordTable.of(bad, labels, 1)
     with pytest.raises(LabelError):
-        RingTable.of(good, np.array([0, 1]), 1)
-    table = RingTable.of(good, labels, 1)
-    assert repr(table) == "<RingTable 2 x 3, 1 classes>"
+        WordTable.of(good, np.array([0, 1]), 1)
+    table = WordTable.of(good, labels, 1)
+    assert repr(table) == "<WordTable 2 x 3, 1 classes>"
     for bad in (good.astype(np.int64), [[1, 2, 3]]):
         with pytest.raises(TableError, match="values: expected a uint64 array"):
             table.queries(bad)
@@ -120,7 +120,7 @@ def test_wrong_arrays_are_refused():
 
 def test_strided_values_are_taken(rng):
     values = rng.integers(0, 1000, (20, 6)).astype(np.uint64)
-    table = RingTable.of(values[:, ::2], np.zeros(20, np.int64), 1)
+    table = WordTable.of(values[:, ::2], np.zeros(20, np.int64), 1)
     distances, rows = compute(table.table, table.queries(values[:, ::2]), 1)
     assert not distances.any()
     assert (values[rows[:, 0], ::2] == values[:, ::2]).all()

@@ -7,42 +7,51 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.roles.retrieval.contract import I64, Neighbours, Place
+from ompd.roles.retrieval.contract import I64, Neighbours, TableRef
 from ompd.sealed import Layout, SealedTable, Ticket
-from ompd.wire import MAX_BATCH, Body, BucketUpload, Fetch, Kind, Parities, content_cap, sums_cap
+from ompd.wire import (
+    MAX_BATCH,
+    Body,
+    Kind,
+    SealedAnswer,
+    SealedJob,
+    SealedUpload,
+    content_cap,
+    sums_cap,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class BucketRetrieval:
+class SealedRetrieval:
     """A sealed table; the hospital searches the buckets that it fetches, and votes itself.
 
     Parameters
     ----------
-    place : Place
+    place : TableRef
     table : SealedTable
     classes : int
     """
 
-    place: Place
+    place: TableRef
     table: SealedTable
     classes: int
 
     @classmethod
     def build(
         cls,
-        place: Place,
+        place: TableRef,
         vectors: I64,
         labels: I64,
         *,
         classes: int,
         k: int,
         progress: Callable[[float], None] | None = None,
-    ) -> tuple[BucketRetrieval, BucketUpload]:
+    ) -> tuple[SealedRetrieval, SealedUpload]:
         """Cut the instances into buckets and encrypt them under a fresh key.
 
         Parameters
         ----------
-        place : Place
+        place : TableRef
             Bound into every bucket.
         vectors : int64 array of shape (N, coordinates)
             From 0 to below 2**62.
@@ -55,7 +64,7 @@ class BucketRetrieval:
             vectors, labels, classes, k, context=_context(place), progress=progress
         )
         layout = table.layout
-        upload = BucketUpload(
+        upload = SealedUpload(
             table_id=place.table_id,
             version=place.version,
             bucket_bytes=layout.bucket_bytes,
@@ -75,7 +84,7 @@ class BucketRetrieval:
     @property
     def answer(self) -> type[Body]:
         """Type of the body that answers a job."""
-        return Parities
+        return SealedAnswer
 
     @property
     def most(self) -> int:
@@ -83,7 +92,7 @@ class BucketRetrieval:
         layout = self.table.layout
         if not layout.fetches:
             return MAX_BATCH
-        request = content_cap(Kind.FETCH) // layout.request_bytes
+        request = content_cap(Kind.SEALED_JOB) // layout.request_bytes
         answer = sums_cap(layout.table_bytes) // layout.answer_bytes
         return max(1, min(MAX_BATCH, request, answer))
 
@@ -97,10 +106,10 @@ class BucketRetrieval:
         """Queries that the hints of this window are enough for."""
         return self.table.remaining
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Fetch, Ticket]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[SealedJob, Ticket]:
         """Use up hints and ask for buckets."""
         request, ticket = self.table.ask(vectors, members)
-        return Fetch(self.place.table_id, self.place.version, False, request), ticket
+        return SealedJob(self.place.table_id, self.place.version, False, request), ticket
 
     def window(self, context: Ticket) -> object | None:
         """Return the hints that the job used; None if it asked for the whole table."""
@@ -110,7 +119,7 @@ class BucketRetrieval:
         """Let the buckets be asked for again; the hints stay used up."""
         self.table.abandon(context)
 
-    def read(self, body: Parities, context: Ticket, rows: int, k: int) -> Neighbours:
+    def read(self, body: SealedAnswer, context: Ticket, rows: int, k: int) -> Neighbours:
         """Open the buckets, find the nearest instances and count their votes."""
         found = self.table.read(context, body.buckets)
         votes = np.zeros((rows, self.classes), dtype=np.int64)
@@ -118,7 +127,7 @@ class BucketRetrieval:
         codes = _winners(votes, found.distances, found.labels)
         return Neighbours(codes, votes, found.certified, found.answered)
 
-    def renew(self, body: Parities) -> None:
+    def renew(self, body: SealedAnswer) -> None:
         """Start a new window from the whole table.
 
         Raises
@@ -129,7 +138,7 @@ class BucketRetrieval:
         self.table.renew(body.buckets)
 
 
-def _context(place: Place) -> bytes:
+def _context(place: TableRef) -> bytes:
     return place.table_id + place.version.to_bytes(8, "little")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.blinding import blind_values
-from ompd.blind.keys import BlindingKey
+from ompd.blind.keys import PaperKey
 from ompd.blind.limbs import Limbs, to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.search.conversion import Modulus, convert
@@ -40,7 +40,7 @@ class BlindedQueries:
 
 
 def blind_table(
-    key: BlindingKey,
+    key: PaperKey,
     prefix_sums: npt.NDArray[np.int64],
     *,
     out: Limbs | None = None,
@@ -50,7 +50,7 @@ def blind_table(
 
     Parameters
     ----------
-    key : BlindingKey
+    key : PaperKey
     prefix_sums : int64 array of shape (N, n)
         From 0 to the key's `prefix_max`.
     out : uint64 array of shape (N, n + 2, L), optional
@@ -105,12 +105,12 @@ def blind_table(
     return table
 
 
-def blind_queries(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> BlindedQueries:
+def blind_queries(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> BlindedQueries:
     """Blind queries, each under a fresh scalar, with the token that brings it to table scale.
 
     Parameters
     ----------
-    key : BlindingKey
+    key : PaperKey
     prefix_sums : int64 array of shape (m, n)
 
     Raises
@@ -139,7 +139,7 @@ def blind_queries(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> Blind
     return BlindedQueries(points, to_limbs(tokens, limbs))
 
 
-def _check(key: BlindingKey, prefix_sums: npt.NDArray[np.int64]) -> None:
+def _check(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> None:
     if prefix_sums.dtype != np.int64:
         raise ParameterError(f"prefix_sums: expected int64, got {prefix_sums.dtype}")
     if prefix_sums.ndim != 2 or prefix_sums.shape[1] + PADDING != key.coordinates:

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ompd.blind import RingKey
-from ompd.roles.retrieval.contract import I64, Neighbours, Place, read_verdict
+from ompd.blind import HardenedKey
+from ompd.roles.retrieval.contract import I64, Neighbours, TableRef, read_verdict
 from ompd.wire import (
     MAX_BATCH,
     Body,
+    HardenedJob,
+    HardenedUpload,
     Kind,
-    RingJob,
-    RingUpload,
     Verdict,
     content_cap,
     verdict_bytes,
@@ -25,36 +25,36 @@ from ompd.wire import (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RingRetrieval:
+class HardenedRetrieval:
     """A table of ring values; the cloud searches it and votes.
 
     Parameters
     ----------
-    place : Place
-    key : RingKey
+    place : TableRef
+    key : HardenedKey
     classes : int
     """
 
-    place: Place
-    key: RingKey
+    place: TableRef
+    key: HardenedKey
     classes: int
 
     @classmethod
     def build(
-        cls, place: Place, key: RingKey, vectors: I64, labels: I64, *, classes: int, k: int
-    ) -> tuple[RingRetrieval, RingUpload]:
+        cls, place: TableRef, key: HardenedKey, vectors: I64, labels: I64, *, classes: int, k: int
+    ) -> tuple[HardenedRetrieval, HardenedUpload]:
         """Blind the instances.
 
         Parameters
         ----------
-        place : Place
-        key : RingKey
+        place : TableRef
+        key : HardenedKey
         vectors : int64 array of shape (N, coordinates)
             As they go into the table: with noise, if there is any.
         labels : int64 array of shape (N,)
         classes, k : int
         """
-        upload = RingUpload(
+        upload = HardenedUpload(
             table_id=place.table_id,
             version=place.version,
             coordinates=vectors.shape[1],
@@ -78,7 +78,7 @@ class RingRetrieval:
     @property
     def most(self) -> int:
         """Most queries in one job."""
-        job = content_cap(Kind.RING_JOB) // (8 * self.key.coordinates)
+        job = content_cap(Kind.HARDENED_JOB) // (8 * self.key.coordinates)
         return min(MAX_BATCH, job, verdict_rows(self.classes))
 
     def answer_bytes(self, rows: int) -> int:
@@ -90,10 +90,10 @@ class RingRetrieval:
         """Nothing is used up."""
         return sys.maxsize
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[RingJob, None]:
+    def job(self, vectors: I64, members: Sequence[int]) -> tuple[HardenedJob, None]:
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
-        return RingJob(self.place.table_id, self.place.version, len(vectors), points), None
+        return HardenedJob(self.place.table_id, self.place.version, len(vectors), points), None
 
     def window(self, context: None) -> None:
         """Each is read by itself."""

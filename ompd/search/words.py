@@ -37,7 +37,7 @@ _HALF = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class RingTable:
+class WordTable:
     """Instances as ring values, brought into an order that the search understands.
 
     Parameters
@@ -87,7 +87,7 @@ class RingTable:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"<RingTable {len(self)} x {len(self.origin)}, {self.table.classes} classes>"
+        return f"<WordTable {len(self)} x {len(self.origin)}, {self.table.classes} classes>"
 
     def queries(self, values: U64) -> U64:
         """Bring queries to the table's scale, for `compute`.
