@@ -27,13 +27,13 @@ from bench.paper import ordinary
 from bench.paper.data import SourceError, download
 from bench.paper.tables import write_csv
 from ompd.datasets import Dataset
-from ompd.decision import Rule
 from ompd.encode.evidence import encoder as evidence
 from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.stacking import Stack
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.schema import Feature, Schema
 from ompd.search import LimbTable, compute, limbs_of, tally, vote
+from ompd.search.decision import Rule
 
 #: Chosen by: the tables of several classes with up to 3200 rows, and of two with up to 3200.
 SEVERAL = (

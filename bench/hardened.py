@@ -29,10 +29,10 @@ from bench.data import population
 from bench.timing import medians
 from ompd import datasets
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
-from ompd.decision import Rule
 from ompd.encode import ReliefEncoder
 from ompd.encode.coarse import choose_step, coarsen
 from ompd.search import LimbTable, ballots, classify, limbs_of
+from ompd.search.decision import Rule
 from ompd.search.words import WordTable
 
 #: Data sets of the paper with their K.

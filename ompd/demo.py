@@ -13,7 +13,6 @@ import numpy as np
 from ompd import datasets
 from ompd.audit.scenes import Records
 from ompd.audit.suites import hardened_suite, paper_suite
-from ompd.decision import Rule, default_decision
 from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER, check_profile
@@ -21,6 +20,7 @@ from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.schema import Codes
 from ompd.search import LimbTable, ballots, compute, limbs_of, tally, vote
 from ompd.search.conversion import Modulus, convert
+from ompd.search.decision import Rule, default_decision
 from ompd.search.index import I64, U64
 
 #: K that the source paper found best (table 2).

@@ -13,13 +13,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.calibration import Calibration, Priors, check_priors
-from ompd.decision import Decision, Outcome, Rule, check_decision
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Codes, Feature, Floats, Schema
 from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
+from ompd.search.calibration import Calibration, Priors, check_priors
+from ompd.search.decision import Decision, Outcome, Rule, check_decision
 
 
 class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

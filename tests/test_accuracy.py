@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ompd import datasets
-from ompd.decision import Rule
 from ompd.encode import ReliefEncoder
 from ompd.search import LimbTable, compute, limbs_of, tally, vote
+from ompd.search.decision import Rule
 
 
 @pytest.mark.parametrize(

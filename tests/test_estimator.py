@@ -193,7 +193,7 @@ def test_priors_move_the_decision(rng):
 
 def test_votes_of_a_small_sample_calibrate_large_tables(monkeypatch, split):
     train, test = split
-    monkeypatch.setattr("ompd.decision.CALIBRATION_ROWS", 150)
+    monkeypatch.setattr("ompd.search.decision.CALIBRATION_ROWS", 150)
     model = ReliefMWClassifier(11, schema=train.schema).fit(train.features, train.labels)
     whole = ReliefMWClassifier(11, schema=train.schema)
     monkeypatch.undo()

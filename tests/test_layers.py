@@ -8,27 +8,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "ompd"
-BASE = {"arrays", "errors", "params", "matching", "schema", "threads", "files"}
+BASE = {"arrays", "errors", "params", "schema", "threads", "files"}
 
 #: What each package may import from ompd, besides itself.
 ALLOWED = {
     "arrays": set(),
     "errors": BASE,
     "params": BASE,
-    "matching": {"errors"},
     "schema": BASE,
     "threads": set(),
     "files": set(),
     "_kernels": set(),
     # Relief finds hits and misses with the engine that answers queries.
-    "encode": BASE | {"_kernels", "search", "calibration"},
+    "encode": BASE | {"_kernels", "search"},
     "search": BASE | {"_kernels"},
     "blind": BASE | {"_kernels", "search"},
     "crypto": BASE,
     "wire": BASE,
     "datasets": BASE,
-    "calibration": BASE,
-    "decision": BASE | {"search", "calibration"},
     "sealed": BASE | {"_kernels", "search", "crypto"},
     "stores": BASE | {"wire", "search", "crypto"},
     "roles": BASE
@@ -40,13 +37,11 @@ ALLOWED = {
         "wire",
         "stores",
         "sealed",
-        "calibration",
-        "decision",
         "datasets",
     },
     "compilation": BASE | {"encode", "search", "blind", "sealed"},
-    "estimator": BASE | {"encode", "search", "calibration", "decision"},
-    "demo": BASE | {"encode", "search", "decision", "roles", "datasets", "audit"},
+    "estimator": BASE | {"encode", "search"},
+    "demo": BASE | {"encode", "search", "roles", "datasets", "audit"},
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": BASE | {"encode", "search", "blind", "sealed", "wire", "datasets", "roles"},
     "audit_cli": BASE | {"audit", "datasets", "console"},
@@ -135,9 +130,9 @@ def reached(path):
 
 #: What the hospital alone may know.
 SECRETS = (
-    "ompd.blind", "ompd.encode", "ompd.calibration", "ompd.decision", "ompd.datasets",
-    "ompd.estimator", "ompd.roles.publi", "ompd.roles.hospital", "ompd.roles.forwarder",
-    "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen", "ompd.roles.encoders",
+    "ompd.blind", "ompd.encode", "ompd.search.calibration", "ompd.search.decision",
+    "ompd.datasets", "ompd.estimator", "ompd.roles.publi", "ompd.roles.hospital",
+    "ompd.roles.forwarder", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen", "ompd.roles.encoders",
 )  # fmt: skip
 
 

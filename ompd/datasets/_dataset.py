@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import DatasetError, ParameterError
-from ompd.matching import check_aligned
-from ompd.schema import Codes, Floats, Schema
+from ompd.schema import Codes, Floats, Schema, check_aligned
 
 #: A class with a single training row has no near hit, so Relief cannot learn from it.
 LEAST_TRAIN_PER_CLASS = 2

@@ -31,8 +31,6 @@ from pathlib import Path
 
 import msgspec
 
-from ompd.calibration import Calibration
-from ompd.decision import Rule
 from ompd.errors import HintStateError, OmpdError, StoreError
 from ompd.files import FORKED, FolderLock, sweep, write_private
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
@@ -40,6 +38,8 @@ from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import SealedRetrieval, TableRef
 from ompd.sealed import SealedTable
+from ompd.search.calibration import Calibration
+from ompd.search.decision import Rule
 
 _VERSION = 3
 #: Names of the files of diseases, and of the tables and files that they name.

@@ -10,10 +10,9 @@ from ompd.blind import PADDING
 from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, scale_features
 from ompd.errors import LabelError, ParameterError, TooLargeError
-from ompd.matching import are_ambiguous
 from ompd.params import PAPER
 from ompd.roles.retrieval import HardenedRetrieval, PaperRetrieval, SealedRetrieval
-from ompd.schema import Codes, Floats, Schema
+from ompd.schema import Codes, Floats, Schema, are_ambiguous
 from ompd.search import MAX_CLASSES
 from ompd.wire import MAX_COORDINATES, Kind, content_cap
 

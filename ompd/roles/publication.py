@@ -9,9 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
-from ompd.calibration import Priors
 from ompd.datasets import Dataset
-from ompd.decision import Decision, Rule
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import LabelError, NeighborsError, ParameterError
 from ompd.params import PAPER, Method, Profile
@@ -27,6 +25,8 @@ from ompd.roles.retrieval.contract import I64
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import LimbTable, check_k, choose_k
+from ompd.search.calibration import Priors
+from ompd.search.decision import Decision, Rule
 from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
 
 #: Shares of the time of `publish` by which instances are learned from, K is chosen, and the table

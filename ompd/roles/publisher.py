@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ompd.calibration import check_priors
 from ompd.crypto import Identity
 from ompd.datasets import Dataset
-from ompd.decision import check_decision, default_decision
 from ompd.errors import (
     ContextMismatchError,
     OmpdError,
@@ -37,6 +35,8 @@ from ompd.roles.retrieval import SealedRetrieval, TableRef
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.search import check_k
+from ompd.search.calibration import check_priors
+from ompd.search.decision import check_decision, default_decision
 from ompd.stores import BudgetLedger, DurableReplayGuard, Pending
 from ompd.wire import (
     MAX_K,

@@ -14,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from ompd import datasets
-from ompd.calibration import Calibration
 from ompd.encode import Encoder, EvidenceEncoder
 from ompd.encode.evidence import encoder as module
 from ompd.encode.evidence.columns import Columns
@@ -30,6 +29,7 @@ from ompd.errors import (
 )
 from ompd.schema import Feature, Schema
 from ompd.search import LimbTable, compute, limbs_of, tally
+from ompd.search.calibration import Calibration
 
 
 def schema_of(kinds, classes=2, low=-10, high=10):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ompd.roles.retrieval.bucketed import BucketRetrieval
 
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
-from ompd.roles.retrieval.bucketed import BucketRetrieval
 from ompd.roles.retrieval.contract import Place
 from ompd.sealed import answer
 from ompd.search import LimbTable, compute, limbs_of, tally, vote

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ompd.calibration import Calibration
 from ompd.encode.encoder import Integers
 from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.learners import LEARNERS, require_sklearn
@@ -27,6 +26,7 @@ from ompd.encode.fixed_point import _require_trainable
 from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Codes, Floats, Schema
 from ompd.search import LimbTable, compute, spread
+from ompd.search.calibration import Calibration
 
 #: Logarithms of probabilities end at this many nats below 0. How unlikely an unlikely class is says
 #: little about a patient, but with many classes it would be most of the distance. Chosen on 11

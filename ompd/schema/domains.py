@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import DomainError, FeatureError, LabelError, LabelWarning, SchemaError
-from ompd.matching import arrange, has_names, match_labels
+from ompd.schema.matching import arrange, has_names, match_labels
 
 Kind = Literal["numeric", "ordinal", "nominal"]
 Floats = npt.NDArray[np.float64]

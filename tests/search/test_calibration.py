@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.calibration import Calibration
-from ompd.decision import Rule
 from ompd.errors import ParameterError
+from ompd.search.calibration import Calibration
+from ompd.search.decision import Rule
 
 
 def decided(calibration, votes):

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ompd.calibration import CALIBRATION_ROWS, Calibration, Priors
 from ompd.errors import ParameterError
 from ompd.schema import Codes, Floats
 from ompd.search import LimbTable, leave_one_out
+from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors
 
 Decision = Literal["probability", "majority"]
 

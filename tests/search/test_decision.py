@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ompd
-from ompd.calibration import Calibration
-from ompd.decision import Rule, check_decision, default_decision
 from ompd.encode import CoarseEncoder, coarsen
 from ompd.errors import ParameterError
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.search import LimbTable
+from ompd.search.calibration import Calibration
+from ompd.search.decision import Rule, check_decision, default_decision
 
 PROFILES = ("sealed", "hardened", "paper")
 METHODS = ("relief-mw", "evidence")

@@ -1,0 +1,24 @@
+"""Features and classes of one disease, and what callers name matched to what it names."""
+
+from ompd.schema.domains import (
+    MAX_CLASS_NAME,
+    Codes,
+    Feature,
+    Floats,
+    Kind,
+    Schema,
+    as_feature_matrix,
+)
+from ompd.schema.matching import are_ambiguous, check_aligned
+
+__all__ = [
+    "MAX_CLASS_NAME",
+    "Codes",
+    "Feature",
+    "Floats",
+    "Kind",
+    "Schema",
+    "are_ambiguous",
+    "as_feature_matrix",
+    "check_aligned",
+]
