@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "ompd"
-BASE = {"arrays", "errors", "params", "schema", "threads", "files"}
+BASE = {"arrays", "confidential", "errors", "params", "schema", "threads", "files"}
 
 #: What each package may import from ompd, besides itself.
 ALLOWED = {
     "arrays": set(),
+    "confidential": set(),
     "errors": BASE,
     "params": BASE,
     "schema": BASE,
@@ -65,7 +66,8 @@ HOMES = {
     "rich": {"console", "cli", "keys_cli", "audit_cli"},
     "matplotlib": {"audit"},
     "msgspec": {"wire", "schema", "crypto", "datasets", "stores", "roles"},
-    "numpy": set(ALLOWED) - {"cli", "keys_cli", "audit_cli", "errors", "params", "crypto"},
+    "numpy": set(ALLOWED)
+    - {"cli", "keys_cli", "audit_cli", "confidential", "errors", "params", "crypto"},
 }
 
 
@@ -132,7 +134,8 @@ def reached(path):
 SECRETS = (
     "ompd.blind", "ompd.encode", "ompd.search.calibration", "ompd.search.decision",
     "ompd.datasets", "ompd.estimator", "ompd.roles.publi", "ompd.roles.hospital",
-    "ompd.roles.forwarder", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen", "ompd.roles.encoders",
+    "ompd.roles.forwarder", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen",
+    "ompd.roles.encoders",
 )  # fmt: skip
 
 

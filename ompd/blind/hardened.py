@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from ompd.confidential import Confidential
 from ompd.errors import OverflowParameterError, ParameterError
 
 U64 = npt.NDArray[np.uint64]
@@ -19,7 +19,7 @@ REACH = 1 << 62
 _WIDTH = 24
 
 
-class HardenedKey:
+class HardenedKey(Confidential):
     """Order, signs and shifts of the coordinates of one table.
 
     Every vector x becomes y with y_j = sign_j * x_order(j) + shift_j modulo 2**64. All three are
@@ -141,6 +141,3 @@ class HardenedKey:
 
     def __repr__(self) -> str:
         return f"<HardenedKey of {self.coordinates} coordinates>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a HardenedKey is secret and cannot be pickled or copied")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import NoReturn
 
 import gmpy2
 
+from ompd.confidential import Confidential
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import ParameterSet
 
@@ -14,7 +14,7 @@ from ompd.params import ParameterSet
 _PRIME_ROUNDS = 40
 
 
-class PaperKey:
+class PaperKey(Confidential):
     """Modulus p, multiplier alpha and scalar s of one table.
 
     Parameters
@@ -97,9 +97,6 @@ class PaperKey:
 
     def __repr__(self) -> str:
         return f"<PaperKey {self.parameters.name}, {self.coordinates} coordinates>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a PaperKey is secret and cannot be pickled or copied")
 
 
 def _largest_scalar(

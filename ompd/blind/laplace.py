@@ -41,13 +41,13 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.laplace import fill_noise
 from ompd.blind.hardened import REACH
+from ompd.confidential import Confidential
 from ompd.errors import (
     KeyMaterialError,
     OverflowParameterError,
@@ -74,7 +74,7 @@ _SPARE_WORDS = 32
 _CHUNK = 4096
 
 
-class LaplaceNoise:
+class LaplaceNoise(Confidential):
     """Memoised discrete Laplace noise under a secret key.
 
     Parameters
@@ -217,9 +217,6 @@ class LaplaceNoise:
 
     def __repr__(self) -> str:
         return f"<LaplaceNoise of epsilon {float(self.epsilon_per_unit):.3g} per unit>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("LaplaceNoise has a secret key and cannot be pickled or copied")
 
     def _digests(self, kind: bytes, records: Sequence[bytes], coordinates: int) -> list[bytes]:
         start = self._start(kind, coordinates)

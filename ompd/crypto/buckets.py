@@ -8,11 +8,12 @@ and a bucket that the cloud puts in another's place does not open. Equal calls g
 from __future__ import annotations
 
 import secrets
-from typing import NoReturn, Self
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ompd.confidential import Confidential
 from ompd.errors import BucketAuthError, KeyMaterialError
 
 #: Bytes that encryption adds to a bucket.
@@ -21,7 +22,7 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class BucketCipher:
+class BucketCipher(Confidential):
     """Seals and opens the buckets of one build of a table.
 
     Parameters
@@ -83,9 +84,3 @@ class BucketCipher:
             self._aead.decrypt_into(nonce, sealed, self._context, into)
         except InvalidTag:
             raise BucketAuthError("bucket: it is not the one that was stored") from None
-
-    def __repr__(self) -> str:
-        return "<BucketCipher>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a bucket key is not pickled")

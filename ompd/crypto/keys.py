@@ -8,8 +8,9 @@ integers or bytes from memory; the secret lives as long as the object, and perha
 from __future__ import annotations
 
 import secrets
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
+from ompd.confidential import Confidential
 from ompd.crypto import envelope
 from ompd.crypto.points import GROUP_ORDER
 from ompd.crypto.signatures import SignatureBackend, check_secret
@@ -18,30 +19,6 @@ from ompd.errors import KeyMaterialError
 
 #: Length in bytes of an exported signing key.
 SECRET_BYTES = 32
-
-
-class Confidential:
-    """Mixin of objects that hold a secret: no pickling, no copies."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        self._refuse()
-
-    def __reduce__(self) -> NoReturn:
-        self._refuse()
-
-    def __getstate__(self) -> NoReturn:
-        self._refuse()
-
-    def __copy__(self) -> NoReturn:
-        self._refuse()
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} holds a secret and cannot be copied or pickled")
 
 
 class SigningKey(Confidential):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import (
     LabelError,
@@ -39,7 +39,7 @@ _FETCH_STEP = 8
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
-class Secret:
+class Secret(Confidential):
     """What the hospital keeps of a table for as long as the cloud stores it.
 
     Attributes
@@ -81,12 +81,6 @@ class Secret:
         total = self.layout.buckets
         counts: I64 = (buckets + 1) * self.rows // total - buckets * self.rows // total
         return counts
-
-    def __repr__(self) -> str:
-        return "<Secret>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the secret of a sealed table is not pickled")
 
 
 def seal(

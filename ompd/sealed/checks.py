@@ -10,19 +10,19 @@ checksum with probability 2**-64; as nothing about the outcome goes back, the ke
 from __future__ import annotations
 
 import secrets
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_check import checksums, products_of, sums_of
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 
 U16 = NDArray[np.uint16]
 U64 = NDArray[np.uint64]
 
 
-class Checks:
+class Checks(Confidential):
     """Secret keys and the checksums of all buckets, in the cloud's order.
 
     Parameters
@@ -66,9 +66,3 @@ class Checks:
         checksums(frozen(answers), self._products, found)
         wrong: NDArray[np.bool_] = found != expected
         return wrong
-
-    def __repr__(self) -> str:
-        return "<Checks>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("checks are secret and not pickled")

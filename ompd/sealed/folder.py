@@ -41,11 +41,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ompd.confidential import Confidential
 from ompd.crypto.buckets import BucketCipher
 from ompd.errors import HintStateError, OmpdError
 from ompd.files import FolderLock, is_spare, sweep, sync_folder, write_private
@@ -63,7 +64,7 @@ _LENGTH_BYTES = 4
 Arrays = dict[str, NDArray[Any]]
 
 
-class Folder:
+class Folder(Confidential):
     """An open folder. It holds the lock until `close`, or until nothing refers to it."""
 
     __slots__ = ("_id", "_lock", "_path")
@@ -159,9 +160,6 @@ class Folder:
 
     def __repr__(self) -> str:
         return "<Folder of a sealed table>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the folder of a sealed table is not pickled")
 
 
 def _locked(path: Path) -> FolderLock:

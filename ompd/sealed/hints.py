@@ -76,7 +76,6 @@ and for uniform vectors, the work of a fetch is done in vain: a repeat takes as 
 from __future__ import annotations
 
 import os
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +96,7 @@ from ompd._kernels.retrieval import (
     settle,
 )
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
 from ompd.sealed.layout import COVER, Layout, backups_per_chunk, slots_ahead
@@ -137,7 +137,7 @@ FIELDS = (
 )
 
 
-class Hints:
+class Hints(Confidential):
     """The hints of one window. Not for several threads at a time.
 
     Attributes
@@ -369,12 +369,6 @@ class Hints:
             self.owed[place] = AGAIN
             self.heard[place] = 0
             self.states[slot] = DEAD
-
-    def __repr__(self) -> str:
-        return "<Hints>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("hints are used once and neither pickled nor copied")
 
 
 def tolerance(layout: Layout) -> int:

@@ -10,7 +10,7 @@ little about where in it the rows are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from ompd._kernels.retrieval_boxes import (
 )
 from ompd._kernels.splits import box_boxes
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 from ompd.threads import run_ranges
 
 U8 = NDArray[np.uint8]
@@ -33,7 +34,8 @@ I64 = NDArray[np.int64]
 _HEAD_BITS = 16
 
 
-class Ranking(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False, slots=True)
+class Ranking(Confidential):
     """Buckets that may hold one of the K nearest rows, the most promising one first.
 
     Attributes
@@ -48,12 +50,6 @@ class Ranking(NamedTuple):
     buckets: I64
     bounds: I64
     excess: int
-
-    def __repr__(self) -> str:
-        return "<Ranking>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the ranking of a query is not pickled")
 
 
 class Needs(NamedTuple):
@@ -72,7 +68,7 @@ class Needs(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
-class Partition:
+class Partition(Confidential):
     """Boxes and cells of N rows of m coordinates in B buckets.
 
     Attributes
@@ -175,9 +171,6 @@ class Partition:
 
     def __repr__(self) -> str:
         return f"<Partition of {self.buckets} buckets>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the partition of a table is not pickled")
 
     def rank(self, query: I64, k: int) -> Ranking:
         """Rank the buckets for a query, int64 of shape (m,).

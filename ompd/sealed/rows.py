@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_rows import column_ranges, keep_nearest, pack
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 from ompd.threads import run_ranges
 
 I64 = NDArray[np.int64]
@@ -20,7 +21,7 @@ NOWHERE = (1 << 63) - 1
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
-class RowCode:
+class RowCode(Confidential):
     """Fields of a row: m coordinates, label, row number, each of fixed width.
 
     A coordinate is written as a multiple of the table's step above the table's lowest value.
@@ -68,9 +69,6 @@ class RowCode:
 
     def __repr__(self) -> str:
         return f"<RowCode of {self.row_bits} bits>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the code of a table's rows is not pickled")
 
     def write(
         self, vectors: I64, labels: I64, order: I64, places: NDArray[np.int32], words: U64,

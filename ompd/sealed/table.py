@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ompd.arrays import frozen
+from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.errors import (
     FeatureError,
@@ -36,7 +37,7 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 
-class SealedTable:
+class SealedTable(Confidential):
     """A table whose encrypted buckets another party keeps.
 
     Made by `build` or `open`. It holds the key, what is needed to rank buckets, and the hints of
@@ -437,9 +438,6 @@ class SealedTable:
 
     def __repr__(self) -> str:
         return f"<SealedTable of {self.layout.buckets} buckets>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a sealed table is not pickled")
 
 
 def _ignore(share: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.sealed.build import Secret
 from ompd.sealed.hints import Hints
@@ -48,7 +49,7 @@ class Found(NamedTuple):
 
 
 @dataclass(repr=False, eq=False, slots=True)
-class Want:
+class Want(Confidential):
     """What one query needs.
 
     Attributes
@@ -84,15 +85,9 @@ class Want:
             int(others.min()) if others.size else _FAR, ranking.excess,
         )  # fmt: skip
 
-    def __repr__(self) -> str:
-        return "<Want>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("what a query wants is not pickled")
-
 
 @dataclass(repr=False, eq=False, slots=True)
-class Ticket:
+class Ticket(Confidential):
     """A request that was sent and not yet read. It shows nothing and is not pickled."""
 
     secret: Secret
@@ -107,9 +102,6 @@ class Ticket:
 
     def __repr__(self) -> str:
         return f"<Ticket of {len(self.wants)} queries>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a ticket is not pickled")
 
     @classmethod
     def whole(cls, secret: Secret, queries: I64) -> Ticket:
