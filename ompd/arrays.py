@@ -1,4 +1,4 @@
-"""The one form in which compiled kernels get what they only read."""
+"""Types of arrays, and the one form in which compiled kernels get what they only read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+Bools = npt.NDArray[np.bool_]
+F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U64 = npt.NDArray[np.uint64]
 Kind = TypeVar("Kind", bound=np.generic)
 
 #: A common size of cache lines, in bytes.

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 
 from ompd import datasets
+from ompd.arrays import I64, U64
 from ompd.audit.scenes import Records
 from ompd.audit.suites import hardened_suite, paper_suite
 from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER, check_profile
 from ompd.roles import Cloud, Hospital, User, introduce
-from ompd.schema import Codes
 from ompd.search import LimbTable, ballots, compute, limbs_of, tally, vote
 from ompd.search.conversion import Modulus, convert
 from ompd.search.decision import Rule, default_decision
-from ompd.search.index import I64, U64
 
 #: K that the source paper found best (table 2).
 PAPER_K = {"wbc": 9, "mm": 11}
@@ -270,7 +269,7 @@ class _Oracle:
         rule = Rule.learn(table, k, default_decision(profile, "relief-mw"), "equal")
         return cls(encoder, instances, table, rule, k)
 
-    def codes(self, points: I64) -> Codes:
+    def codes(self, points: I64) -> I64:
         distances, rows = compute(self.table, limbs_of(points), self.k)
         return self.rule.decide(tally(self.table, rows), vote(self.table, distances, rows)).codes
 
@@ -279,7 +278,7 @@ class _Oracle:
         return every
 
 
-def _alternating(labels: Codes) -> Codes:
+def _alternating(labels: I64) -> I64:
     """Order of rows that takes the classes in turn, so that any first part is balanced."""
     rank = np.empty(len(labels), dtype=np.int64)
     for code in np.unique(labels):

@@ -13,10 +13,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ompd.arrays import F64, I64
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
-from ompd.schema import Codes, Feature, Floats, Schema
+from ompd.schema import Feature, Schema
 from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
 from ompd.search.calibration import Calibration, Priors, check_priors
 from ompd.search.decision import Decision, Outcome, Rule, check_decision
@@ -62,7 +63,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What makes probabilities of votes; None where the majority decides."""
         return self.rule_.calibration
 
-    def votes(self, X: Any) -> Codes:
+    def votes(self, X: Any) -> I64:
         """Count the classes among the nearest instances of every vector.
 
         Parameters
@@ -101,7 +102,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         outcome = self._decide(X)
         return self.classes_[outcome.codes]
 
-    def predict_proba(self, X: Any) -> Floats:
+    def predict_proba(self, X: Any) -> F64:
         """Return the class probabilities of every vector.
 
         Parameters
@@ -120,7 +121,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._decide(X).probabilities
 
-    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+    def _learn(self, schema: Schema, X: F64, codes: I64) -> tuple[I64, int]:
         """Set `encoder_`; return the table's vectors and K."""
         raise NotImplementedError
 
@@ -128,7 +129,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         distances, rows = self._nearest(X)
         return self.rule_.decide(tally(self.table_, rows), vote(self.table_, distances, rows))
 
-    def _nearest(self, X: Any) -> tuple[Any, Codes]:
+    def _nearest(self, X: Any) -> tuple[Any, I64]:
         check_is_fitted(self)
         X = validate_data(self, self._arranged(X), dtype=np.float64, reset=False)
         if self.schema is None:
@@ -139,7 +140,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Bring columns with names into the schema's order; without one, scikit-learn checks."""
         return X if self.schema is None else self.schema.arrange(X)
 
-    def _features(self, X: Floats) -> tuple[Feature, ...]:
+    def _features(self, X: F64) -> tuple[Feature, ...]:
         if self.schema is not None:
             return self.schema.features
         low, high = X.min(axis=0), X.max(axis=0)
@@ -205,7 +206,7 @@ class ReliefMWClassifier(_NeighborClassifier):
         self.priors = priors
         self.decision = decision
 
-    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+    def _learn(self, schema: Schema, X: F64, codes: I64) -> tuple[I64, int]:
         neighbors = check_k(self.n_neighbors, sys.maxsize)
         self.encoder_ = ReliefEncoder.fit(
             schema,
@@ -267,7 +268,7 @@ class EvidenceClassifier(_NeighborClassifier):
         self.decision = decision
         self.seed = seed
 
-    def _learn(self, schema: Schema, X: Floats, codes: Codes) -> tuple[Codes, int]:
+    def _learn(self, schema: Schema, X: F64, codes: I64) -> tuple[I64, int]:
         given = None if self.n_neighbors is None else check_k(self.n_neighbors, sys.maxsize)
         self.encoder_ = EvidenceEncoder.fit(schema, X, codes, seed=self.seed)
         return self.encoder_.instances, given or self.encoder_.neighbors

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.audit.hardened import Insider
 from ompd.audit.levels import nearest
-from ompd.audit.views import I64, RingView
-from ompd.schema import Codes, Floats
+from ompd.audit.views import RingView
 
 #: Passes over all features while the criterion sharpens.
 _SWEEPS = 8
@@ -24,7 +24,7 @@ def distances(view: RingView, rows: I64) -> I64:
     return np.stack([np.abs(table - table[row]).sum(axis=1) for row in rows], axis=1)
 
 
-def copy_nearest(far: I64, features: Floats) -> Floats:
+def copy_nearest(far: I64, features: F64) -> F64:
     """Guess that every record equals its nearest known one; needs only an order of distances.
 
     Parameters
@@ -38,11 +38,11 @@ def copy_nearest(far: I64, features: Floats) -> Floats:
     -------
     float64 array of shape (N, n)
     """
-    copied: Floats = features[far.argmin(axis=1)]
+    copied: F64 = features[far.argmin(axis=1)]
     return copied
 
 
-def multilaterate(far: I64, features: Floats, labels: Codes, insider: Insider) -> Floats:
+def multilaterate(far: I64, features: F64, labels: I64, insider: Insider) -> F64:
     """Guess the records whose distances to the known ones fit best, the weights being known.
 
     Coordinate descent over the features' values, from the nearest known record and from the
@@ -76,8 +76,8 @@ def multilaterate(far: I64, features: Floats, labels: Codes, insider: Insider) -
 
 
 def _descend(
-    places: I64, far: I64, known: I64, priors: list[Floats], insider: Insider
-) -> tuple[I64, Floats]:
+    places: I64, far: I64, known: I64, priors: list[F64], insider: Insider
+) -> tuple[I64, F64]:
     """Improve one feature after the other; return places and their costs."""
     places = places.copy()
     every = np.arange(len(places))
@@ -105,9 +105,9 @@ def _descend(
     return places, cost
 
 
-def _sums(places: I64, steps: tuple[Floats, ...]) -> Floats:
+def _sums(places: I64, steps: tuple[F64, ...]) -> F64:
     return np.cumsum([step[places[:, j]] for j, step in enumerate(steps)], axis=0).T
 
 
-def _places(features: Floats, values: tuple[Floats, ...]) -> I64:
+def _places(features: F64, values: tuple[F64, ...]) -> I64:
     return np.stack([nearest(value, features[:, j]) for j, value in enumerate(values)], axis=1)

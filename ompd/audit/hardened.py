@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.audit.levels import fit_line, lines_through, nearest
 from ompd.audit.posterior import decode
 from ompd.audit.structure import in_order, match_columns
-from ompd.audit.views import I64, Population, Public, RingView
-from ompd.schema import Codes, Floats
+from ompd.audit.views import Population, Public, RingView
 from ompd.search import WordTable, compute, vote
 
 #: What rounding can add to a difference of two coarse integers.
@@ -41,11 +41,11 @@ class Insider:
     """
 
     population: Population
-    steps: tuple[Floats, ...]
+    steps: tuple[F64, ...]
     epsilon: float | None = None
 
 
-def adaptive(view: RingView, public: Public) -> tuple[Floats, Floats]:
+def adaptive(view: RingView, public: Public) -> tuple[F64, F64]:
     """Recover cells from the domains and each feature's most frequent value alone.
 
     Orders and signs the columns by the path of fewest levels, fits every feature's domain to the
@@ -76,7 +76,7 @@ def adaptive(view: RingView, public: Public) -> tuple[Floats, Floats]:
     return guess, answer
 
 
-def informed(view: RingView, insider: Insider, classes: int) -> tuple[Floats, Floats]:
+def informed(view: RingView, insider: Insider, classes: int) -> tuple[F64, F64]:
     """Recover cells with the weights, the labels and the population's class-wise frequencies.
 
     Returns
@@ -93,7 +93,7 @@ def informed(view: RingView, insider: Insider, classes: int) -> tuple[Floats, Fl
     )
 
 
-def outside(view: RingView, population: Population) -> Floats:
+def outside(view: RingView, population: Population) -> F64:
     """Recover records with what some public records of such patients tell, and no weight.
 
     A weight follows from how far apart the classes' means lie, in the view and in public.
@@ -126,7 +126,7 @@ def outside(view: RingView, population: Population) -> Floats:
     return decoded(sums[np.newaxis], view.labels, Insider(population, steps, _MISFIT))
 
 
-def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> Floats:
+def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> F64:
     """Recover queries, each of which was asked `repeats` times in a row.
 
     Returns
@@ -141,7 +141,7 @@ def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> Fl
     return decoded(releases, voted(view, classes)[::repeats], insider)
 
 
-def known_rows(view: RingView, rows: I64, features: Floats) -> Floats:
+def known_rows(view: RingView, rows: I64, features: F64) -> F64:
     """Recover cells from a few rows whose values are known, without domains or weights.
 
     Returns
@@ -160,14 +160,14 @@ def link(view: RingView) -> tuple[I64, I64]:
     return names[: len(view.table)], names[len(view.table) :]
 
 
-def voted(view: RingView, classes: int, k: int = 9) -> Codes:
+def voted(view: RingView, classes: int, k: int = 9) -> I64:
     """Return the class that the nearest rows of every query vote for."""
     ring = WordTable.of(view.table, view.labels, classes)
     found = compute(ring.table, ring.queries(view.queries), min(k, len(ring)))
     return vote(ring.table, *found)
 
 
-def aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
+def aligned(view: RingView, insider: Insider) -> tuple[F64, F64]:
     """Bring table and queries to the true order, sign and shift of the coarse sums."""
     table, queries = view.unwrapped()
     means = np.cumsum(insider.population.means(insider.steps), axis=1)
@@ -177,7 +177,7 @@ def aligned(view: RingView, insider: Insider) -> tuple[Floats, Floats]:
     return table[:, order] * signs + shifts, queries[:, order] * signs + shifts
 
 
-def decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
+def decoded(releases: F64, labels: I64, insider: Insider) -> F64:
     """Guess the cells behind aligned sums of shape (releases, N, n)."""
     population, steps, epsilon = insider.population, insider.steps, insider.epsilon
     reach = float(sum(step.max() for step in steps))
@@ -197,5 +197,5 @@ def decoded(releases: Floats, labels: Codes, insider: Insider) -> Floats:
     return guess
 
 
-def _steps(sums: I64 | Floats) -> Floats:
+def _steps(sums: I64 | F64) -> F64:
     return np.diff(sums, axis=1, prepend=0).astype(np.float64)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd.audit.views import I64, MOST_VALUES
-from ompd.schema import Floats
+from ompd.arrays import F64, I64
+from ompd.audit.views import MOST_VALUES
 
 #: Levels that a candidate is tried on first; all are checked afterwards.
 _TRIED = 24
 
 
-def nearest(grid: Floats, wanted: Floats) -> I64:
+def nearest(grid: F64, wanted: F64) -> I64:
     """Return the index of the entry of an ascending grid that is nearest to each number."""
     if grid[-1] - grid[0] == len(grid) - 1:
         # Whole numbers without gaps need no search.
@@ -23,15 +23,15 @@ def nearest(grid: Floats, wanted: Floats) -> I64:
     return np.where(wanted - grid[left] <= grid[right] - wanted, left, right)
 
 
-def distinct(column: Floats, tolerance: float) -> Floats:
+def distinct(column: F64, tolerance: float) -> F64:
     """Return the levels of a column, ascending: one number per group closer than `tolerance`."""
     ordered = np.sort(column)
-    levels: Floats = ordered[np.append(True, np.diff(ordered) > tolerance)]
+    levels: F64 = ordered[np.append(True, np.diff(ordered) > tolerance)]
     return levels
 
 
 def fit_scale(
-    levels: Floats, positions: Floats, *, tolerance: float = 1e-7, share: float = 1.0
+    levels: F64, positions: F64, *, tolerance: float = 1e-7, share: float = 1.0
 ) -> float | None:
     """Find the factor by which scaled integers were multiplied to give these levels.
 
@@ -73,7 +73,7 @@ def fit_scale(
     return None
 
 
-def fit_line(levels: Floats, positions: Floats, *, tolerance: float) -> tuple[float, float] | None:
+def fit_line(levels: F64, positions: F64, *, tolerance: float) -> tuple[float, float] | None:
     """Find factor and shift: levels = factor * position + shift, the factor positive.
 
     Parameters
@@ -108,7 +108,7 @@ def fit_line(levels: Floats, positions: Floats, *, tolerance: float) -> tuple[fl
     return None
 
 
-def lines_through(steps: Floats, rows: I64, features: Floats, *, tolerance: float) -> Floats:
+def lines_through(steps: F64, rows: I64, features: F64, *, tolerance: float) -> F64:
     """Extend known cells to their columns, each a straight line from steps to values.
 
     Parameters

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ompd.arrays import F64, I64, U64
 from ompd.audit.levels import distinct, fit_scale, lines_through, nearest
-from ompd.audit.views import I64, U64, PaperView, Public
-from ompd.schema import Floats
+from ompd.audit.views import PaperView, Public
 
 #: Padding coordinates in front of every vector.
 _PADDING = 2
@@ -46,7 +46,7 @@ class Stripped:
     sums: npt.NDArray[Any]
 
     @property
-    def steps(self) -> Floats:
+    def steps(self) -> F64:
         """The products alpha * W_j * X_j in units of the noise, shape (N, n)."""
         return steps_of(self.sums, self.noise_bits)
 
@@ -77,14 +77,14 @@ def strip_queries(view: PaperView, stripped: Stripped) -> npt.NDArray[Any]:
     return sums[:, _PADDING:]
 
 
-def steps_of(sums: npt.NDArray[Any], noise_bits: int) -> Floats:
+def steps_of(sums: npt.NDArray[Any], noise_bits: int) -> F64:
     """Differences of neighbouring sums, the first one's from zero, in units of the noise."""
     before = np.concatenate([np.zeros((len(sums), 1), dtype=object), sums[:, :-1]], axis=1)
-    steps: Floats = ((sums - before) / (1 << noise_bits)).astype(np.float64)
+    steps: F64 = ((sums - before) / (1 << noise_bits)).astype(np.float64)
     return steps
 
 
-def spacings(steps: Floats, public: Public, *, share: float = 1.0) -> list[float | None]:
+def spacings(steps: F64, public: Public, *, share: float = 1.0) -> list[float | None]:
     """Return alpha * W_j per feature in units of the noise; None where a column is only noise.
 
     `share` is the least share of a column's rows that must fit its domain.
@@ -105,7 +105,7 @@ def spacings(steps: Floats, public: Public, *, share: float = 1.0) -> list[float
     return found
 
 
-def ciphertext_only(view: PaperView, public: Public) -> tuple[Floats, Floats]:
+def ciphertext_only(view: PaperView, public: Public) -> tuple[F64, F64]:
     """Recover the cells of table and queries from nothing but the features' domains.
 
     Returns
@@ -120,7 +120,7 @@ def ciphertext_only(view: PaperView, public: Public) -> tuple[Floats, Floats]:
     return _decode(stripped.steps, scales, public), _decode(queries, scales, public)
 
 
-def overheard(view: PaperView, public: Public) -> Floats:
+def overheard(view: PaperView, public: Public) -> F64:
     """Recover queries without table and tokens, as a listener to unsealed jobs would.
 
     Two coordinates of a query have the ratio u_j / u_2 mod p of two numbers whose product is far
@@ -138,13 +138,13 @@ def overheard(view: PaperView, public: Public) -> Floats:
     return _decode(steps * _factors(steps, scales, public), scales, public)
 
 
-def weights(view: PaperView, public: Public) -> Floats:
+def weights(view: PaperView, public: Public) -> F64:
     """Recover the Relief weights up to one factor, scaled to sum 1; shape (n,)."""
     scales = np.array([scale or 0.0 for scale in spacings(strip(view).steps, public)])
     return scales / (scales.sum() or 1.0)
 
 
-def known_rows(view: PaperView, rows: I64, features: Floats) -> Floats:
+def known_rows(view: PaperView, rows: I64, features: F64) -> F64:
     """Recover cells from a few rows whose values are known, without any domain.
 
     Two different known values of a column give its scale and origin; one gives the cells that
@@ -213,7 +213,7 @@ def _fraction(ratio: int, modulus: int) -> tuple[int, int]:
     return best[1:]
 
 
-def _factors(steps: Floats, scales: list[float | None], public: Public) -> Floats:
+def _factors(steps: F64, scales: list[float | None], public: Public) -> F64:
     """Return, as a column, the common factor that each query lost in its ratios."""
     misfits = np.zeros((_LARGEST_FACTOR, len(steps)))
     for j, scale in enumerate(scales):
@@ -223,11 +223,11 @@ def _factors(steps: Floats, scales: list[float | None], public: Public) -> Float
                 exact = steps[:, j] * (lost + 1) / scale
                 off = np.abs(positions[nearest(positions, exact)] - exact)
                 misfits[lost] = np.maximum(misfits[lost], off)
-    factors: Floats = (misfits.argmin(axis=0)[:, np.newaxis] + 1).astype(np.float64)
+    factors: F64 = (misfits.argmin(axis=0)[:, np.newaxis] + 1).astype(np.float64)
     return factors
 
 
-def _decode(steps: Floats, scales: list[float | None], public: Public) -> Floats:
+def _decode(steps: F64, scales: list[float | None], public: Public) -> F64:
     guess = np.full(steps.shape, np.nan)
     for j, scale in enumerate(scales):
         if scale:

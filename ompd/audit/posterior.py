@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.audit.views import Population
-from ompd.schema import Codes, Floats
 
 #: Grid points per unit of the seen integers.
 _FINE = 6
@@ -23,13 +23,13 @@ _LEAST = -500.0
 
 
 def decode(
-    seen: Floats,
-    labels: Codes,
-    steps: tuple[Floats, ...],
+    seen: F64,
+    labels: I64,
+    steps: tuple[F64, ...],
     population: Population,
     *,
     epsilon: float | None = None,
-) -> Floats:
+) -> F64:
     """Guess every cell.
 
     Parameters
@@ -56,12 +56,12 @@ def decode(
 
 
 def _decode_block(
-    seen: Floats,
-    labels: Codes,
-    steps: tuple[Floats, ...],
+    seen: F64,
+    labels: I64,
+    steps: tuple[F64, ...],
     population: Population,
     epsilon: float | None,
-) -> Floats:
+) -> F64:
     _, rows, features = seen.shape
     moves = [np.rint(step * _FINE).astype(np.int64) for step in steps]
     size = int(sum(move.max() for move in moves)) + 1
@@ -93,7 +93,7 @@ def _decode_block(
     return guess
 
 
-def _likelihood(seen: Floats, sums: Floats, epsilon: float | None) -> Floats:
+def _likelihood(seen: F64, sums: F64, epsilon: float | None) -> F64:
     """Likelihood of releases, shape (r, rows), at every sum; the best of each row is 1."""
     # Rounding puts a sum within half a unit of what is seen. Beyond, exponential decay: that of
     # the noise, or without noise a steep one for the grid's own rounding.
@@ -102,12 +102,10 @@ def _likelihood(seen: Floats, sums: Floats, epsilon: float | None) -> Floats:
     logarithm = np.zeros((seen.shape[1], len(sums)))
     for release in seen:
         logarithm -= decay * np.maximum(np.abs(release[:, np.newaxis] - centres) - free, 0.0)
-    likelihood: Floats = np.exp(
-        np.maximum(logarithm - logarithm.max(axis=1, keepdims=True), _LEAST)
-    )
+    likelihood: F64 = np.exp(np.maximum(logarithm - logarithm.max(axis=1, keepdims=True), _LEAST))
     return likelihood
 
 
-def _normalised(weights: Floats) -> Floats:
-    shares: Floats = weights / weights.sum(axis=1, keepdims=True)
+def _normalised(weights: F64) -> F64:
+    shares: F64 = weights / weights.sum(axis=1, keepdims=True)
     return shares

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.audit import hardened, scoring
 from ompd.audit.report import Result
 from ompd.audit.scenes import Records
 from ompd.audit.scoring import Score
-from ompd.audit.views import I64, RingView
-from ompd.schema import Floats
+from ompd.audit.views import RingView
 
 #: Draws of known rows over which an attack is averaged.
 _DRAWS = 10
@@ -61,7 +61,7 @@ class Runner:
         meaning: str,
         known: int,
         seed: int,
-        call: Callable[[I64, Floats], Floats],
+        call: Callable[[I64, F64], F64],
         *,
         draws: int = _DRAWS,
         by_class: bool = False,
@@ -72,7 +72,7 @@ class Runner:
         most = min(known, len(table) - 1)
         chosen = [rng.choice(len(table), most, replace=False) for _ in range(draws)]
 
-        def score(guesses: list[Floats]) -> Score:
+        def score(guesses: list[F64]) -> Score:
             scores = []
             for rows, guess in zip(chosen, guesses, strict=True):
                 others = np.setdiff1d(np.arange(len(table)), rows)
@@ -107,25 +107,25 @@ class Runner:
             lambda names: scoring.links_between(names, truth),
         )
 
-    def score_table(self, guess: Floats) -> Score:
+    def score_table(self, guess: F64) -> Score:
         """Score the table's cells; the baseline knows each feature's usual value."""
         return self._cells(guess, self.records.table.features, self.records.population.modes)
 
-    def score_queries(self, guess: Floats) -> Score:
+    def score_queries(self, guess: F64) -> Score:
         """Score the queries' cells, beside the table's usual values."""
         return self._cells(guess, self.records.queries.features, self.records.population.modes)
 
-    def score_table_by_class(self, guess: Floats) -> Score:
+    def score_table_by_class(self, guess: F64) -> Score:
         """Score the table's cells; the baseline knows usual values within a class."""
         table = self.records.table
         usual = self.records.population.modes_within(table.labels)
         return self._cells(guess, table.features, usual)
 
-    def score_queries_by_class(self, guess: Floats, view: RingView, repeats: int = 1) -> Score:
+    def score_queries_by_class(self, guess: F64, view: RingView, repeats: int = 1) -> Score:
         """Score queries; their class is what their neighbours vote for, to the baseline too."""
         votes = hardened.voted(view, self.records.classes)[::repeats]
         usual = self.records.population.modes_within(votes)
         return self._cells(guess, self.records.queries.features, usual)
 
-    def _cells(self, guess: Floats, truth: Floats, usual: Floats) -> Score:
+    def _cells(self, guess: F64, truth: F64, usual: F64) -> Score:
         return scoring.cells(self.records.table.schema, self.records.kept, guess, truth, usual)

@@ -12,8 +12,9 @@ from typing import Self
 
 import numpy as np
 
+from ompd.arrays import I64
 from ompd.audit.hardened import Insider
-from ompd.audit.views import I64, PaperView, Population, Public, RingView
+from ompd.audit.views import PaperView, Population, Public, RingView
 from ompd.blind import (
     HardenedKey,
     LaplaceNoise,

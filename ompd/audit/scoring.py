@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ompd.audit.views import I64, is_counted
-from ompd.schema import Floats, Schema
+from ompd.arrays import F64, I64, Bools
+from ompd.audit.views import is_counted
+from ompd.schema import Schema
 
 #: A cell of a continuous feature counts as recovered within this share of its domain.
 _CLOSE = 0.01
@@ -15,7 +15,7 @@ _CLOSE = 0.01
 Score = tuple[float, float]
 
 
-def matches(schema: Schema, guess: Floats, truth: Floats) -> npt.NDArray[np.bool_]:
+def matches(schema: Schema, guess: F64, truth: F64) -> Bools:
     """Tell which cells are right, a bool array of shape (rows, n).
 
     Whole numbers must be equal once the guess is rounded. Continuous features, and those of very
@@ -26,7 +26,7 @@ def matches(schema: Schema, guess: Floats, truth: Floats) -> npt.NDArray[np.bool
     return np.where(counted, np.rint(guess) == truth, close)
 
 
-def cells(schema: Schema, kept: I64, guess: Floats, truth: Floats, fallback: Floats) -> Score:
+def cells(schema: Schema, kept: I64, guess: F64, truth: F64, fallback: F64) -> Score:
     """Score guesses of cells.
 
     Parameters
@@ -64,7 +64,7 @@ def links_between(guess: tuple[I64, I64], truth: tuple[I64, I64]) -> Score:
     return _f1(_across(*guess), _across(*truth), _across(rows, queries), number)
 
 
-def rank_of_twins(far: Floats, rows: I64, names: I64) -> float:
+def rank_of_twins(far: F64, rows: I64, names: I64) -> float:
     """Return how often a record's twin is nearer than another record: the area under the curve.
 
     Parameters

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import F64
 from ompd.audit.views import SealedView, TrafficView
-from ompd.schema import Floats
 
 _OFFSET_BYTES = 2
 #: Standard errors by which means differ clearly.
@@ -25,7 +24,7 @@ _CLEAR = 4.0
 _NOTICED = 3.3
 
 
-def summary(view: SealedView) -> Floats:
+def summary(view: SealedView) -> F64:
     """Turn a window into numbers: lengths, repeats, coincidences, frequencies, drift.
 
     Returns
@@ -72,7 +71,7 @@ class Distinguisher:
         Above it a window is said to be of the second kind.
     """
 
-    weights: Floats
+    weights: F64
     threshold: float
 
     @classmethod
@@ -98,7 +97,7 @@ class Distinguisher:
         )
         return float(correct / (len(first) + len(second)))
 
-    def _scores(self, views: Sequence[SealedView]) -> npt.NDArray[np.float64]:
+    def _scores(self, views: Sequence[SealedView]) -> F64:
         return np.array([summary(view) @ self.weights - self.threshold for view in views])
 
 

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ompd.audit.views import I64
-from ompd.schema import Codes, Floats
+from ompd.arrays import F64, I64
 
 #: Most columns for which the best path is searched exhaustively; beyond, greedily.
 _EXACT = 12
@@ -16,7 +15,7 @@ _SAMPLE = 2000
 _SATURATED = 0.6
 
 
-def steps_between(table: I64) -> tuple[Floats, I64]:
+def steps_between(table: I64) -> tuple[F64, I64]:
     """Rate how simply each column follows from each other one.
 
     Returns
@@ -49,7 +48,7 @@ def steps_between(table: I64) -> tuple[Floats, I64]:
     return costs, signs
 
 
-def shortest_path(first: Floats, steps: Floats) -> list[int]:
+def shortest_path(first: F64, steps: F64) -> list[int]:
     """Return the order of all columns with the least sum of `first` and consecutive `steps`.
 
     Parameters
@@ -104,7 +103,7 @@ def in_order(table: I64, queries: I64) -> tuple[I64, I64]:
     return table[:, path] * turned, queries[:, path] * turned
 
 
-def match_columns(table: I64, labels: Codes, means: Floats) -> tuple[I64, I64, Floats]:
+def match_columns(table: I64, labels: I64, means: F64) -> tuple[I64, I64, F64]:
     """Match columns to known class means of the true coordinates.
 
     Parameters

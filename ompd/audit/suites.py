@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ompd.arrays import F64
 from ompd.audit import distances, hardened, paper, scoring, sealed, versions
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
@@ -18,7 +19,6 @@ from ompd.audit.windows import SealedScene
 from ompd.datasets import Dataset
 from ompd.errors import ParameterError
 from ompd.params import check_profile
-from ompd.schema import Floats
 
 #: Relative error up to which a weight counts as recovered.
 _WEIGHT_ERROR = 1e-6
@@ -352,7 +352,7 @@ def _averaging(runner: Runner, repeats: int, *, memoised: bool) -> Result:
     )
 
 
-def _weight_score(found: Floats, weights: Sequence[int]) -> Score:
+def _weight_score(found: F64, weights: Sequence[int]) -> Score:
     """Compare shares; the baseline takes all features for equally important."""
     truth = np.array(weights) / sum(weights)
     tries = (found, np.full(len(truth), 1 / len(truth)))

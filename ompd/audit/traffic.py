@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from ompd.arrays import F64
 from ompd.audit.scenes import Records
 from ompd.audit.views import TrafficView
 from ompd.datasets import Dataset
@@ -22,7 +23,6 @@ from ompd.roles.reports import Reports
 from ompd.roles.retrieval import SealedRetrieval
 from ompd.roles.turns import Done
 from ompd.roles.user import User
-from ompd.schema import Floats
 from ompd.sealed.hints import Hints
 from ompd.wire import Frame, Kind, SealedAnswer, SealedJob
 
@@ -107,7 +107,7 @@ class TrafficScene:
     hospital: Hospital
     cloud: _LyingCloud
     users: tuple[User, User]
-    queries: Floats
+    queries: F64
     leaking: bool
 
     @classmethod

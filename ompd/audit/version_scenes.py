@@ -8,9 +8,10 @@ from typing import Self
 
 import numpy as np
 
+from ompd.arrays import I64
 from ompd.audit.hardened import Insider
 from ompd.audit.scenes import Records, insider_of, made_coarse, ring_view, trained
-from ompd.audit.views import I64, Population, RingView
+from ompd.audit.views import Population, RingView
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.errors import TrainingWarning
 

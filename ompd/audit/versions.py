@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.audit.hardened import Insider, aligned, decoded
-from ompd.audit.views import I64, RingView
-from ompd.schema import Codes, Floats
+from ompd.audit.views import RingView
 
 #: Beginnings of a record that are followed at a time.
 _BEAM = 40
@@ -22,7 +22,7 @@ _BLOCK = 64
 _STEEP = 25.0
 
 
-def combined(views: Sequence[RingView], insiders: Sequence[Insider]) -> Floats:
+def combined(views: Sequence[RingView], insiders: Sequence[Insider]) -> F64:
     """Recover the cells of the rows that all versions begin with, from all versions together.
 
     Parameters
@@ -52,7 +52,7 @@ def combined(views: Sequence[RingView], insiders: Sequence[Insider]) -> Floats:
     return guess
 
 
-def _followed(sums: Floats, labels: Codes, insiders: Sequence[Insider]) -> Floats:
+def _followed(sums: F64, labels: I64, insiders: Sequence[Insider]) -> F64:
     """Extend the likeliest beginnings of every record feature by feature."""
     versions, rows, features = sums.shape
     population = insiders[-1].population
@@ -88,7 +88,7 @@ def _followed(sums: Floats, labels: Codes, insiders: Sequence[Insider]) -> Float
     return guess
 
 
-def _new(sums: Floats, insiders: Sequence[Insider]) -> Floats:
+def _new(sums: F64, insiders: Sequence[Insider]) -> F64:
     """Tell which noisy vectors no version before had: noise that is seen again is the same.
 
     Without noise the same vector under other weights is news.
@@ -104,7 +104,7 @@ def _new(sums: Floats, insiders: Sequence[Insider]) -> Floats:
     return new
 
 
-def apart(left: tuple[RingView, Insider], right: tuple[RingView, Insider], rows: I64) -> Floats:
+def apart(left: tuple[RingView, Insider], right: tuple[RingView, Insider], rows: I64) -> F64:
     """Rate how unlike records of one release and of another are, whatever their keys.
 
     Parameters

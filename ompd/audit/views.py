@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from ompd.schema import Codes, Feature, Floats, Schema
+from ompd.arrays import F64, I64, U64
+from ompd.schema import Feature, Schema
 from ompd.wire import HardenedJob, HardenedUpload, PaperJob, PaperUpload, unpack_limbs
-
-I64 = npt.NDArray[np.int64]
-U64 = npt.NDArray[np.uint64]
 
 #: A feature with more values than this is treated as continuous.
 MOST_VALUES = 256
@@ -48,7 +45,7 @@ class PaperView:
 
     modulus: int
     table: U64
-    labels: Codes
+    labels: I64
     points: U64
     tokens: U64
 
@@ -85,7 +82,7 @@ class RingView:
     """
 
     table: U64
-    labels: Codes
+    labels: I64
     queries: U64
 
     @classmethod
@@ -162,9 +159,9 @@ class Public:
 
     schema: Schema
     feature_bits: int
-    modes: Floats
+    modes: F64
 
-    def grid(self, feature: int) -> tuple[Floats, Floats]:
+    def grid(self, feature: int) -> tuple[F64, F64]:
         """Return all values of a feature, ascending, and the scaled integers they become."""
         declared = self.schema.features[feature]
         span = declared.high - declared.low
@@ -188,12 +185,12 @@ class Population:
         Of the classes themselves.
     """
 
-    values: tuple[Floats, ...]
-    chances: tuple[Floats, ...]
-    shares: Floats
+    values: tuple[F64, ...]
+    chances: tuple[F64, ...]
+    shares: F64
 
     @classmethod
-    def of(cls, schema: Schema, features: Floats, labels: Codes) -> Self:
+    def of(cls, schema: Schema, features: F64, labels: I64) -> Self:
         """Count values class by class; nothing of how features go together is kept."""
         values, chances = [], []
         for feature, column in zip(schema.features, features.T, strict=True):
@@ -214,12 +211,12 @@ class Population:
         return cls(tuple(values), tuple(chances), shares)
 
     @property
-    def modes(self) -> Floats:
+    def modes(self) -> F64:
         """Most frequent value of each feature, shape (n,)."""
         places = [int((self.shares @ chance).argmax()) for chance in self.chances]
         return np.array([value[at] for value, at in zip(self.values, places, strict=True)])
 
-    def modes_within(self, labels: Codes) -> Floats:
+    def modes_within(self, labels: I64) -> F64:
         """Most frequent values within the class of each label, shape (len(labels), n)."""
         columns = [
             value[chance.argmax(axis=1)][labels]
@@ -227,7 +224,7 @@ class Population:
         ]
         return np.stack(columns, axis=1)
 
-    def means(self, scaled: Sequence[Floats]) -> Floats:
+    def means(self, scaled: Sequence[F64]) -> F64:
         """Return the mean of each class, given what every value counts; shape (classes, n)."""
         columns = [chance @ count for chance, count in zip(self.chances, scaled, strict=True)]
         return np.stack(columns, axis=1)

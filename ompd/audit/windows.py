@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import I64, U8
 from ompd.audit.scenes import Records
-from ompd.audit.views import I64, SealedView
+from ompd.audit.views import SealedView
 from ompd.sealed import Found, Layout, SealedTable, Ticket, answer
 from ompd.sealed.hints import FIELDS
 
@@ -56,7 +56,7 @@ class SealedScene:
     """
 
     table: SealedTable
-    stored: npt.NDArray[np.uint8]
+    stored: U8
     queries: I64
     corners: I64
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import secrets
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import I64, U64
 from ompd.confidential import Confidential
 from ompd.errors import OverflowParameterError, ParameterError
-
-U64 = npt.NDArray[np.uint64]
 
 #: Coordinates may lie from -REACH to REACH - 1, so that any two differ by less than 2**63, which
 #: is what `ompd.search.WordTable` needs.
@@ -48,9 +46,7 @@ class HardenedKey(Confidential):
 
     __slots__ = ("_order", "_shifts", "_signs")
 
-    def __init__(
-        self, order: npt.NDArray[np.int64], signs: npt.NDArray[np.int64], shifts: U64
-    ) -> None:
+    def __init__(self, order: I64, signs: I64, shifts: U64) -> None:
         size = order.size
         if order.dtype != np.int64 or size < 1 or not np.array_equal(np.sort(order), range(size)):
             raise ParameterError("order: expected a permutation as int64 array")
@@ -107,7 +103,7 @@ class HardenedKey(Confidential):
         """Length of a vector."""
         return len(self._order)
 
-    def blind(self, vectors: npt.NDArray[np.int64]) -> U64:
+    def blind(self, vectors: I64) -> U64:
         """Blind instances or queries; both are treated alike.
 
         Parameters

@@ -43,9 +43,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from ompd._kernels.laplace import fill_noise
+from ompd.arrays import I64
 from ompd.blind.hardened import REACH
 from ompd.confidential import Confidential
 from ompd.errors import (
@@ -54,8 +54,6 @@ from ompd.errors import (
     ParameterError,
     PrivacyParameterError,
 )
-
-I64 = npt.NDArray[np.int64]
 
 KEY_BYTES = 32
 #: Numerator and denominator of `epsilon_per_unit` stay below this. Noise then stays below 2**62

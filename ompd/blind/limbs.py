@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-Limbs = npt.NDArray[np.uint64]
+from ompd.arrays import U64
 
 
-def to_limbs(values: Iterable[int], limbs: int) -> Limbs:
+def to_limbs(values: Iterable[int], limbs: int) -> U64:
     """Return non-negative integers below 2**(64*limbs) as uint64 array (count, limbs)."""
     data = b"".join(int(value).to_bytes(8 * limbs, "little") for value in values)
     return np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(-1, limbs)
 
 
-def from_limbs(limbs: Limbs) -> list[int]:
+def from_limbs(limbs: U64) -> list[int]:
     """Return the integers behind a uint64 array of shape (count, limbs)."""
     data = np.ascontiguousarray(limbs, dtype="<u8").tobytes()
     width = 8 * limbs.shape[-1]

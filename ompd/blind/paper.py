@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import gmpy2
 import numpy as np
-import numpy.typing as npt
 
 from ompd._kernels.blinding import blind_values
+from ompd.arrays import I64, U64
 from ompd.blind.keys import PaperKey
-from ompd.blind.limbs import Limbs, to_limbs
+from ompd.blind.limbs import to_limbs
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.search.conversion import Modulus, convert
 from ompd.threads import default_threads, run_ranges
@@ -35,17 +35,17 @@ class BlindedQueries:
         Conversion tokens from 1 to below the modulus, one per query.
     """
 
-    points: Limbs
-    tokens: Limbs
+    points: U64
+    tokens: U64
 
 
 def blind_table(
     key: PaperKey,
-    prefix_sums: npt.NDArray[np.int64],
+    prefix_sums: I64,
     *,
-    out: Limbs | None = None,
+    out: U64 | None = None,
     threads: int | None = None,
-) -> Limbs:
+) -> U64:
     """Blind every instance: s * (alpha * P + c) with fresh noise c per coordinate.
 
     Parameters
@@ -105,7 +105,7 @@ def blind_table(
     return table
 
 
-def blind_queries(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> BlindedQueries:
+def blind_queries(key: PaperKey, prefix_sums: I64) -> BlindedQueries:
     """Blind queries, each under a fresh scalar, with the token that brings it to table scale.
 
     Parameters
@@ -139,7 +139,7 @@ def blind_queries(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> BlindedQ
     return BlindedQueries(points, to_limbs(tokens, limbs))
 
 
-def _check(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> None:
+def _check(key: PaperKey, prefix_sums: I64) -> None:
     if prefix_sums.dtype != np.int64:
         raise ParameterError(f"prefix_sums: expected int64, got {prefix_sums.dtype}")
     if prefix_sums.ndim != 2 or prefix_sums.shape[1] + PADDING != key.coordinates:
@@ -153,16 +153,16 @@ def _check(key: PaperKey, prefix_sums: npt.NDArray[np.int64]) -> None:
         )
 
 
-def _noise(count: int, bits: int) -> Limbs:
+def _noise(count: int, bits: int) -> U64:
     """Uniform noise of `bits` bits as uint64 array (count, limbs), from the OS."""
     limbs = -(-bits // 64)
     random = np.frombuffer(secrets.token_bytes(8 * count * limbs), dtype=np.uint64)
-    noise: Limbs = random.reshape(count, limbs).copy()
+    noise: U64 = random.reshape(count, limbs).copy()
     if bits % 64:
         noise[:, -1] &= np.uint64((1 << bits % 64) - 1)
     return noise
 
 
-def _limbs_of(value: int) -> Limbs:
-    limbs: Limbs = to_limbs([value], -(-value.bit_length() // 64))[0]
+def _limbs_of(value: int) -> U64:
+    limbs: U64 = to_limbs([value], -(-value.bit_length() // 64))[0]
     return limbs

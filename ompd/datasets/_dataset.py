@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ompd.arrays import F64, I64
 from ompd.errors import DatasetError, ParameterError
-from ompd.schema import Codes, Floats, Schema, check_aligned
+from ompd.schema import Schema, check_aligned
 
 #: A class with a single training row has no near hit, so Relief cannot learn from it.
 LEAST_TRAIN_PER_CLASS = 2
@@ -102,8 +103,8 @@ class Dataset:
     """
 
     info: DatasetInfo
-    features: Floats
-    labels: Codes
+    features: F64
+    labels: I64
 
     def __post_init__(self) -> None:
         # Own copies: freezing the caller's array, or sharing one that he may write to, would
@@ -182,7 +183,7 @@ class Dataset:
         )
         return f"<Dataset {self.name!r}: {len(self)} × {len(self.schema.features)}, {counts}>"
 
-    def __reduce__(self) -> tuple[type[Dataset], tuple[DatasetInfo, Floats, Codes]]:
+    def __reduce__(self) -> tuple[type[Dataset], tuple[DatasetInfo, F64, I64]]:
         # NumPy's pickles and deep copies forget that an array was read-only.
         return Dataset, (self.info, self.features, self.labels)
 
@@ -243,7 +244,7 @@ class Dataset:
         return self.take(np.flatnonzero(~in_test)), self.take(np.flatnonzero(in_test))
 
 
-def _index(rows: npt.ArrayLike, count: int) -> Codes:
+def _index(rows: npt.ArrayLike, count: int) -> I64:
     if isinstance(rows, Sequence) and not rows:
         return np.empty(0, dtype=np.int64)  # NumPy would make it float64
     index = np.asarray(rows)

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.errors import DatasetError, DomainError, FeatureError, LabelError, OmpdError
-from ompd.schema import Codes, Feature, Floats, Schema
+from ompd.schema import Feature, Schema
 
 #: Rows turned into arrays at once: enough to amortise NumPy's calls, few enough that their text
 #: stays in the processor's cache (8192 rows took a quarter longer) and a large file is never held
@@ -43,9 +44,9 @@ class Table(NamedTuple):
         Line of the file, from 1, on which each row begins.
     """
 
-    values: Floats
-    codes: Codes
-    lines: Codes
+    values: F64
+    codes: I64
+    lines: I64
 
 
 def read_table(raw: bytes, schema: Schema, where: str) -> Table:
@@ -179,7 +180,7 @@ def _check_header(cells: Sequence[str], schema: Schema, where: str) -> str:
 
 def _parse(
     rows: Sequence[Sequence[str]], schema: Schema, known: Mapping[str, int]
-) -> tuple[Floats, Codes] | None:
+) -> tuple[F64, I64] | None:
     """Return values and codes, or None if any cell is at fault."""
     if set(map(len, rows)) != {len(schema.features) + 1}:
         return None

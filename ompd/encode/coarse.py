@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ompd.encode.encoder import Encoder, Integers
+from ompd.arrays import I64
+from ompd.encode.encoder import Encoder
 from ompd.errors import ParameterError
 from ompd.params import PREFIX_BITS
-from ompd.schema import Codes, Schema
+from ompd.schema import Schema
 from ompd.search import LimbTable, compute, limbs_of, spread, vote
 
 #: Bits of the widest coordinate that are tried. With more than 16 nothing is gained: the search's
@@ -62,7 +63,7 @@ class CoarseEncoder:
         """Largest value that a coordinate of any vector of the domain can have."""
         return int(coarsen(np.array([[self.base.largest]], dtype=np.int64), self.step)[0, 0])
 
-    def encode(self, features: Any) -> Integers:
+    def encode(self, features: Any) -> I64:
         """Encode feature vectors.
 
         Parameters
@@ -81,7 +82,7 @@ class CoarseEncoder:
         return coarsen(self.base.encode(features), self.step)
 
 
-def coarsen(vectors: Integers, step: int) -> Integers:
+def coarsen(vectors: I64, step: int) -> I64:
     """Divide by a step and round half to even, in integers.
 
     Parameters
@@ -103,7 +104,7 @@ def coarsen(vectors: Integers, step: int) -> Integers:
 
 
 def choose_step(
-    vectors: Integers, labels: Codes, classes: int, k: int, *, held_out: int = _HELD_OUT
+    vectors: I64, labels: I64, classes: int, k: int, *, held_out: int = _HELD_OUT
 ) -> int:
     """Return the coarsest step that costs no accuracy on the training instances.
 
@@ -177,7 +178,7 @@ class _Counts(NamedTuple):
     alone: int
 
 
-def _leave_one_out(vectors: Integers, labels: Codes, classes: int, k: int, own: Codes) -> _Counts:
+def _leave_one_out(vectors: I64, labels: I64, classes: int, k: int, own: I64) -> _Counts:
     table = LimbTable(limbs_of(vectors), labels, classes)
     distances, rows = compute(table, table.limbs[own], k, exclude=own)
     truth = table.labels[own]
@@ -187,7 +188,7 @@ def _leave_one_out(vectors: Integers, labels: Codes, classes: int, k: int, own: 
     return _Counts(int(right.sum()), int(alike.sum()), int(alone.sum()))
 
 
-def _alone(vectors: Integers, places: Codes) -> int:
+def _alone(vectors: I64, places: I64) -> int:
     """Count the rows at `places` that differ from all others."""
     _, inverse, counts = np.unique(vectors, axis=0, return_inverse=True, return_counts=True)
     return int((counts[inverse.reshape(-1)[places]] == 1).sum())

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from ompd.arrays import I64
 from ompd.schema import Schema
-
-Integers = npt.NDArray[np.int64]
 
 
 class Encoder(Protocol):
@@ -31,7 +27,7 @@ class Encoder(Protocol):
     def largest(self) -> int:
         """Largest value that a coordinate of any vector of the domain can have, below 2**62."""
 
-    def encode(self, features: Any) -> Integers:
+    def encode(self, features: Any) -> I64:
         """Encode feature vectors.
 
         Parameters

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ompd.encode.encoder import Integers
+from ompd.arrays import F64, I64
 from ompd.encode.relief import relief_weights
 from ompd.errors import OverflowParameterError, ParameterError, TrainingError, TrainingWarning
 from ompd.params import PREFIX_BITS
-from ompd.schema import Codes, Floats, Schema
+from ompd.schema import Schema
 
 
-def scale_features(values: Floats, schema: Schema, bits: int) -> Integers:
+def scale_features(values: F64, schema: Schema, bits: int) -> I64:
     """Map every feature from its declared domain to an integer in [0, 2**bits].
 
     Parameters
@@ -179,7 +179,7 @@ class ReliefEncoder:
         """Largest prefix sum that any vector of the domain can have."""
         return sum(abs(weight) for weight in self.weights) << self.feature_bits
 
-    def encode(self, features: Any) -> Integers:
+    def encode(self, features: Any) -> I64:
         """Encode feature vectors.
 
         Parameters
@@ -199,7 +199,7 @@ class ReliefEncoder:
         scaled = scale_features(self.schema.check(features), self.schema, self.feature_bits)
         weights = np.array(self.weights, dtype=np.int64)
         lowest = np.cumsum(np.minimum(weights, 0)) << self.feature_bits
-        sums: Integers = np.cumsum(scaled * weights, axis=1) - lowest
+        sums: I64 = np.cumsum(scaled * weights, axis=1) - lowest
         return sums
 
 
@@ -209,7 +209,7 @@ def _check_bits(weight_bits: int, feature_bits: int) -> None:
             raise ParameterError(f"{name}: expected an integer from 1 to {PREFIX_BITS}")
 
 
-def _require_trainable(codes: Codes, schema: Schema) -> None:
+def _require_trainable(codes: I64, schema: Schema) -> None:
     if len(schema.classes) < 2:
         raise TrainingError("classes: expected at least two classes, got one class")
     counts = np.bincount(codes, minlength=len(schema.classes))

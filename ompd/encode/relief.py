@@ -6,23 +6,20 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from ompd._kernels.relief import sum_differences
-from ompd.arrays import frozen
+from ompd.arrays import I64, Bools, frozen
 from ompd.errors import OverflowParameterError, ParameterError
 from ompd.params import PREFIX_BITS
 from ompd.search import limbs_of, nearest_hit_miss
 
-Integers = npt.NDArray[np.int64]
-
 
 def relief_weights(
-    scaled: Integers,
-    labels: Integers,
+    scaled: I64,
+    labels: I64,
     *,
     classes: int,
-    nominal: npt.NDArray[np.bool_],
+    nominal: Bools,
     feature_bits: int,
     weight_bits: int,
     samples: int | None = None,
@@ -97,7 +94,7 @@ def relief_weights(
     )
 
 
-def _as_l1(scaled: Integers, nominal: npt.NDArray[np.bool_], unit: int) -> Integers:
+def _as_l1(scaled: I64, nominal: Bools, unit: int) -> I64:
     """Return vectors whose L1 distance is the sum of Relief's differences.
 
     A nominal feature becomes one indicator of half a unit per value: two different values then
@@ -110,7 +107,7 @@ def _as_l1(scaled: Integers, nominal: npt.NDArray[np.bool_], unit: int) -> Integ
     return np.concatenate(columns, axis=1)
 
 
-def _weight(sums: Integers, counts: Integers, unit: int) -> Fraction:
+def _weight(sums: I64, counts: I64, unit: int) -> Fraction:
     """Exact weight of one feature from its sums by (own class, neighbour's class)."""
     total = Fraction(0)
     rows = int(counts.sum())

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import F64, I64
 from ompd.crypto import Identity, check_envelope_key
 from ompd.errors import (
     BucketAuthError,
@@ -31,7 +31,7 @@ from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports, answered, longest, most_rows, unanswered
 from ompd.roles.retrieval import Neighbours
 from ompd.roles.turns import Done, OpenJob, Request, Turns
-from ompd.schema import Floats, Schema
+from ompd.schema import Schema
 from ompd.wire import Frame, Kind, Query
 
 _LOGGER = logging.getLogger("ompd.hospital")
@@ -50,7 +50,7 @@ class _Member(NamedTuple):
     place: int
     frame: Frame
     request: Request
-    features: Floats
+    features: F64
 
 
 class JobFrame(NamedTuple):
@@ -167,7 +167,7 @@ class Forwarder(Publisher):
         ]
         return Batch(jobs, refused)
 
-    def _read_query(self, frame: Frame) -> tuple[Published, Request, Floats]:
+    def _read_query(self, frame: Frame) -> tuple[Published, Request, F64]:
         """Decrypt and check one authentic query; changes nothing."""
         body = self._open(frame, Query)
         table = self._table(body.disease)
@@ -234,7 +234,7 @@ class Forwarder(Publisher):
             return None
         return JobFrame(frame, table.cloud, tuple(accepted))
 
-    def _admitted(self, table: Published, member: _Member, room: int) -> npt.NDArray[np.int64]:
+    def _admitted(self, table: Published, member: _Member, room: int) -> I64:
         """Count a query for its user, encode it, and mark it as used."""
         request = member.request
         self._quota.take(request.user, request.rows, table.place, room)
@@ -246,7 +246,7 @@ class Forwarder(Publisher):
             raise
         return encoded
 
-    def _released(self, table: Published, member: _Member) -> npt.NDArray[np.int64]:
+    def _released(self, table: Published, member: _Member) -> I64:
         """Encode a query and, if the table has noise, charge its user and add it."""
         vectors = table.encoder.encode(member.features)
         if table.noise is None or table.epsilon is None or self._ledger is None:
@@ -375,7 +375,7 @@ def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Memb
         yield part
 
 
-def _features(body: Query, schema: Schema) -> Floats:
+def _features(body: Query, schema: Schema) -> F64:
     expected = len(schema.features)
     if len(body.values) != 8 * body.rows * expected:
         raise FeatureError(f"features: expected {expected} per row")

@@ -17,12 +17,12 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.blind import HardenedKey, LaplaceNoise
 from ompd.encode import CoarseEncoder, EvidenceEncoder
 from ompd.errors import OmpdError, ParameterError, StoreError
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
-from ompd.roles.retrieval.contract import I64
-from ompd.schema import Codes, Floats, Schema
+from ompd.schema import Schema
 
 _FORM = b"ompd frozen 1\n"
 _DIGEST_BYTES = 32
@@ -103,7 +103,7 @@ class Frozen:
                     "version of its own, which is one more release of every record"
                 )
 
-    def vectors(self, names: Sequence[str], features: Floats) -> I64:
+    def vectors(self, names: Sequence[str], features: F64) -> I64:
         """Return the coarse vectors of records, those of known records as they were.
 
         Parameters
@@ -180,7 +180,7 @@ class Frozen:
         raise TypeError("frozen choices hold secrets and are not pickled")
 
 
-def record_names(schema: Schema, features: Floats, labels: Codes) -> list[str]:
+def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     """Name records by what they say, so that they are known again in another version.
 
     Parameters

@@ -6,13 +6,14 @@ from typing import Protocol
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.blind import PADDING
 from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, scale_features
 from ompd.errors import LabelError, ParameterError, TooLargeError
 from ompd.params import PAPER
 from ompd.roles.retrieval import HardenedRetrieval, PaperRetrieval, SealedRetrieval
-from ompd.schema import Codes, Floats, Schema, are_ambiguous
+from ompd.schema import Schema, are_ambiguous
 from ompd.search import MAX_CLASSES
 from ompd.wire import MAX_COORDINATES, Kind, content_cap
 
@@ -28,11 +29,11 @@ class Instances(Protocol):
         """Features and classes."""
 
     @property
-    def features(self) -> Floats:
+    def features(self) -> F64:
         """Shape (N, n)."""
 
     @property
-    def labels(self) -> Codes:
+    def labels(self) -> I64:
         """Class codes, shape (N,)."""
 
 

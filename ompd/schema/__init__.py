@@ -2,9 +2,7 @@
 
 from ompd.schema.domains import (
     MAX_CLASS_NAME,
-    Codes,
     Feature,
-    Floats,
     Kind,
     Schema,
     as_feature_matrix,
@@ -13,9 +11,7 @@ from ompd.schema.matching import are_ambiguous, check_aligned
 
 __all__ = [
     "MAX_CLASS_NAME",
-    "Codes",
     "Feature",
-    "Floats",
     "Kind",
     "Schema",
     "are_ambiguous",

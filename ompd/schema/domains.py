@@ -9,14 +9,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import F64, I64, Bools
 from ompd.errors import DomainError, FeatureError, LabelError, LabelWarning, SchemaError
 from ompd.schema.matching import arrange, has_names, match_labels
 
 Kind = Literal["numeric", "ordinal", "nominal"]
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 #: Longest class name, in characters; reports carry it.
 MAX_CLASS_NAME = 255
 
@@ -97,25 +95,25 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             raise SchemaError("classes: names must be unique")
 
     @cached_property
-    def low(self) -> Floats:
+    def low(self) -> F64:
         """Lower ends of the domains, shape (n,)."""
         return np.array([feature.low for feature in self.features], dtype=np.float64)
 
     @cached_property
-    def high(self) -> Floats:
+    def high(self) -> F64:
         """Upper ends of the domains, shape (n,)."""
         return np.array([feature.high for feature in self.features], dtype=np.float64)
 
     @cached_property
-    def nominal(self) -> npt.NDArray[np.bool_]:
+    def nominal(self) -> Bools:
         """Which features have no order, shape (n,)."""
         return np.array([feature.kind == "nominal" for feature in self.features], dtype=np.bool_)
 
     @cached_property
-    def _whole(self) -> npt.NDArray[np.bool_]:
+    def _whole(self) -> Bools:
         return np.array([feature.kind != "numeric" for feature in self.features], dtype=np.bool_)
 
-    def check(self, x: Any) -> Floats:
+    def check(self, x: Any) -> F64:
         """Return `x` as a contiguous float64 array of shape (m, n), or refuse it.
 
         Parameters
@@ -176,7 +174,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         """
         return arrange(x, [feature.name for feature in self.features])
 
-    def codes(self, labels: Any) -> Codes:
+    def codes(self, labels: Any) -> I64:
         """Translate labels into class codes; a label means the class whose name it writes.
 
         Text is a name as it is. A number means the class of that name, however it is written: 1,
@@ -231,7 +229,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         checked = self.check_codes(codes, np.size(codes))
         return [self.classes[code] for code in checked.tolist()]
 
-    def check_codes(self, codes: Any, rows: int) -> Codes:
+    def check_codes(self, codes: Any, rows: int) -> I64:
         """Return class codes as int64 of shape (rows,), or refuse them.
 
         Raises
@@ -275,7 +273,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             raise SchemaError("schema: expected JSON") from None
 
 
-def as_feature_matrix(x: Any) -> Floats:
+def as_feature_matrix(x: Any) -> F64:
     """Return `x` as a contiguous float64 matrix of shape (m, n); a vector becomes one row.
 
     Only the type and the number of dimensions are checked; NaN passes.

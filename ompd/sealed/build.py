@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ompd.arrays import frozen
+from ompd.arrays import I32, I64, U8, U64, frozen
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import (
@@ -23,10 +22,6 @@ from ompd.sealed.checks import Checks
 from ompd.sealed.layout import Layout, padded_bytes, window_of
 from ompd.sealed.partition import Needs, Partition
 from ompd.sealed.rows import RowCode
-
-U8 = NDArray[np.uint8]
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
 
 #: Coordinates are below 2 to this power.
 VALUE_BITS = 62
@@ -63,7 +58,7 @@ class Secret(Confidential):
     classes: int
     k: int
     partition: Partition | None
-    place_of: NDArray[np.int32]
+    place_of: I32
     checks: Checks | None
 
     def __post_init__(self) -> None:
@@ -169,7 +164,7 @@ def _measured(layout: Layout, needs: Needs, rows: int, code: RowCode, k: int) ->
     )
 
 
-def _shuffled(buckets: int) -> NDArray[np.int32]:
+def _shuffled(buckets: int) -> I32:
     """Draw a uniform permutation: the place of every bucket."""
     while True:
         keys = np.frombuffer(secrets.token_bytes(8 * buckets), dtype=np.uint64)

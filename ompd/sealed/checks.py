@@ -12,14 +12,10 @@ from __future__ import annotations
 import secrets
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_check import checksums, products_of, sums_of
-from ompd.arrays import frozen
+from ompd.arrays import U16, U64, Bools, frozen
 from ompd.confidential import Confidential
-
-U16 = NDArray[np.uint16]
-U64 = NDArray[np.uint64]
 
 
 class Checks(Confidential):
@@ -60,9 +56,9 @@ class Checks(Confidential):
         sums_of(messages, chunk, self.known, out)
         return out
 
-    def wrong(self, answers: U64, expected: U64) -> NDArray[np.bool_]:
+    def wrong(self, answers: U64, expected: U64) -> Bools:
         """Tell which answers, uint64 of shape (count, words), have another checksum."""
         found = np.empty(len(answers), dtype=np.uint64)
         checksums(frozen(answers), self._products, found)
-        wrong: NDArray[np.bool_] = found != expected
+        wrong: Bools = found != expected
         return wrong

@@ -95,18 +95,12 @@ from ompd._kernels.retrieval import (
     select,
     settle,
 )
-from ompd.arrays import frozen
+from ompd.arrays import I32, I64, U8, U16, U64, Bools, frozen
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
 from ompd.sealed.layout import COVER, Layout, backups_per_chunk, slots_ahead
 from ompd.threads import run_ranges
-
-U8 = NDArray[np.uint8]
-U16 = NDArray[np.uint16]
-U64 = NDArray[np.uint64]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
 
 # Bytes of table that one pass over the hints reads: a common second-level cache.
 _BLOCK_BYTES = 1 << 20
@@ -291,7 +285,7 @@ class Hints(Confidential):
         self.heard &= _HEARD
 
     def receive(
-        self, records: I64, answers: U64, right: NDArray[np.bool_], cipher: BucketCipher, plain: U64
+        self, records: I64, answers: U64, right: Bools, cipher: BucketCipher, plain: U64
     ) -> int:
         """Take the answers to `records`, open the buckets and complete the hints.
 

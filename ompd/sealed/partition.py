@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_boxes import (
     LANES,
@@ -23,13 +22,9 @@ from ompd._kernels.retrieval_boxes import (
     split_buckets,
 )
 from ompd._kernels.splits import box_boxes
-from ompd.arrays import frozen
+from ompd.arrays import I64, U8, U16, frozen
 from ompd.confidential import Confidential
 from ompd.threads import run_ranges
-
-U8 = NDArray[np.uint8]
-U16 = NDArray[np.uint16]
-I64 = NDArray[np.int64]
 
 _HEAD_BITS = 16
 

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ompd._kernels.retrieval_rows import column_ranges, keep_nearest, pack
-from ompd.arrays import frozen
+from ompd.arrays import I32, I64, U64, Bools, frozen
 from ompd.confidential import Confidential
 from ompd.threads import run_ranges
-
-I64 = NDArray[np.int64]
-U64 = NDArray[np.uint64]
 
 #: Distance of a neighbour that was not found.
 NOWHERE = (1 << 63) - 1
@@ -40,7 +36,7 @@ class RowCode(Confidential):
     bases: I64
     steps: I64
     widths: I64
-    relative: NDArray[np.bool_]
+    relative: Bools
 
     def __post_init__(self) -> None:
         for name in ("bases", "steps", "widths", "relative"):
@@ -71,7 +67,7 @@ class RowCode(Confidential):
         return f"<RowCode of {self.row_bits} bits>"
 
     def write(
-        self, vectors: I64, labels: I64, order: I64, places: NDArray[np.int32], words: U64,
+        self, vectors: I64, labels: I64, order: I64, places: I32, words: U64,
         threads: int,
     ) -> None:  # fmt: skip
         """Write each bucket's rows, which stand in tree order, to words[places], all 0."""

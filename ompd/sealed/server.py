@@ -6,15 +6,14 @@ It imports neither the hospital's side nor any cryptography.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ompd._kernels.retrieval import gather
-from ompd.arrays import frozen
+from ompd.arrays import U8, frozen
 from ompd.errors import FramingError, RangeError
 from ompd.sealed.layout import Layout
 from ompd.threads import run_ranges
 
-Ciphertexts = bytes | memoryview | NDArray[np.uint8]
+Ciphertexts = bytes | memoryview | U8
 
 
 def check_layout(layout: Layout, length: int) -> None:

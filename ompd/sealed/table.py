@@ -12,9 +12,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ompd.arrays import frozen
+from ompd.arrays import I64, U8, frozen
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.errors import (
@@ -32,9 +31,6 @@ from ompd.sealed.server import check_layout
 from ompd.sealed.tickets import Found, Ticket, Want, search
 
 __all__ = ["Found", "SealedTable", "Ticket"]
-
-U8 = NDArray[np.uint8]
-I64 = NDArray[np.int64]
 
 
 class SealedTable(Confidential):

@@ -6,17 +6,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ompd.arrays import I64, U64, Bools
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.sealed.build import Secret
 from ompd.sealed.hints import Hints
 from ompd.sealed.partition import Ranking
 from ompd.sealed.rows import NOWHERE
-
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
 
 # The bound of buckets that are not there.
 _FAR = 1 << 62
@@ -41,8 +38,8 @@ class Found(NamedTuple):
     distances: I64
     labels: I64
     rows: I64
-    certified: NDArray[np.bool_]
-    answered: NDArray[np.bool_]
+    certified: Bools
+    answered: Bools
 
     def __repr__(self) -> str:
         return f"<Found for {len(self.certified)} queries>"

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import F64, I64
 from ompd.errors import ParameterError
 
 Priors = Literal["equal", "training"]
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 
 #: Instances whose leave-one-out votes calibrate; more would not change the few parameters.
 CALIBRATION_ROWS = 4000
@@ -118,7 +116,7 @@ class Calibration:
             )
         return cls(float(parameters[0]), tuple(parameters[1:].tolist()))
 
-    def probabilities(self, votes: Any) -> Floats:
+    def probabilities(self, votes: Any) -> F64:
         """Return the probability of every class.
 
         Parameters
@@ -145,7 +143,7 @@ class Calibration:
         return _softmax(self.slope * _log_shares(counts) + np.array(self.offsets))
 
 
-def _check_votes(votes: Any) -> Codes:
+def _check_votes(votes: Any) -> I64:
     counts = np.asarray(votes)
     if counts.dtype.kind not in "iu" or counts.ndim != 2 or counts.shape[1] < 1:
         raise ParameterError(
@@ -157,7 +155,7 @@ def _check_votes(votes: Any) -> Codes:
     return counts.astype(np.int64)
 
 
-def _check_labels(labels: Any, votes: Codes) -> Codes:
+def _check_labels(labels: Any, votes: I64) -> I64:
     codes = np.asarray(labels)
     if codes.dtype.kind not in "iu" or codes.shape != (len(votes),) or not len(votes):
         raise ParameterError(
@@ -169,22 +167,20 @@ def _check_labels(labels: Any, votes: Codes) -> Codes:
     return codes.astype(np.int64)
 
 
-def _log_shares(votes: Codes) -> Floats:
+def _log_shares(votes: I64) -> F64:
     """Logarithms of the smoothed shares of the votes, shape (m, classes)."""
     smoothed = votes + _SMOOTHING
-    logs: Floats = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
+    logs: F64 = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
     return logs
 
 
-def _softmax(scores: Floats) -> Floats:
+def _softmax(scores: F64) -> F64:
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    shares: F64 = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
-def _maximise(
-    evidence: Floats, truth: Floats, weights: Floats, fixed_slope: float | None
-) -> Floats:
+def _maximise(evidence: F64, truth: F64, weights: F64, fixed_slope: float | None) -> F64:
     """Penalised maximum-likelihood slope and offsets, shape (1 + classes,), by Newton's method.
 
     The objective is strictly concave, so damped steps converge to its only maximum.
@@ -198,7 +194,7 @@ def _maximise(
     if fixed_slope is not None:
         parameters[0] = fixed_slope
 
-    def objective(at: Floats) -> float:
+    def objective(at: F64) -> float:
         shares = _softmax(at[0] * evidence + at[1:])
         fit = np.log((shares * truth).sum(axis=1)) @ weights
         return float(fit - 0.5 * precision @ (at - centre) ** 2)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ompd.arrays import I64, U64
 from ompd.errors import NeighborsError
 from ompd.search.engine import compute
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable
 from ompd.search.vote import tally, vote
 

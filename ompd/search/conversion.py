@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ompd._kernels.montgomery import products, radix_bits
-from ompd.arrays import frozen
-from ompd.search.index import U64
+from ompd.arrays import U64, frozen
 from ompd.threads import default_threads, run_ranges
 
 #: Fewest queries worth a second thread.

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.errors import ParameterError
-from ompd.schema import Codes, Floats
 from ompd.search import LimbTable, leave_one_out
 from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors
 
@@ -29,8 +29,8 @@ class Outcome(NamedTuple):
         In each row none is above that of the code.
     """
 
-    codes: Codes
-    probabilities: Floats
+    codes: I64
+    probabilities: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Rule:
         own, votes = leave_one_out(table, k, CALIBRATION_ROWS)
         return cls(Calibration.fit(votes, table.labels[own], priors=priors))
 
-    def decide(self, votes: Codes, leading: Codes) -> Outcome:
+    def decide(self, votes: I64, leading: I64) -> Outcome:
         """Return labels and probabilities.
 
         Parameters

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ompd._kernels.nearest import search_rows
-from ompd.arrays import frozen
+from ompd.arrays import I64, U64, frozen
 from ompd.errors import NeighborsError, TableError
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
 from ompd.threads import default_threads, run_ranges
 

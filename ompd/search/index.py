@@ -42,12 +42,8 @@ from ompd._kernels.splits import (
     split_once,
     split_rows,
 )
-from ompd.arrays import LINE, frozen, zeros_at
+from ompd.arrays import I64, LINE, U8, U16, U64, Bools, frozen, zeros_at
 from ompd.threads import default_threads, run_ranges
-
-U16 = npt.NDArray[np.uint16]
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
 
 #: Rows read at a time, so that building needs bounded memory on a mapped table.
 CHUNK = 1 << 16
@@ -97,7 +93,7 @@ class Index:
     rows: npt.NDArray[np.uint32 | np.int64]
     tail_heads: U16
     strays: I64
-    hidden: npt.NDArray[np.uint8]
+    hidden: U8
     removed: int = 0
 
     def __post_init__(self) -> None:
@@ -113,7 +109,7 @@ class Index:
         # Through the constructor: neither flags nor alignment survive otherwise.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
-    def is_removed(self, rows: I64) -> npt.NDArray[np.bool_]:
+    def is_removed(self, rows: I64) -> Bools:
         """Which of the rows were removed."""
         if not len(self.hidden):
             return np.zeros(len(rows), dtype=np.bool_)
@@ -353,7 +349,7 @@ def append_rows(index: Index, limbs: U64, first: int) -> Index:
     return grown
 
 
-def _hide(hidden: npt.NDArray[np.uint8], rows: I64) -> npt.NDArray[np.uint8]:
+def _hide(hidden: U8, rows: I64) -> U8:
     """Copy of the bitmap with the bits of `rows` set."""
     hidden = hidden.copy()
     np.bitwise_or.at(hidden, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))

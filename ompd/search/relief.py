@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import I64, U64, Bools
 from ompd.errors import LabelError, TableError
 from ompd.search.engine import compute
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
 
 #: Vectors that are searched for between two reports of progress.
@@ -111,7 +110,7 @@ def _nearest_of_class(
     members: I64,
     numbers: I64,
     sample: I64,
-    asked: npt.NDArray[np.bool_],
+    asked: Bools,
     found: I64,
     threads: int | None,
     report: Callable[[float], None],

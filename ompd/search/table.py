@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from ompd.arrays import frozen
+from ompd.arrays import I64, U64, frozen
 from ompd.errors import LabelError, TableError
-from ompd.search.index import I64, U64, Index, append_rows, build_index, remove_rows
+from ompd.search.index import Index, append_rows, build_index, remove_rows
 
 #: Class codes travel and rest as 16-bit numbers.
 MAX_CLASSES = 1 << 16
@@ -78,9 +77,7 @@ class LimbTable:
         return len(self) - self.index.removed
 
     @classmethod
-    def from_prefix_sums(
-        cls, prefix_sums: npt.NDArray[np.int64], labels: I64, classes: int
-    ) -> Self:
+    def from_prefix_sums(cls, prefix_sums: I64, labels: I64, classes: int) -> Self:
         """Make an unblinded table: every non-negative prefix sum is one limb."""
         return cls(limbs_of(prefix_sums), labels, classes)
 
@@ -148,7 +145,7 @@ class LimbTable:
         return replace(self, index=index)
 
 
-def limbs_of(prefix_sums: npt.NDArray[np.int64]) -> U64:
+def limbs_of(prefix_sums: I64) -> U64:
     """Return non-negative integers of shape (m, n) as limb vectors of shape (m, n, 1)."""
     return np.ascontiguousarray(prefix_sums).view(np.uint64)[:, :, np.newaxis]
 

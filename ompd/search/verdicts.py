@@ -8,11 +8,10 @@ import numpy as np
 
 from ompd._kernels.classify import UNDECIDED, classify_rows
 from ompd._kernels.lanes import LANES
-from ompd.arrays import frozen
+from ompd.arrays import I64, U64, frozen
 from ompd.errors import NeighborsError, TableError
 from ompd.search.conversion import Modulus, convert
 from ompd.search.engine import compute
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable, check_vectors
 from ompd.search.vote import tally, vote
 from ompd.threads import default_threads, run_ranges

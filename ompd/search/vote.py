@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ompd._kernels.tally import most_frequent
-from ompd.arrays import frozen
+from ompd.arrays import I64, U64, frozen
 from ompd.errors import NeighborsError, TableError
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable
 
 

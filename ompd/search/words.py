@@ -29,8 +29,8 @@ from typing import Self
 
 import numpy as np
 
+from ompd.arrays import I64, U64
 from ompd.errors import TableError
-from ompd.search.index import I64, U64
 from ompd.search.table import LimbTable
 
 _HALF = np.uint64(1 << 63)

@@ -47,10 +47,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ompd.arrays import I64, U64
 from ompd.errors import OmpdError, TableError, VersionError
 from ompd.files import FolderLock, is_spare, sweep, write_behind, write_private
 from ompd.search import Index, LimbTable, build_index
-from ompd.search.index import I64, U64
 
 _MAGIC = b"OMPDTBL\x00"
 _FORMAT = 1

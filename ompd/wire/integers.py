@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import U64
 from ompd.errors import FramingError, RangeError
 
 
@@ -13,16 +13,14 @@ def width_of(modulus: int) -> int:
     return -(-modulus.bit_length() // 8)
 
 
-def pack_limbs(limbs: npt.NDArray[np.uint64], modulus: int) -> bytes:
+def pack_limbs(limbs: U64, modulus: int) -> bytes:
     """Encode integers below `modulus`, limbs of shape (..., L), as fixed-width bytes."""
     width = width_of(modulus)
     octets = limbs.astype("<u8", copy=False).view(np.uint8)
     return octets.reshape(-1, 8 * limbs.shape[-1])[:, :width].tobytes()
 
 
-def unpack_limbs(
-    data: bytes, modulus: int, count: int, *, least: int = 0
-) -> npt.NDArray[np.uint64]:
+def unpack_limbs(data: bytes, modulus: int, count: int, *, least: int = 0) -> U64:
     """Decode `count` integers, each at least `least` (0 or 1) and below `modulus`, as limbs.
 
     Returns
@@ -50,7 +48,7 @@ def unpack_limbs(
     return limbs
 
 
-def check_below(limbs: npt.NDArray[np.uint64], modulus: int) -> None:
+def check_below(limbs: U64, modulus: int) -> None:
     """Refuse little-endian limbs, shape (..., L), of an integer that reaches the modulus.
 
     Raises

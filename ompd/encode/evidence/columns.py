@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ompd.arrays import F64, Bools
 from ompd.encode.evidence.storage import Reader, Writer
-from ompd.schema import Floats, Schema
+from ompd.schema import Schema
 
 #: A feature with more values than this is cut at quantiles, so that every cell has some rows.
 _MOST_CELLS = 10
@@ -29,13 +30,13 @@ class Columns:
         Per feature: the known levels of a nominal one, otherwise the borders of its cells.
     """
 
-    nominal: np.typing.NDArray[np.bool_]
-    mean: Floats
-    scale: Floats
-    cuts: tuple[Floats, ...]
+    nominal: Bools
+    mean: F64
+    scale: F64
+    cuts: tuple[F64, ...]
 
     @classmethod
-    def fit(cls, schema: Schema, values: Floats) -> Columns:
+    def fit(cls, schema: Schema, values: F64) -> Columns:
         """Learn location, scale and cuts from rows that `Schema.check` returned."""
         # Sums and squares of very large or small values leave the range of floating point.
         peak = np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)
@@ -45,7 +46,7 @@ class Columns:
             mean = np.where(np.isfinite(mean), mean, peak * parts.mean(axis=0))
             usable = (scale > 0) & np.isfinite(scale)
             scale = np.where(usable, scale, peak * parts.std(axis=0))
-        cuts: list[Floats] = []
+        cuts: list[F64] = []
         for j, nominal in enumerate(schema.nominal):
             levels = np.unique(values[:, j])
             if nominal:
@@ -82,7 +83,7 @@ class Columns:
         data.require(all(bool((some[1:] >= some[:-1]).all()) for some in cuts))
         return cls(schema.nominal, mean, scale, cuts)
 
-    def plain(self, values: Floats) -> Floats:
+    def plain(self, values: F64) -> F64:
         """Standardised numbers, and one indicator per level of a nominal feature.
 
         A level that no training row has leaves all indicators at 0.
@@ -92,7 +93,7 @@ class Columns:
         columns = [numeric, *levels]
         return np.concatenate(columns, axis=1, dtype=np.float64)
 
-    def cells(self, values: Floats) -> Floats:
+    def cells(self, values: F64) -> F64:
         """One indicator per cell of every feature; a nominal level never seen has none."""
         columns = []
         for j, cuts in enumerate(self.cuts):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ompd.encode.encoder import Integers
+from ompd.arrays import F64, I64
 from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.learners import LEARNERS, require_sklearn
 from ompd.encode.evidence.models import Model
@@ -24,7 +24,7 @@ from ompd.encode.evidence.stacking import Stack
 from ompd.encode.evidence.storage import Reader, Writer
 from ompd.encode.fixed_point import _require_trainable
 from ompd.errors import ParameterError, SchemaError, StoreError
-from ompd.schema import Codes, Floats, Schema
+from ompd.schema import Schema
 from ompd.search import LimbTable, compute, spread
 from ompd.search.calibration import Calibration
 
@@ -81,7 +81,7 @@ class EvidenceEncoder:
     """
 
     schema: Schema
-    instances: Integers
+    instances: I64
     neighbors: int
     columns: Columns
     models: tuple[Model, ...]
@@ -180,7 +180,7 @@ class EvidenceEncoder:
         """What the strongest evidence becomes."""
         return self.shape(len(self.schema.classes))[1]
 
-    def encode(self, features: Any) -> Integers:
+    def encode(self, features: Any) -> I64:
         """Encode feature vectors of queries.
 
         Parameters
@@ -254,7 +254,7 @@ class EvidenceEncoder:
         return cls(schema, instances, neighbors, columns, models, stack)
 
 
-def _spread(codes: Codes, most: int) -> Codes:
+def _spread(codes: I64, most: int) -> I64:
     """Return at most about `most` rows, evenly spread over each class, at least two of each."""
     if len(codes) <= most:
         return np.arange(len(codes))
@@ -266,7 +266,7 @@ def _spread(codes: Codes, most: int) -> Codes:
     return np.sort(np.concatenate(parts))
 
 
-def _opinions(columns: Columns, models: tuple[Model, ...], values: Floats) -> Floats:
+def _opinions(columns: Columns, models: tuple[Model, ...], values: F64) -> F64:
     """Logarithms of class probabilities by learner, shape (m, classes, learners)."""
     scores = [
         model.scores(learner.design(columns, values))
@@ -277,11 +277,11 @@ def _opinions(columns: Columns, models: tuple[Model, ...], values: Floats) -> Fl
 
 def _cross_fit(
     columns: Columns,
-    values: Floats,
-    codes: Codes,
+    values: F64,
+    codes: I64,
     seed: int,
     progress: Callable[[float], None] | None,
-) -> tuple[Floats, tuple[Model, ...]]:
+) -> tuple[F64, tuple[Model, ...]]:
     """Opinions on every row by learners that had not seen it, and learners that saw all."""
     from sklearn.model_selection import StratifiedKFold
 
@@ -316,7 +316,7 @@ def _coordinates(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
-def _fixed_point(evidence: Floats) -> Integers:
+def _fixed_point(evidence: F64) -> I64:
     kept = np.maximum(evidence, -_REACH) + _REACH
     if _coordinates(evidence.shape[1]) == 1:
         # As one rises the other falls, so both distances together are that of the difference.
@@ -324,7 +324,7 @@ def _fixed_point(evidence: Floats) -> Integers:
     return np.rint(kept * float(1 << _BITS)).astype(np.int64)
 
 
-def _choose_neighbors(instances: Integers, codes: Codes, classes: int) -> int:
+def _choose_neighbors(instances: I64, codes: I64, classes: int) -> int:
     """Return the largest K whose calibrated leave-one-out votes have nearly the least loss."""
     table = LimbTable.from_prefix_sums(instances, codes, classes)
     usable = [k for k in _CANDIDATES if k == 1 or k <= len(codes) // _SHARE]

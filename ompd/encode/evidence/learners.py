@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.models import KernelModel, LinearModel, Model, TreeModel
 from ompd.encode.evidence.storage import Reader
 from ompd.errors import BackendUnavailableError
-from ompd.schema import Codes, Floats
 
 # Sizes that keep training near one second for 500 rows. On the data sets that this design was
 # developed on, 60 and 100 trees, or 40 and 80 rounds, could not be told apart.
@@ -41,8 +41,8 @@ class Learner:
     """
 
     name: str
-    design: Callable[[Columns, Floats], Floats]
-    fit: Callable[[Floats, Codes, int, Columns, int], Model]
+    design: Callable[[Columns, F64], F64]
+    fit: Callable[[F64, I64, int, Columns, int], Model]
     read: Callable[[Reader, int, int], Model]
 
 
@@ -61,7 +61,7 @@ def require_sklearn() -> None:
         ) from None
 
 
-def _logistic(design: Floats, codes: Codes, strength: float) -> LinearModel:
+def _logistic(design: F64, codes: I64, strength: float) -> LinearModel:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -75,11 +75,11 @@ def _logistic(design: Floats, codes: Codes, strength: float) -> LinearModel:
     return LinearModel(np.ascontiguousarray(weights), offsets)
 
 
-def _linear(design: Floats, codes: Codes, classes: int, columns: Columns, seed: int) -> Model:
+def _linear(design: F64, codes: I64, classes: int, columns: Columns, seed: int) -> Model:
     return _logistic(design, codes, 1.0)
 
 
-def _bayes(design: Floats, codes: Codes, classes: int, columns: Columns, seed: int) -> Model:
+def _bayes(design: F64, codes: I64, classes: int, columns: Columns, seed: int) -> Model:
     """Naive Bayes over cells with one more row in each: linear in the indicators."""
     truth = np.eye(classes)[codes]
     counts = design.T @ truth + 1.0
@@ -89,7 +89,7 @@ def _bayes(design: Floats, codes: Codes, classes: int, columns: Columns, seed: i
     return LinearModel(weights, np.log(truth.mean(axis=0)))
 
 
-def _kernel(design: Floats, codes: Codes, classes: int, columns: Columns, seed: int) -> Model:
+def _kernel(design: F64, codes: I64, classes: int, columns: Columns, seed: int) -> Model:
     from sklearn.kernel_approximation import Nystroem
 
     rate = 1.0 / len(columns.nominal)
@@ -101,7 +101,7 @@ def _kernel(design: Floats, codes: Codes, classes: int, columns: Columns, seed: 
     return KernelModel(nystroem.components_, rate, LinearModel(weights, linear.offsets))
 
 
-def _forest(design: Floats, codes: Codes, classes: int, columns: Columns, seed: int) -> Model:
+def _forest(design: F64, codes: I64, classes: int, columns: Columns, seed: int) -> Model:
     from sklearn.ensemble import ExtraTreesClassifier
 
     fitted = ExtraTreesClassifier(_TREES, n_jobs=1, random_state=seed).fit(design, codes)
@@ -111,7 +111,7 @@ def _forest(design: Floats, codes: Codes, classes: int, columns: Columns, seed: 
     return _pack(trees, shares, np.zeros(classes), shares=True)
 
 
-def _boosting(design: Floats, codes: Codes, classes: int, columns: Columns, seed: int) -> Model:
+def _boosting(design: F64, codes: I64, classes: int, columns: Columns, seed: int) -> Model:
     from sklearn.ensemble import GradientBoostingClassifier
 
     fitted = GradientBoostingClassifier(
@@ -144,7 +144,7 @@ LEARNERS: tuple[Learner, ...] = (
 )
 
 
-def _pack(trees: list[Any], values: list[Floats], offsets: Floats, *, shares: bool) -> TreeModel:
+def _pack(trees: list[Any], values: list[F64], offsets: F64, *, shares: bool) -> TreeModel:
     sizes = np.array([tree.node_count for tree in trees])
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     own = np.arange(sizes.sum())

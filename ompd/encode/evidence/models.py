@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ompd.arrays import F64, I64
 from ompd.encode.evidence.storage import Reader, Writer
-from ompd.schema import Floats
-
-Places = npt.NDArray[np.int64]
 
 #: Rows that are walked through the trees at a time, which bounds memory.
 _CHUNK = 2048
@@ -22,7 +19,7 @@ _LEAST_SHARE = 1e-4
 class Model(Protocol):
     """Gives every row of a design matrix a logarithmic probability per class."""
 
-    def scores(self, design: Floats) -> Floats:
+    def scores(self, design: F64) -> F64:
         """Return logarithms of class probabilities, shape (m, classes)."""
 
     def write(self, out: Writer) -> None:
@@ -39,10 +36,10 @@ class LinearModel:
     offsets : float64 array of shape (classes,)
     """
 
-    weights: Floats
-    offsets: Floats
+    weights: F64
+    offsets: F64
 
-    def scores(self, design: Floats) -> Floats:
+    def scores(self, design: F64) -> F64:
         """Return logarithms of class probabilities, shape (m, classes)."""
         return log_softmax(design @ self.weights + self.offsets)
 
@@ -75,11 +72,11 @@ class KernelModel:
         Of l weights per class.
     """
 
-    landmarks: Floats
+    landmarks: F64
     rate: float
     linear: LinearModel
 
-    def scores(self, design: Floats) -> Floats:
+    def scores(self, design: F64) -> F64:
         """Return logarithms of class probabilities, shape (m, classes)."""
         squares = (design**2).sum(axis=1)[:, np.newaxis] + (self.landmarks**2).sum(axis=1)
         squares -= 2 * (design @ self.landmarks.T)
@@ -126,17 +123,17 @@ class TreeModel:
         (boosting).
     """
 
-    roots: Places
-    feature: Places
-    left: Places
-    right: Places
-    threshold: Floats
-    values: Floats
+    roots: I64
+    feature: I64
+    left: I64
+    right: I64
+    threshold: F64
+    values: F64
     depth: int
-    offsets: Floats
+    offsets: F64
     shares: bool
 
-    def scores(self, design: Floats) -> Floats:
+    def scores(self, design: F64) -> F64:
         """Return logarithms of class probabilities, shape (m, classes)."""
         sums = np.empty((len(design), len(self.offsets)))
         for first in range(0, len(design), _CHUNK):
@@ -174,7 +171,7 @@ class TreeModel:
         shares = bool(data.places(below=2))
         return cls(roots, feature, left, right, threshold, values, depth, offsets, shares)
 
-    def _sums(self, design: Floats) -> Floats:
+    def _sums(self, design: F64) -> F64:
         # The trees were grown on values of single precision; anything else could fall on the
         # other side of a threshold.
         values = design.astype(np.float32)
@@ -183,12 +180,12 @@ class TreeModel:
         for _ in range(self.depth):
             left = values[rows, self.feature[nodes]] <= self.threshold[nodes]
             nodes = np.where(left, self.left[nodes], self.right[nodes])
-        sums: Floats = self.values[nodes].sum(axis=1)
+        sums: F64 = self.values[nodes].sum(axis=1)
         return sums
 
 
-def log_softmax(scores: Floats) -> Floats:
+def log_softmax(scores: F64) -> F64:
     """Return scores less the logarithm of the sum of their exponentials, row by row."""
     centred = scores - scores.max(axis=1, keepdims=True)
-    logs: Floats = centred - np.log(np.exp(centred).sum(axis=1, keepdims=True))
+    logs: F64 = centred - np.log(np.exp(centred).sum(axis=1, keepdims=True))
     return logs

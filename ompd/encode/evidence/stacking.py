@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ompd.arrays import F64, I64
 from ompd.encode.evidence.models import log_softmax
 from ompd.encode.evidence.storage import Reader, Writer
-from ompd.schema import Codes, Floats
 
 #: Precision of the Gaussian prior around equal weights that sum to 1, and around offsets of 0.
 _PRECISION = 1.0
@@ -25,11 +25,11 @@ class Stack:
     offsets : float64 array of shape (classes,)
     """
 
-    weights: Floats
-    offsets: Floats
+    weights: F64
+    offsets: F64
 
     @classmethod
-    def fit(cls, opinions: Floats, codes: Codes) -> Stack:
+    def fit(cls, opinions: F64, codes: I64) -> Stack:
         """Learn by penalised maximum likelihood where every class weighs the same as a whole.
 
         Parameters
@@ -47,7 +47,7 @@ class Stack:
         weights = (rows / (classes * truth.sum(axis=0)))[codes, np.newaxis]
         centre = np.concatenate([np.full(learners, 1 / learners), np.zeros(classes)])
 
-        def loss(at: Floats) -> tuple[float, Floats]:
+        def loss(at: F64) -> tuple[float, F64]:
             logs = log_softmax(centred @ at[:learners] + at[learners:])
             error = (np.exp(logs) - truth) * weights
             away = at - centre
@@ -76,7 +76,7 @@ class Stack:
         data.require(bool((weights >= 0).all()))
         return cls(weights, data.floats(classes))
 
-    def evidence(self, opinions: Floats) -> Floats:
+    def evidence(self, opinions: F64) -> F64:
         """Return the logarithms of class probabilities, shape (m, classes)."""
         centred = opinions - opinions.mean(axis=1, keepdims=True)
         return log_softmax(centred @ self.weights + self.offsets)

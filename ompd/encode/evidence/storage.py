@@ -16,8 +16,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ompd.arrays import F64, I64
 from ompd.errors import StoreError
-from ompd.schema import Codes, Floats
 
 _DIGEST_BYTES = 32
 _WORD = 8
@@ -40,11 +40,11 @@ class Writer:
         """Add bytes."""
         self._parts += [_word(len(text)), text]
 
-    def floats(self, array: Floats | float) -> None:
+    def floats(self, array: F64 | float) -> None:
         """Add floating-point numbers of any shape."""
         self._add(np.asarray(array, "<f8"))
 
-    def integers(self, array: Codes | int) -> None:
+    def integers(self, array: I64 | int) -> None:
         """Add non-negative integers below 2**63, of any shape."""
         self._add(np.asarray(array, "<i8"))
 
@@ -87,18 +87,18 @@ class Reader:
         """Return bytes."""
         return bytes(self._take(self._size()))
 
-    def floats(self, *shape: int | None, finite: bool = True) -> Floats:
+    def floats(self, *shape: int | None, finite: bool = True) -> F64:
         """Return numbers of the given shape, of which None is any size.
 
         Unless told otherwise, they are finite.
         """
-        array: Floats = self._array("<f8", shape).astype(np.float64)
+        array: F64 = self._array("<f8", shape).astype(np.float64)
         self.require(not finite or bool(np.isfinite(array).all()))
         return array
 
-    def places(self, *shape: int | None, below: int) -> Codes:
+    def places(self, *shape: int | None, below: int) -> I64:
         """Return integers from 0 to less than `below`, of the given shape."""
-        array: Codes = self._array("<i8", shape).astype(np.int64)
+        array: I64 = self._array("<i8", shape).astype(np.int64)
         self.require(bool(((array >= 0) & (array < below)).all()))
         return array
 
