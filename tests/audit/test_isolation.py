@@ -15,7 +15,8 @@ ATTACKS = (
     "versions",
 )  # fmt: skip
 MAY_IMPORT = {
-    "ompd.schema", "ompd.search", "ompd.wire", *(f"ompd.audit.{name}" for name in ATTACKS),
+    "ompd.arrays", "ompd.schema", "ompd.search", "ompd.wire",
+    *(f"ompd.audit.{name}" for name in ATTACKS),
 }  # fmt: skip
 
 
