@@ -15,8 +15,7 @@ import numpy as np
 
 from ompd.arrays import LINE, frozen
 from ompd.search import LimbTable, WordTable, compute, limbs_of
-
-ROOT = Path(__file__).parent.parent
+from tests.places import ROOT
 
 
 def signatures():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.places import ROOT
 
 #: Tests that touch every kernel on small data.
 SUBSET = [
@@ -40,7 +41,7 @@ def test_kernels_agree_with_the_oracle_when_interpreted():
             "ignore::RuntimeWarning",
             *SUBSET,
         ],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1", "OMPD_TEST_EXAMPLES": "4"},
         capture_output=True,
         text=True,

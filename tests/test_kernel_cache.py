@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from ompd._kernels.splits import middle_of
-
-ROOT = Path(__file__).parent.parent
+from tests.places import PACKAGE, ROOT
 
 SMALL = """
 import json, warnings
@@ -72,7 +71,7 @@ def files(cache):
 
 def copy_of_the_package(folder):
     shutil.copytree(
-        ROOT / "ompd", folder / "ompd", ignore=shutil.ignore_patterns("__pycache__", "datasets")
+        PACKAGE, folder / "ompd", ignore=shutil.ignore_patterns("__pycache__", "datasets")
     )
     return folder
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "ompd"
+from tests.places import PACKAGE as ROOT
+
 BASE = {"arrays", "confidential", "errors", "params", "schema", "threads", "files"}
 
 #: What each package may import from ompd, besides itself.

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from ompd.errors import LabelError, OmpdError, TableError, VersionError
 from ompd.search import compute
 from ompd.stores import TableFolder
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.places import ROOT
 
 
 def values(rows, seed=0, coordinates=5, limbs=3):
