@@ -1,5 +1,5 @@
 """``python -m ompd`` is the same as ``ompd``."""
 
-from ompd.cli import app
+from ompd.commands.app import app
 
 app(prog_name="ompd")

@@ -53,7 +53,7 @@ FORMS = (np.array, read_only, unaligned, np.asfortranarray, strided)
 
 
 def use_profiles(folder):
-    from ompd.demo import run_demo
+    from ompd.commands.demo_run import run_demo
 
     for profile in ("paper", "hardened", "sealed"):
         run_demo(profile=profile, queries=4)

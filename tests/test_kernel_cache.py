@@ -232,7 +232,9 @@ def test_commands_work_with_a_damaged_cache(kept, tmp_path):
     shutil.copytree(middle_of.stats.cache_path, folder, dirs_exist_ok=True)
     for file in folder.glob("blinding.*"):
         file.write_bytes(b"")
-    code = "from ompd.cli import app; app(['demo', '--profile', 'paper', '--queries', '2'])"
+    code = (
+        "from ompd.commands.app import app; app(['demo', '--profile', 'paper', '--queries', '2'])"
+    )
     process = start(code, cache)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err

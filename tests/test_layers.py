@@ -43,14 +43,10 @@ ALLOWED = {
     },
     "compilation": BASE | {"encode", "search", "blind", "sealed"},
     "estimator": BASE | {"encode", "search"},
-    "demo": BASE | {"encode", "search", "roles", "datasets", "audit"},
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": BASE | {"encode", "search", "blind", "sealed", "wire", "datasets", "roles"},
-    "audit_cli": BASE | {"audit", "datasets", "console"},
-    "console": BASE,
-    "keys_cli": BASE | {"crypto", "stores", "console"},
-    "cli": BASE | {"datasets", "demo", "keys_cli", "audit_cli", "console"},
-    "__main__": {"cli"},
+    "commands": BASE | {"audit", "crypto", "datasets", "encode", "roles", "search", "stores"},
+    "__main__": {"commands"},
     "__init__": BASE | {"roles", "compilation"},
 }
 
@@ -63,12 +59,11 @@ HOMES = {
     "pyblst": {"crypto"},
     "cryptography": {"crypto"},
     "sklearn": {"estimator", "encode"},
-    "typer": {"console", "cli", "keys_cli", "audit_cli"},
-    "rich": {"console", "cli", "keys_cli", "audit_cli"},
+    "typer": {"commands"},
+    "rich": {"commands"},
     "matplotlib": {"audit"},
     "msgspec": {"wire", "schema", "crypto", "datasets", "stores", "roles"},
-    "numpy": set(ALLOWED)
-    - {"cli", "keys_cli", "audit_cli", "confidential", "errors", "params", "crypto"},
+    "numpy": set(ALLOWED) - {"confidential", "errors", "params", "crypto"},
 }
 
 

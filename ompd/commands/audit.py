@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ompd.console import BuiltIn, Profile, plain_errors
+from ompd.commands.console import BuiltIn, Profile, plain_errors
 from ompd.errors import ParameterError
 
 if TYPE_CHECKING:

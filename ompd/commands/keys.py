@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.console import plain_errors
+from ompd.commands.console import plain_errors
 from ompd.errors import KeystoreError, ParameterError, PasswordError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Commands."""
+"""The command that shows the whole protocol on real records."""
 
 from __future__ import annotations
 
@@ -19,22 +19,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ompd.audit_cli import audit
-from ompd.console import BuiltIn, Profile, plain_errors
-from ompd.keys_cli import keys_app
+from ompd.commands.console import BuiltIn, Profile, plain_errors
 
 if TYPE_CHECKING:
-    from ompd.demo import DemoResult
-
-app = typer.Typer(
-    help="Online multiparty medical pre-diagnosis over hidden records.",
-    epilog="Start with: ompd demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(keys_app, name="keys")
-app.command()(audit)
+    from ompd.commands.demo_run import DemoResult
 
 
 class Signatures(StrEnum):
@@ -44,7 +32,6 @@ class Signatures(StrEnum):
     PY_ECC = "py_ecc"
 
 
-@app.command()
 def demo(
     dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
     profile: Annotated[
@@ -70,7 +57,7 @@ def demo(
     Without --profile, all three side by side. `ompd audit` attacks them.
     """
     with plain_errors():
-        from ompd.demo import run_demo
+        from ompd.commands.demo_run import run_demo
 
         with Progress(
             TextColumn("{task.description}"),
@@ -106,35 +93,6 @@ def demo(
         _show(results[0])
     else:
         _compare(results)
-
-
-@app.command()
-def datasets() -> None:
-    """List the data sets that come with the package."""
-    with plain_errors():
-        from ompd.datasets import available
-
-        console = Console(highlight=False)
-        table = Table()
-        for heading in ("name", "title", "classes"):
-            table.add_column(heading)
-        for heading in ("rows", "features"):
-            table.add_column(heading, justify="right")
-        for info in available():
-            classes = zip(info.schema.classes, info.class_rows, strict=True)
-            table.add_row(
-                info.name,
-                info.title,
-                ", ".join(f"{count} {name}" for name, count in classes),
-                str(info.rows),
-                str(len(info.schema.features)),
-            )
-        console.print(table)
-        for info in available():
-            console.print(f"\n{info.name}: {info.source}. {info.licence}.", markup=False)
-            console.print(info.citation, markup=False)
-            for change in info.changes:
-                console.print(f"Changed: {change.reason}", markup=False)
 
 
 def _show(result: DemoResult) -> None:
@@ -250,7 +208,3 @@ def _compare(results: list[DemoResult]) -> None:
         "ms, bytes: one query, all stages. More: `ompd demo --profile NAME` shows the stages, "
         "`ompd audit` what an attacker gets."
     )
-
-
-if __name__ == "__main__":
-    app()

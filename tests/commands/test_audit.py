@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from ompd import Feature, Schema
-from ompd.audit_cli import audit
+from ompd.commands.audit import audit
 
 app = typer.Typer()
 app.command()(audit)

@@ -9,7 +9,7 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from ompd.cli import app
+from ompd.commands.app import app
 from ompd.crypto import PublicIdentity, keystore
 from ompd.crypto.identity_files import load_identity
 from ompd.stores.registry import Registry

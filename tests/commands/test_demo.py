@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ompd.cli import app
+from ompd.commands.app import app
 
 KEYS = {
     "profile", "dataset", "instances", "queries", "k", "accuracy_plain", "accuracy", "certified",

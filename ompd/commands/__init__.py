@@ -1,0 +1,1 @@
+"""All of `ompd ...`, one file per command."""

@@ -1,0 +1,22 @@
+"""The program."""
+
+from __future__ import annotations
+
+import typer
+
+from ompd.commands.audit import audit
+from ompd.commands.datasets import datasets
+from ompd.commands.demo import demo
+from ompd.commands.keys import keys_app
+
+app = typer.Typer(
+    help="Online multiparty medical pre-diagnosis over hidden records.",
+    epilog="Start with: ompd demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(keys_app, name="keys")
+app.command()(audit)
+app.command()(demo)
+app.command()(datasets)
