@@ -14,6 +14,7 @@ from ompd.audit.scenes import Records, insider_of, made_coarse, ring_view, train
 from ompd.audit.views import Population, RingView
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.errors import TrainingWarning
+from ompd.roles.frozen import noise_key_of
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -57,7 +58,7 @@ class VersionsScene:
         """
         order, first = _newest_last(records, versions, seed)
         everyone = records.table.take(order)
-        noise_key = np.random.default_rng().bytes(32)
+        secret = np.random.default_rng().bytes(32)
         views, insiders = [], []
         encoder = unit = key = None
         for version in range(versions):
@@ -70,7 +71,7 @@ class VersionsScene:
                 key = HardenedKey.generate(encoder.coordinates)
             rows, asked = (encoder.encode(each.features) for each in (part, records.queries))
             if unit:
-                noise = LaplaceNoise(noise_key, unit)
+                noise = LaplaceNoise(noise_key_of(encoder, secret), unit)
                 # Whose row it is, not where in the table, decides about its noise.
                 rows = noise.instances(rows, [str(row) for row in order[: len(part)]])
                 asked = noise.queries(asked)

@@ -13,7 +13,7 @@ from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
 from ompd.errors import LabelError, NeighborsError, ParameterError
 from ompd.params import PAPER, Method, Profile
-from ompd.roles.frozen import Frozen, record_names
+from ompd.roles.frozen import Frozen, noise_key_of, record_names
 from ompd.roles.retrieval import (
     HardenedRetrieval,
     PaperRetrieval,
@@ -53,7 +53,8 @@ class Plan:
     epsilon : float, optional
         Of the noise, per median distance of two instances; profile `hardened` only.
     noise_key : bytes
-        For a table that is trained anew; empty without noise.
+        What the key of the noise is derived from, for a table that is trained anew; empty without
+        noise.
     frozen : Frozen, optional
         What a `hardened` table keeps from the version before; None trains anew.
     """
@@ -280,7 +281,7 @@ def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
         k=k,
         epsilon=plan.epsilon,
         unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),
-        noise_key=plan.noise_key,
+        noise_key=noise_key_of(encoder, plan.noise_key) if plan.noise_key else b"",
         learned={},
     )
 

@@ -172,6 +172,31 @@ def test_records_are_charged_where_something_changes():
     assert world.hospital._ledger.spent(name) == 0
 
 
+def test_equal_vectors_of_two_encoders_are_two_releases():
+    """With the same noise they would show that they are equal, free of charge."""
+    world = noisy(epsilon=32, limit=64)
+    data = datasets.load("wbc")
+    order = np.random.default_rng(0).permutation(len(data))
+    rows = len(data) - 18
+    tables, made = [], []
+    for more in (0, 1):
+        version = data.take(order[: rows + more])
+        world.publish(data=version, retrain=True)
+        made.append(frozen := world.hospital._frozen["flu"])
+        names = record_names(version.schema, version.features, version.labels)
+        vectors = frozen.vectors(names, version.features)
+        tables.append((vectors, frozen.noise.instances(vectors, names)))
+    (plain, noisy_rows), (plain_again, noisy_again) = tables
+    # Where they make other vectors, or have noise of another scale, all of this would be so anyway.
+    assert made[0].encoder != made[1].encoder
+    assert made[0].unit == made[1].unit
+    equal = (plain == plain_again[:rows]).all(axis=1)
+    assert equal.mean() > 0.9
+    assert (noisy_rows == noisy_again[:rows]).all(axis=1)[equal].mean() < 0.1
+    with pytest.raises(BudgetExceededError, match="a record's"):
+        world.publish(data=data.take(order[: rows + 2]), retrain=True)
+
+
 def test_a_limit_below_one_release_lets_nothing_out():
     world = noisy(limit=10)
     with pytest.raises(BudgetExceededError):
