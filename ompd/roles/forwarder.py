@@ -21,7 +21,6 @@ from ompd.errors import (
     OmpdError,
     ParameterError,
     TooLargeError,
-    UnknownKeyError,
     WindowExhaustedError,
 )
 from ompd.params import weaker
@@ -323,8 +322,9 @@ class Forwarder(Publisher):
                     encrypt_to=request.reply_key,
                     pad_to=longest(job.table, request.rows),
                 )
-            except UnknownKeyError as error:
-                # Revoked since it asked; the other users of the job get their reports.
+            except OmpdError as error:
+                # Revoked since it asked, or the registry cannot be read; the other users of the job
+                # get their reports.
                 reports.refused[request.user] = error
                 continue
             reports.append(self._answered(request.header, frame))

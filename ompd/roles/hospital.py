@@ -43,9 +43,10 @@ class Hospital(Forwarder):
         """
         frame = self._authenticate(verdict, *_ANSWERS, admit=self._expected)
         key = frame.header.sender, frame.header.nonce
-        if len(self._unsent.get(key, (0.0, Reports()))[1]) == 1 and (kept := self._take(key)):
+        if len(self._unsent.get(key, (0.0, Reports()))[1]) == 1:
             self._claim(frame)
-            return kept[0]
+            if kept := self._take(key):
+                return kept[0]
         job = self._open_job(frame)
         if len(job.requests) != 1:
             raise ContextMismatchError("verdict: answers a batch, which report_batch reads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from ompd.errors import (
     ReflectionError,
     ReplayError,
     RoleError,
+    StoreError,
     TooLargeError,
     WrongRecipientError,
 )
@@ -36,6 +38,10 @@ from ompd.wire import (
 )
 
 B = TypeVar("B", bound=Body)
+
+_LOGGER = logging.getLogger("ompd.party")
+# Silent unless the application asks for it.
+_LOGGER.addHandler(logging.NullHandler())
 
 #: Who sends what; a refusal may come from a hospital or a cloud.
 _SENDS = {
@@ -294,8 +300,14 @@ class Party:
         self._replays.claim(frame.header, self._clock(), content)
 
     def _answered(self, header: Header, answer: bytes) -> bytes:
-        """Keep the answer to a claimed request, in case it is lost on the way; returns it."""
-        self._replays.keep(header, answer)
+        """Keep the answer to a claimed request, in case it is lost on the way; returns it.
+
+        As well as that can be done: what it was made of is used up, and there will be no other.
+        """
+        try:
+            self._replays.keep(header, answer)
+        except StoreError as error:
+            _LOGGER.warning("an answer cannot be kept for another try: %s", error)
         return answer
 
     def _again(self, data: bytes, kind: Kind, *others: Kind) -> bytes | None:

@@ -16,7 +16,8 @@ class Reports(list[bytes]):
     Attributes
     ----------
     refused : dict of str to OmpdError
-        Why a user gets no report, by id: the keys were revoked or have expired meanwhile.
+        Why a user gets no report, by id: the keys were revoked or have expired meanwhile, or the
+        registry cannot be read.
     """
 
     def __init__(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+
 import pytest
 
 import ompd
@@ -12,6 +15,7 @@ from ompd.errors import (
     RefusedError,
     ReplayError,
     RevokedKeyError,
+    StoreError,
     UnknownDiseaseError,
     VersionError,
 )
@@ -31,6 +35,17 @@ def made(tmp_path, profile, *, durable):
         ompd.introduce(world.hospital, world.cloud, world.user)
     world.publish("flu", DATA if profile == "sealed" else instances(), k=5)
     return world
+
+
+@contextlib.contextmanager
+def full(guard, *, room):
+    """A disk that has room for so many more pages of a guard's file."""
+    with guard._database.reading() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + room}")
+    yield
+    with guard._database.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
 
 
 def changed(frame, place):
@@ -129,6 +144,36 @@ def test_refusals_and_failures_are_given_again(world):
     lost = world.user.ask("st-mary", "flu", (5, 5, 5))
     (report,) = world.hospital.fail(world.hospital.forward(lost))
     assert world.hospital.answered(lost) == report
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path, caplog):
+    world = made(tmp_path, "hardened", durable=True)
+    queries = [world.user.ask("st-mary", "flu", [[n, 5, 5]] * 3000) for n in range(3)]
+    (job,) = world.hospital.forward_batch(queries).jobs
+    with full(world.cloud._replays, room=2), full(world.hospital._replays, room=2):
+        # What names a frame fits, long answers do not.
+        answer = world.cloud.answer(job.frame)
+        reports = world.hospital.report_batch(answer)
+    assert [len(world.user.read(report)) for report in reports] == [3000] * 3
+    assert [world.hospital.answered(query) for query in queries] == [None] * 3
+    assert caplog.text.count("full") == 4
+
+
+def test_a_report_outlives_an_answer_that_cannot_be_claimed(tmp_path):
+    world = made(tmp_path, "hardened", durable=True)
+    answer = world.cloud.answer(world.hospital.forward(world.user.ask("st-mary", "flu", (5, 5, 5))))
+    # Too late for a diagnosis, and early enough to say so.
+    world.clock.now += 100
+    world.hospital.forward(world.user.ask("st-mary", "flu", (4, 4, 4)))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(StoreError):
+            world.hospital.report(answer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    with pytest.raises(NoAnswerError):
+        world.user.read(world.hospital.report(answer))
 
 
 def test_a_batch_is_answered_by_member(world):
