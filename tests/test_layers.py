@@ -131,7 +131,7 @@ SECRETS = (
     "ompd.blind", "ompd.encode", "ompd.search.calibration", "ompd.search.decision",
     "ompd.datasets", "ompd.estimator", "ompd.roles.publi", "ompd.roles.hospital",
     "ompd.roles.forwarder", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen",
-    "ompd.roles.encoders",
+    "ompd.roles.encoders", "ompd.roles.training",
 )  # fmt: skip
 
 

@@ -197,6 +197,22 @@ def noise_key_of(encoder: CoarseEncoder, secret: bytes) -> bytes:
     return hmac.digest(secret, made_by, "sha256")
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Release:
+    """What a version of a `hardened` table tells the cloud about its records.
+
+    Attributes
+    ----------
+    frozen : Frozen
+        For the next version.
+    charges : list of (record, digest)
+        Whom each row's noise is about, and what names it; empty without noise.
+    """
+
+    frozen: Frozen
+    charges: list[tuple[str, bytes]]
+
+
 def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     """Name records by what they say, so that they are known again in another version.
 

@@ -1,75 +1,25 @@
-"""From labelled records to a table that can be asked: training, retrieval, calibration."""
+"""A table that a hospital has made: as it is asked, and as it waits for its receipt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
-import numpy as np
-
-from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
+from ompd.arrays import I64
+from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
-from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, ReliefEncoder, choose_step, coarsen
+from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder
 from ompd.errors import LabelError, NeighborsError, ParameterError
-from ompd.params import PAPER, Method, Profile
-from ompd.roles.frozen import Frozen, noise_key_of, record_names
-from ompd.roles.retrieval import (
-    HardenedRetrieval,
-    PaperRetrieval,
-    Retrieval,
-    SealedRetrieval,
-    TableRef,
-)
-from ompd.roles.retrieval.contract import I64
+from ompd.params import Method, Profile
+from ompd.roles.frozen import Release
+from ompd.roles.retrieval import PROFILES, Retrieval, TableRef
 from ompd.roles.stages import Stages
+from ompd.roles.training import Plan, plain
 from ompd.schema import Schema
-from ompd.search import LimbTable, check_k, choose_k
+from ompd.search import check_k
 from ompd.search.calibration import Priors
 from ompd.search.decision import Decision, Rule
 from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
-
-#: Shares of the time of `publish` by which instances are learned from, K is chosen, and the table
-#: is hidden; the rest seals and signs the frame. Round figures: they differ by table and profile.
-_TRAINED, _CHOSEN, _HIDDEN = 0.6, 0.65, 0.95
-_PROFILES: dict[type[Retrieval], Profile] = {
-    SealedRetrieval: "sealed",
-    HardenedRetrieval: "hardened",
-    PaperRetrieval: "paper",
-}
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Plan:
-    """What a hospital decided about a table.
-
-    Parameters
-    ----------
-    profile : {"sealed", "hardened", "paper"}
-    method : {"relief-mw", "evidence"}
-    k : int, optional
-    priors : {"equal", "training"}
-    decision : {"probability", "majority"}
-    epsilon : float, optional
-        Of the noise, per median distance of two instances; profile `hardened` only.
-    noise_key : bytes
-        What the key of the noise is derived from, for a table that is trained anew; empty without
-        noise.
-    frozen : Frozen, optional
-        What a `hardened` table keeps from the version before; None trains anew.
-    """
-
-    profile: str
-    method: str
-    k: int | None
-    priors: Priors
-    decision: Decision
-    epsilon: float | None
-    noise_key: bytes
-    frozen: Frozen | None = None
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a plan holds a secret and is not pickled")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -113,7 +63,7 @@ class Published:
     @property
     def profile(self) -> Profile:
         """What the table tells the cloud."""
-        return _PROFILES[type(self.retrieval)]
+        return self.retrieval.profile
 
     @property
     def method(self) -> Method:
@@ -122,22 +72,6 @@ class Published:
         if isinstance(encoder, CoarseEncoder):
             encoder = encoder.base
         return "evidence" if isinstance(encoder, EvidenceEncoder) else "relief-mw"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Release:
-    """What a version of a `hardened` table tells the cloud about its records.
-
-    Attributes
-    ----------
-    frozen : Frozen
-        For the next version.
-    charges : list of (record, digest)
-        Whom each row's noise is about, and what names it; empty without noise.
-    """
-
-    frozen: Frozen
-    charges: list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -167,13 +101,13 @@ class Unconfirmed:
         if known and k not in (0, known):
             raise NeighborsError(f"k: expected {known} as published, got {k}")
         k = check_k(known or k, min(self.published.rows, MAX_K))
-        table = _plain(self.vectors, self.labels, len(self.published.findings))
+        table = plain(self.vectors, self.labels, len(self.published.findings))
         rule = Rule.learn(table, k, self.decision, self.priors)
         return replace(self.published, k=k, rule=rule)
 
 
 def prepare(
-    instances: Dataset,
+    records: Dataset,
     plan: Plan,
     place: TableRef,
     cloud: str,
@@ -195,100 +129,21 @@ def prepare(
     OmpdError
         As `Hospital.publish`.
     """
-    schema = instances.schema
-    rows = len(instances.features)
-    k = plan.k
-    findings = _findings(schema, advice)
-    training = stages.until(_TRAINED)
-    encoder: Encoder
-    frozen, names = plan.frozen, []
-    if plan.profile == "hardened":
-        names = record_names(schema, instances.features, instances.labels)
-    if frozen is not None:
-        encoder, vectors = frozen.encoder, frozen.vectors(names, instances.features)
-        k = k or check_k(frozen.k, min(rows, MAX_K))
-    elif plan.method == "evidence":
-        learned = EvidenceEncoder.fit(
-            schema, instances.features, instances.labels, progress=training
-        )
-        encoder, vectors = learned, learned.instances
-        k = k or learned.neighbors
-    else:
-        encoder = ReliefEncoder.fit(
-            schema,
-            instances.features,
-            instances.labels,
-            weight_bits=PAPER.weight_bits,
-            feature_bits=PAPER.feature_bits,
-            progress=training,
-        )
-        vectors = encoder.encode(instances.features)
-    # Writable copies: kernels are compiled anew for arrays that are read-only.
-    labels = np.array(instances.labels, dtype=np.int64)
-    vectors = np.array(vectors, dtype=np.int64)
-    classes = len(schema.classes)
-    stages.until(_CHOSEN)
-    if k is None and plan.profile != "paper":
-        k = choose_k(_plain(vectors, labels, classes))
-    hiding = stages.until(_HIDDEN)
-    retrieval: Retrieval
-    upload: Body
-    noise = release = None
-    if plan.profile == "paper":
-        retrieval, upload = PaperRetrieval.build(
-            place, vectors, labels, classes=classes, k=k or 0, largest=encoder.largest
-        )
-    elif plan.profile == "hardened":
-        k = k or 1
-        if frozen is None:
-            step = choose_step(vectors, labels, classes, min(k, rows - 1))
-            vectors = coarsen(vectors, step)
-            frozen = _freeze(plan, CoarseEncoder(encoder, step), vectors, k)
-        encoder, noise = frozen.encoder, frozen.noise
-        release = Release(frozen.released(k, names, vectors), [])
-        if noise is not None:
-            digests = noise.instance_digests(vectors, names)
-            release.charges.extend(zip(names, digests, strict=True))
-            vectors = noise.instances(vectors, names)
-        retrieval, upload = HardenedRetrieval.build(
-            place, frozen.key, vectors, labels, classes=classes, k=k
-        )
-    else:
-        retrieval, upload = SealedRetrieval.build(
-            place, vectors, labels, classes=classes, k=k or 1, progress=hiding
-        )
-    hiding(1.0)
+    findings = _findings(records.schema, advice)
+    made = PROFILES[plan.profile].make(records, plan, place, stages)
     published = Published(
-        encoder=encoder,
-        retrieval=retrieval,
+        encoder=made.encoder,
+        retrieval=made.retrieval,
         place=place,
         cloud=cloud,
-        rows=rows,
-        k=k or 0,
+        rows=len(records),
+        k=made.k,
         findings=findings,
-        noise=noise,
+        noise=made.noise,
         epsilon=plan.epsilon,
     )
-    return Unconfirmed(published, vectors, labels, plan.decision, plan.priors), upload, release
-
-
-def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
-    """Choose what later versions will have in common with this one."""
-    return Frozen(
-        method=plan.method,
-        encoder=encoder,
-        key=HardenedKey.generate(encoder.coordinates),
-        k=k,
-        epsilon=plan.epsilon,
-        unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),
-        noise_key=noise_key_of(encoder, plan.noise_key) if plan.noise_key else b"",
-        learned={},
-    )
-
-
-def _plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
-    """Table for searches of the hospital's own; noise may have made vectors negative."""
-    return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
+    table = Unconfirmed(published, made.vectors, made.labels, plan.decision, plan.priors)
+    return table, made.upload, made.release
 
 
 def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

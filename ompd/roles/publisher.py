@@ -30,9 +30,10 @@ from ompd.roles.archive import Archive, file_name
 from ompd.roles.frozen import Frozen
 from ompd.roles.intake import Instances, check_size, checked
 from ompd.roles.party import Party
-from ompd.roles.publication import Plan, Published, Unconfirmed, prepare
-from ompd.roles.retrieval import SealedRetrieval, TableRef
+from ompd.roles.publication import Published, Unconfirmed, prepare
+from ompd.roles.retrieval import PROFILES, SealedRetrieval, TableRef
 from ompd.roles.stages import Stages
+from ompd.roles.training import Plan
 from ompd.schema import Schema
 from ompd.search import check_k
 from ompd.search.calibration import check_priors
@@ -272,7 +273,7 @@ class Publisher(Party):
         records = checked(instances)
         if k is not None:
             k = check_k(k, min(len(records), MAX_K))
-        check_size(records, self._profile, method, k)
+        check_size(records, PROFILES[self._profile], method, k)
         self.directory.get(cloud)
         noise_key = self._ledger.key(b"noise " + disease.encode()) if self._ledger else b""
         if decision is None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ompd.roles.retrieval.bucketed import BucketRetrieval
 
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
-from ompd.roles.retrieval.contract import Place
+from ompd.roles.retrieval.contract import TableRef
+from ompd.roles.retrieval.sealed import SealedRetrieval
 from ompd.sealed import answer
 from ompd.search import LimbTable, compute, limbs_of, tally, vote
-from ompd.wire import Parities
+from ompd.wire import SealedAnswer
 
-PLACE = Place(bytes(range(16)), 7)
+PLACE = TableRef(bytes(range(16)), 7)
 
 
 def asked(vectors, labels, queries, classes, k):
     """What the hospital reads in the answer of an honest cloud."""
-    retrieval, upload = BucketRetrieval.build(PLACE, vectors, labels, classes=classes, k=k)
+    retrieval, upload = SealedRetrieval.build(PLACE, vectors, labels, classes=classes, k=k)
     job, ticket = retrieval.job(queries, [len(queries)])
-    body = Parities(
+    body = SealedAnswer(
         PLACE.table_id, PLACE.version, answer(upload.buckets, retrieval.table.layout, job.request)
     )
     return retrieval.table.layout, retrieval.read(body, ticket, len(queries), k)
@@ -66,7 +66,7 @@ def test_sums_of_distances_pass_64_bits():
 
 def test_buckets_are_bound_to_table_and_version(rng):
     vectors, labels = rng.integers(0, 1 << 12, (50, 3)), rng.integers(0, 2, 50)
-    retrieval, upload = BucketRetrieval.build(PLACE, vectors, labels, classes=2, k=3)
+    retrieval, upload = SealedRetrieval.build(PLACE, vectors, labels, classes=2, k=3)
     cipher = retrieval.table._secret.cipher
     data = memoryview(upload.buckets)[: upload.bucket_bytes]
     into = memoryview(bytearray(upload.bucket_bytes - TAG_BYTES))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ompd.errors import FramingError, LabelError, NeighborsError
-from ompd.wire import Body, Verdict
-
-I64 = npt.NDArray[np.int64]
+from ompd.arrays import I64
+from ompd.blind import LaplaceNoise
+from ompd.datasets import Dataset
+from ompd.encode import Encoder, EvidenceEncoder
+from ompd.errors import FramingError, LabelError, NeighborsError, ParameterError
+from ompd.params import Profile
+from ompd.roles.frozen import Release
+from ompd.roles.stages import Stages
+from ompd.roles.training import Plan
+from ompd.wire import Body, Verdict, verdict_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +59,95 @@ class Neighbours:
     answered: npt.NDArray[np.bool_]
 
 
-class Retrieval(Protocol):
-    """The hospital's secret side of one published table."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Made:
+    """A table that was made of records, and the body that uploads it.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    vectors, labels : int64 array
+        As they are in the table: with noise, if there is any.
+    k : int
+        0 leaves the choice to the cloud.
+    retrieval : Retrieval
+    upload : Body
+    noise : LaplaceNoise, optional
+        For the queries; the instances have theirs.
+    release : Release, optional
+        To be charged and kept before the body leaves.
+    """
+
+    encoder: Encoder
+    vectors: I64
+    labels: I64
+    k: int
+    retrieval: Retrieval
+    upload: Body
+    noise: LaplaceNoise | None = None
+    release: Release | None = None
+
+
+class Retrieval(ABC):
+    """The hospital's secret side of one published table.
+
+    Attributes
+    ----------
+    profile : {"sealed", "hardened", "paper"}
+    upload, job_type, answer : type of Body
+        What carries the table, a job on it, and the answer to one.
+    padding : int
+        Coordinates of a row besides those of its vector.
+    noisy : bool
+        Whether instances and queries can have noise.
+    freezes : bool
+        Whether a version shares choices with the one before, which a state folder keeps.
+    lasts : bool
+        Whether a state folder keeps the table itself.
+    place : TableRef
+    """
+
+    profile: ClassVar[Profile]
+    upload: ClassVar[type[Body]]
+    job_type: ClassVar[type[Body]]
+    answer: ClassVar[type[Body]]
+    padding: ClassVar[int] = 0
+    noisy: ClassVar[bool] = False
+    freezes: ClassVar[bool] = False
+    lasts: ClassVar[bool] = False
+    place: TableRef
+
+    @classmethod
+    @abstractmethod
+    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+        """Train, encode and hide a table.
+
+        Raises
+        ------
+        OmpdError
+            As `Hospital.publish`.
+        """
+
+    @classmethod
+    @abstractmethod
+    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
+        """Length of the upload of these records, to within a KiB, before they are trained with."""
 
     @property
-    def answer(self) -> type[Body]:
-        """Type of the body that answers a job."""
-
-    @property
+    @abstractmethod
     def most(self) -> int:
         """Most queries in one job."""
 
+    @abstractmethod
     def answer_bytes(self, rows: int) -> int:
         """Bytes of numbers in the answer to a job of so many queries."""
 
     @property
     def room(self) -> int:
         """Queries that can be answered before the table needs a new window."""
+        return sys.maxsize
 
+    @abstractmethod
     def job(self, vectors: I64, members: Sequence[int]) -> tuple[Body, Any]:
         """Return a job for the cloud, and what `read` needs with its answer.
 
@@ -81,10 +160,12 @@ class Retrieval(Protocol):
 
     def window(self, context: Any) -> object | None:
         """Return an object that is the same for jobs to be read in order; None if it is alone."""
+        return None
 
-    def abandon(self, context: Any) -> None:
+    def abandon(self, context: Any) -> None:  # noqa: B027  (nothing by default)
         """Give up a job whose answer will not come."""
 
+    @abstractmethod
     def read(self, body: Any, context: Any, rows: int, k: int) -> Neighbours:
         """Read the answer to a job of `rows` queries.
 
@@ -93,6 +174,62 @@ class Retrieval(Protocol):
         NeighborsError, FramingError, LabelError, BucketAuthError
             If it is not possible.
         """
+
+    def whole(self) -> tuple[Body, int]:
+        """Return a job that asks for the whole table, and the bytes of numbers in its answer.
+
+        Raises
+        ------
+        ParameterError
+            If the profile has no windows.
+        """
+        raise ParameterError("disease: only sealed tables have windows")
+
+    def renew(self, body: Any) -> None:  # noqa: B027  (unreachable where `whole` raises)
+        """Start a new window from the answer to `whole`.
+
+        Raises
+        ------
+        FramingError, BucketAuthError
+            If a bucket is missing or not the one that was stored.
+        """
+
+    def close(self) -> None:  # noqa: B027  (nothing by default)
+        """Put what outlives the process onto the disk.
+
+        Raises
+        ------
+        HintStateError
+            If that fails; it may be tried again.
+        """
+
+
+class Voted(Retrieval):
+    """A table that the cloud searches, and on which it votes; nothing is used up.
+
+    Attributes
+    ----------
+    classes : int
+    """
+
+    answer = Verdict
+    classes: int
+
+    def answer_bytes(self, rows: int) -> int:
+        """Bytes of numbers in the answer to a job of so many queries."""
+        return rows * verdict_bytes(self.classes)
+
+    def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
+        """Read the cloud's votes."""
+        return read_verdict(body, rows, k, self.classes)
+
+
+def coordinates_of(records: Dataset, method: str) -> int:
+    """Coordinates of vectors at most, before anything is learned from their records."""
+    if method == "evidence":
+        coordinates, _ = EvidenceEncoder.shape(len(records.schema.classes))
+        return coordinates
+    return len(records.schema.features)
 
 
 def read_verdict(body: Verdict, rows: int, k: int, classes: int) -> Neighbours:

@@ -5,27 +5,25 @@ The cloud still sees all distances; noise, if asked for, bounds what they tell.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ompd.blind import HardenedKey
-from ompd.roles.retrieval.contract import I64, Neighbours, TableRef, read_verdict
-from ompd.wire import (
-    MAX_BATCH,
-    Body,
-    HardenedJob,
-    HardenedUpload,
-    Kind,
-    Verdict,
-    content_cap,
-    verdict_bytes,
-    verdict_rows,
-)
+import numpy as np
+
+from ompd.arrays import I64
+from ompd.blind import HardenedKey, epsilon_per_unit
+from ompd.datasets import Dataset
+from ompd.encode import CoarseEncoder, choose_step, coarsen
+from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
+from ompd.roles.retrieval.contract import Made, TableRef, Voted, coordinates_of
+from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
+from ompd.roles.training import Plan, train
+from ompd.search import check_k
+from ompd.wire import MAX_BATCH, MAX_K, HardenedJob, HardenedUpload, Kind, content_cap, verdict_rows
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class HardenedRetrieval:
+class HardenedRetrieval(Voted):
     """A table of ring values; the cloud searches it and votes.
 
     Parameters
@@ -35,9 +33,45 @@ class HardenedRetrieval:
     classes : int
     """
 
+    profile = "hardened"
+    upload = HardenedUpload
+    job_type = HardenedJob
+    noisy = True
+    freezes = True
+
     place: TableRef
     key: HardenedKey
     classes: int
+
+    @classmethod
+    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+        """Train or go on as before, round, add noise if it is asked for, and blind."""
+        names = record_names(records.schema, records.features, records.labels)
+        labels = np.array(records.labels, dtype=np.int64)
+        classes = len(records.schema.classes)
+        frozen = plan.frozen
+        if frozen is None:
+            trained = train(records, plan, stages)
+            k = trained.chosen_k(stages)
+            hiding = stages.until(HIDDEN)
+            step = choose_step(trained.vectors, labels, classes, min(k, len(labels) - 1))
+            vectors = coarsen(trained.vectors, step)
+            frozen = _freeze(plan, CoarseEncoder(trained.encoder, step), vectors, k)
+        else:
+            stages.until(TRAINED)
+            vectors = frozen.vectors(names, records.features)
+            k = plan.k or check_k(frozen.k, min(len(labels), MAX_K))
+            stages.until(CHOSEN)
+            hiding = stages.until(HIDDEN)
+        noise = frozen.noise
+        release = Release(frozen.released(k, names, vectors), [])
+        if noise is not None:
+            digests = noise.instance_digests(vectors, names)
+            release.charges.extend(zip(names, digests, strict=True))
+            vectors = noise.instances(vectors, names)
+        retrieval, upload = cls.build(place, frozen.key, vectors, labels, classes=classes, k=k)
+        hiding(1.0)
+        return Made(frozen.encoder, vectors, labels, k, retrieval, upload, noise, release)
 
     @classmethod
     def build(
@@ -65,15 +99,10 @@ class HardenedRetrieval:
         )
         return cls(place, key, classes), upload
 
-    @staticmethod
-    def upload_bytes(rows: int, coordinates: int) -> int:
-        """Length of the upload of so many instances, to within a KiB."""
-        return rows * (8 * coordinates + 2)
-
-    @property
-    def answer(self) -> type[Body]:
-        """Type of the body that answers a job."""
-        return Verdict
+    @classmethod
+    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
+        """Length of the upload of these records, to within a KiB."""
+        return len(records) * (8 * coordinates_of(records, method) + 2)
 
     @property
     def most(self) -> int:
@@ -81,26 +110,21 @@ class HardenedRetrieval:
         job = content_cap(Kind.HARDENED_JOB) // (8 * self.key.coordinates)
         return min(MAX_BATCH, job, verdict_rows(self.classes))
 
-    def answer_bytes(self, rows: int) -> int:
-        """Bytes of numbers in the answer to a job of so many queries."""
-        return rows * verdict_bytes(self.classes)
-
-    @property
-    def room(self) -> int:
-        """Nothing is used up."""
-        return sys.maxsize
-
     def job(self, vectors: I64, members: Sequence[int]) -> tuple[HardenedJob, None]:
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
         return HardenedJob(self.place.table_id, self.place.version, len(vectors), points), None
 
-    def window(self, context: None) -> None:
-        """Each is read by itself."""
 
-    def abandon(self, context: None) -> None:
-        """Nothing was used up."""
-
-    def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
-        """Read the cloud's votes."""
-        return read_verdict(body, rows, k, self.classes)
+def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
+    """Choose what later versions will have in common with this one."""
+    return Frozen(
+        method=plan.method,
+        encoder=encoder,
+        key=HardenedKey.generate(encoder.coordinates),
+        k=k,
+        epsilon=plan.epsilon,
+        unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),
+        noise_key=noise_key_of(encoder, plan.noise_key) if plan.noise_key else b"",
+        learned={},
+    )

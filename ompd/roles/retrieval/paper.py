@@ -5,29 +5,21 @@ Gives no confidentiality against the cloud; `ompd audit` shows it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ompd.arrays import I64
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
+from ompd.datasets import Dataset
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import I64, Neighbours, TableRef, read_verdict
-from ompd.wire import (
-    MAX_BATCH,
-    Body,
-    Kind,
-    PaperJob,
-    PaperUpload,
-    Verdict,
-    content_cap,
-    pack_limbs,
-    verdict_bytes,
-    verdict_rows,
-)
+from ompd.roles.retrieval.contract import Made, TableRef, Voted, coordinates_of
+from ompd.roles.stages import CHOSEN, HIDDEN, Stages
+from ompd.roles.training import Plan, train
+from ompd.wire import MAX_BATCH, Kind, PaperJob, PaperUpload, content_cap, pack_limbs, verdict_rows
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PaperRetrieval:
+class PaperRetrieval(Voted):
     """A blinded table; the cloud searches it and votes.
 
     Parameters
@@ -37,9 +29,33 @@ class PaperRetrieval:
     classes : int
     """
 
+    profile = "paper"
+    upload = PaperUpload
+    job_type = PaperJob
+    padding = PADDING
+
     place: TableRef
     key: PaperKey
     classes: int
+
+    @classmethod
+    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+        """Train and blind; a K that is not known is left to the cloud."""
+        trained = train(records, plan, stages)
+        stages.until(CHOSEN)
+        hiding = stages.until(HIDDEN)
+        retrieval, upload = cls.build(
+            place,
+            trained.vectors,
+            trained.labels,
+            classes=trained.classes,
+            k=trained.k or 0,
+            largest=trained.encoder.largest,
+        )
+        hiding(1.0)
+        return Made(
+            trained.encoder, trained.vectors, trained.labels, trained.k or 0, retrieval, upload
+        )
 
     @classmethod
     def build(
@@ -78,30 +94,17 @@ class PaperRetrieval:
         )
         return cls(place, key, classes), upload
 
-    @staticmethod
-    def upload_bytes(rows: int, coordinates: int) -> int:
-        """Length of the upload of so many instances, to within a KiB."""
-        return rows * ((coordinates + PADDING) * PAPER.limbs * 8 + 2)
-
-    @property
-    def answer(self) -> type[Body]:
-        """Type of the body that answers a job."""
-        return Verdict
+    @classmethod
+    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
+        """Length of the upload of these records, to within a KiB."""
+        coordinates = coordinates_of(records, method) + PADDING
+        return len(records) * (coordinates * PAPER.limbs * 8 + 2)
 
     @property
     def most(self) -> int:
         """Most queries in one job."""
         row = 8 * PAPER.limbs * (self.key.coordinates + 1)
         return min(MAX_BATCH, content_cap(Kind.PAPER_JOB) // row, verdict_rows(self.classes))
-
-    def answer_bytes(self, rows: int) -> int:
-        """Bytes of numbers in the answer to a job of so many queries."""
-        return rows * verdict_bytes(self.classes)
-
-    @property
-    def room(self) -> int:
-        """Nothing is used up."""
-        return sys.maxsize
 
     def job(self, vectors: I64, members: Sequence[int]) -> tuple[PaperJob, None]:
         """Blind queries, each with a scalar of its own."""
@@ -114,13 +117,3 @@ class PaperRetrieval:
             points=pack_limbs(blinded.points, modulus),
             tokens=pack_limbs(blinded.tokens, modulus),
         ), None
-
-    def window(self, context: None) -> None:
-        """Each is read by itself."""
-
-    def abandon(self, context: None) -> None:
-        """Nothing was used up."""
-
-    def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
-        """Read the cloud's votes."""
-        return read_verdict(body, rows, k, self.classes)

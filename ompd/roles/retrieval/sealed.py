@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.roles.retrieval.contract import I64, Neighbours, TableRef
+from ompd.arrays import I64
+from ompd.datasets import Dataset
+from ompd.encode import EvidenceEncoder, scale_features
+from ompd.params import PAPER
+from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef
+from ompd.roles.stages import HIDDEN, Stages
+from ompd.roles.training import Plan, train
 from ompd.sealed import Layout, SealedTable, Ticket
 from ompd.wire import (
     MAX_BATCH,
-    Body,
     Kind,
     SealedAnswer,
     SealedJob,
@@ -20,9 +25,12 @@ from ompd.wire import (
     sums_cap,
 )
 
+#: Stands for a K that is not chosen yet; the size hardly depends on it.
+_LIKELY_K = 9
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class SealedRetrieval:
+class SealedRetrieval(Retrieval):
     """A sealed table; the hospital searches the buckets that it fetches, and votes itself.
 
     Parameters
@@ -32,9 +40,27 @@ class SealedRetrieval:
     classes : int
     """
 
+    profile = "sealed"
+    upload = SealedUpload
+    job_type = SealedJob
+    answer = SealedAnswer
+    lasts = True
+
     place: TableRef
     table: SealedTable
     classes: int
+
+    @classmethod
+    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+        """Train and seal."""
+        trained = train(records, plan, stages)
+        vectors, labels, k = trained.vectors, trained.labels, trained.chosen_k(stages)
+        hiding = stages.until(HIDDEN)
+        retrieval, upload = cls.build(
+            place, vectors, labels, classes=trained.classes, k=k, progress=hiding
+        )
+        hiding(1.0)
+        return Made(trained.encoder, vectors, labels, k, retrieval, upload)
 
     @classmethod
     def build(
@@ -75,16 +101,25 @@ class SealedRetrieval:
         )
         return cls(place, table, classes), upload
 
-    @staticmethod
-    def upload_bytes(rows: int, coordinates: int, vector_bits: int, classes: int, k: int) -> int:
-        """Length of the upload of so many instances whose vectors take so many bits."""
-        row_bits = vector_bits + (classes - 1).bit_length() + (rows - 1).bit_length()
-        return Layout.choose(rows, coordinates, row_bits, k).table_bytes
+    @classmethod
+    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
+        """Length of the upload of these records, with every feature counting.
 
-    @property
-    def answer(self) -> type[Body]:
-        """Type of the body that answers a job."""
-        return SealedAnswer
+        One that turns out to have no weight would make it a little smaller.
+        """
+        rows = len(records)
+        features, classes = len(records.schema.features), len(records.schema.classes)
+        neighbors = k or min(rows, _LIKELY_K)
+        if method == "evidence":
+            coordinates, largest = EvidenceEncoder.shape(classes)
+            bits = coordinates * largest.bit_length()
+            return _table_bytes(rows, coordinates, bits, classes, neighbors)
+        widest = features * (PAPER.feature_bits + 1)
+        size = _table_bytes(rows, features, widest, classes, neighbors)
+        if size > content_cap(Kind.SEALED_UPLOAD):
+            # Only then are the records looked at, which takes a while.
+            size = _table_bytes(rows, features, _feature_bits(records), classes, neighbors)
+        return size
 
     @property
     def most(self) -> int:
@@ -127,15 +162,36 @@ class SealedRetrieval:
         codes = _winners(votes, found.distances, found.labels)
         return Neighbours(codes, votes, found.certified, found.answered)
 
-    def renew(self, body: SealedAnswer) -> None:
-        """Start a new window from the whole table.
+    def whole(self) -> tuple[SealedJob, int]:
+        """Ask for all buckets."""
+        job = SealedJob(self.place.table_id, self.place.version, True, b"")
+        return job, self.table.layout.table_bytes
 
-        Raises
-        ------
-        FramingError, BucketAuthError
-            If a bucket is missing or not the one that was stored.
-        """
+    def renew(self, body: SealedAnswer) -> None:
+        """Make the hints of a new window."""
         self.table.renew(body.buckets)
+
+    def close(self) -> None:
+        """Put the hints back into the folder that the table is kept in, if it is."""
+        self.table.close()
+
+
+def _table_bytes(rows: int, coordinates: int, vector_bits: int, classes: int, k: int) -> int:
+    """Length of a table of so many instances whose vectors take so many bits."""
+    row_bits = vector_bits + (classes - 1).bit_length() + (rows - 1).bit_length()
+    return Layout.choose(rows, coordinates, row_bits, k).table_bytes
+
+
+def _feature_bits(records: Dataset) -> int:
+    """Bits that a sealed row needs for its prefix sums.
+
+    A prefix sum is written as what it adds to the one before, in multiples of what all of these are
+    multiples of: the weight, which is not known yet, times the scaled feature's own step.
+    """
+    scaled = scale_features(records.features, records.schema, PAPER.feature_bits)
+    above = scaled - scaled.min(axis=0)
+    steps = np.maximum(1, np.gcd.reduce(above, axis=0))
+    return sum(int(most).bit_length() for most in (above.max(axis=0) // steps))
 
 
 def _context(place: TableRef) -> bytes:

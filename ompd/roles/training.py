@@ -1,0 +1,112 @@
+"""From labelled records to vectors and a K: what tables of all profiles begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from ompd.arrays import I64
+from ompd.datasets import Dataset
+from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
+from ompd.params import PAPER
+from ompd.roles.frozen import Frozen
+from ompd.roles.stages import CHOSEN, TRAINED, Stages
+from ompd.search import LimbTable, choose_k
+from ompd.search.calibration import Priors
+from ompd.search.decision import Decision
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """What a hospital decided about a table.
+
+    Parameters
+    ----------
+    profile : {"sealed", "hardened", "paper"}
+    method : {"relief-mw", "evidence"}
+    k : int, optional
+    priors : {"equal", "training"}
+    decision : {"probability", "majority"}
+    epsilon : float, optional
+        Of the noise, per median distance of two instances; profile `hardened` only.
+    noise_key : bytes
+        What the key of the noise is derived from, for a table that is trained anew; empty without
+        noise.
+    frozen : Frozen, optional
+        What a `hardened` table keeps from the version before; None trains anew.
+    """
+
+    profile: str
+    method: str
+    k: int | None
+    priors: Priors
+    decision: Decision
+    epsilon: float | None
+    noise_key: bytes
+    frozen: Frozen | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a plan holds a secret and is not pickled")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Trained:
+    """Records as vectors.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    vectors : int64 array of shape (N, coordinates)
+    labels : int64 array of shape (N,)
+    classes : int
+    k : int, optional
+        As the plan says, or the encoder; None where it is yet to be chosen.
+    """
+
+    encoder: Encoder
+    vectors: I64
+    labels: I64
+    classes: int
+    k: int | None
+
+    def chosen_k(self, stages: Stages) -> int:
+        """Return K, chosen by leave-one-out if it is not known."""
+        stages.until(CHOSEN)
+        return self.k or choose_k(plain(self.vectors, self.labels, self.classes))
+
+
+def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
+    """Learn an encoder from records and encode them.
+
+    Raises
+    ------
+    OmpdError
+        As `Hospital.publish`.
+    """
+    training = stages.until(TRAINED)
+    schema, features, k = records.schema, records.features, plan.k
+    encoder: Encoder
+    if plan.method == "evidence":
+        learned = EvidenceEncoder.fit(schema, features, records.labels, progress=training)
+        encoder, vectors = learned, learned.instances
+        k = k or learned.neighbors
+    else:
+        encoder = ReliefEncoder.fit(
+            schema,
+            features,
+            records.labels,
+            weight_bits=PAPER.weight_bits,
+            feature_bits=PAPER.feature_bits,
+            progress=training,
+        )
+        vectors = encoder.encode(features)
+    # Writable copies: kernels are compiled anew for arrays that are read-only.
+    labels = np.array(records.labels, dtype=np.int64)
+    return Trained(encoder, np.array(vectors, dtype=np.int64), labels, len(schema.classes), k)
+
+
+def plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
+    """Table for searches of the hospital's own; noise may have made vectors negative."""
+    return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
