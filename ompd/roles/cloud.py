@@ -108,7 +108,8 @@ class Cloud(Party):
         if (receipt := self._acknowledged(header)) is not None:
             return receipt
         body = self._open(frame, _UPLOADS[header.kind])
-        self._check_succession(body.table_id, body.version, header.sender)
+        with self._lock:
+            self._check_succession(body.table_id, body.version, header.sender)
         stored = self._stored(body)
         receipt = self._receipt(header, body.table_id, body.version, stored.k)
         added = _Version(header.sender, body.version, stored, header, receipt)

@@ -30,6 +30,7 @@ from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports, answered, longest, most_rows, unanswered
 from ompd.roles.retrieval import Neighbours
 from ompd.roles.turns import Done, OpenJob, Request, Turns
+from ompd.roles.unsent import Kept, Unsent
 from ompd.schema import Schema
 from ompd.wire import Frame, Kind, Query
 
@@ -112,8 +113,7 @@ class Forwarder(Publisher):
         if not 0 <= patience < math.inf:
             raise ParameterError("patience: expected a number of seconds from 0")
         self._forwarded = Turns(_SHARE * self._window, patience, self._read_answer, _give_up)
-        # Reports that no call has returned, by their job, and until when they are fresh.
-        self._unsent: dict[tuple[str, bytes], tuple[float, Reports]] = {}
+        self._unsent = Unsent()
         # Hints are used in the order in which jobs line up.
         self._asking = threading.Lock()
 
@@ -333,17 +333,11 @@ class Forwarder(Publisher):
     def _keep(self, done: list[Done]) -> None:
         """Keep the reports of jobs that are over until somebody asks for them."""
         now = self._clock()
-        while self._unsent:
-            oldest, (expires, _) = next(iter(self._unsent.items()))
-            if expires >= now:
-                break
-            self._take(oldest)
-        for one in done:
-            self._unsent[one.job.cloud, one.job.nonce] = now + self._window, self._reports(one)
-
-    def _take(self, key: tuple[str, bytes]) -> Reports:
-        """Return the reports that were kept of a job."""
-        return self._unsent.pop(key, (0.0, Reports()))[1]
+        self._unsent.forget_old(now)
+        for job, found in done:
+            size = job.table.retrieval.answer_bytes(job.rows)
+            kept = Kept(now + self._window, size, self._reports(Done(job, found)))
+            self._unsent.keep((job.cloud, job.nonce), kept)
 
 
 def _give_up(job: OpenJob) -> None:

@@ -43,10 +43,12 @@ class Hospital(Forwarder):
         """
         frame = self._authenticate(verdict, *_ANSWERS, admit=self._expected)
         key = frame.header.sender, frame.header.nonce
-        if len(self._unsent.get(key, (0.0, Reports()))[1]) == 1:
+        kept = self._unsent.find(key)
+        if kept is not None and len(kept.reports) == 1:
             self._claim(frame)
-            if kept := self._take(key):
-                return kept[0]
+            # Unless another thread collects them just now.
+            if ready := self._unsent.take(key):
+                return ready[0]
         job = self._open_job(frame)
         if len(job.requests) != 1:
             raise ContextMismatchError("verdict: answers a batch, which report_batch reads")
@@ -79,9 +81,9 @@ class Hospital(Forwarder):
         """
         frame = self._authenticate(verdict, *_ANSWERS, admit=self._expected)
         key = frame.header.sender, frame.header.nonce
-        if key in self._unsent:
+        if self._unsent.find(key) is not None:
             self._claim(frame)
-            return self._take(key).add(self.collect())
+            return (self._unsent.take(key) or Reports()).add(self.collect())
         job = self._open_job(frame)
         body = self._accepted(frame, job)
         if body is None:
@@ -113,8 +115,8 @@ class Hospital(Forwarder):
         """
         header = Frame.decode(job, *_JOBS).header
         key = header.recipient, header.nonce
-        if key in self._unsent:
-            return self._take(key).add(self.collect())
+        if (kept := self._unsent.take(key)) is not None:
+            return kept.add(self.collect())
         return self._ready(self._forwarded.fail(self._forwarded.find(*key), self._clock()))
 
     def collect(self) -> Reports:
@@ -125,12 +127,7 @@ class Hospital(Forwarder):
         """
         now = self._clock()
         self._keep(self._forwarded.overdue(now))
-        reports = Reports()
-        for key in list(self._unsent):
-            expires, kept = self._unsent.pop(key, (0.0, Reports()))
-            if expires >= now:
-                reports.add(kept)
-        return reports
+        return self._unsent.take_all(now)
 
     def _ready(self, done: list[Done]) -> Reports:
         """Return the reports on these jobs, and those that were kept."""
@@ -142,9 +139,12 @@ class Hospital(Forwarder):
     def _expected(self, header: Header, size: int) -> None:
         """Refuse what answers no job, or is longer than its answer, before it is read."""
         key = header.sender, header.nonce
-        if key not in self._unsent:
+        if (kept := self._unsent.find(key)) is not None:
+            content = kept.answer_bytes
+        else:
             job = self._forwarded.find(*key)
-            check_answer_size(size, job.table.retrieval.answer_bytes(job.rows))
+            content = job.table.retrieval.answer_bytes(job.rows)
+        check_answer_size(size, content)
 
     def _open_job(self, frame: Frame) -> OpenJob:
         self._keep(self._forwarded.expired(self._clock()))

@@ -139,6 +139,17 @@ def test_an_answer_longer_than_any_to_its_job_is_not_read(profile):
         assert spent < MIB
     # It changed nothing: the true answer is still read.
     assert world.user.read(world.hospital.report(world.cloud.answer(job)))
+    # Nor is one that comes after its job was given up, while the reports on that are still here.
+    job = world.hospital.forward(world.user.ask("st-mary", "flu", [5, 5, 5]))
+    nonce = Frame.decode(job, Kind.SEALED_JOB, Kind.PAPER_JOB, Kind.HARDENED_JOB).header.nonce
+    world.clock.now += 100
+    world.hospital.forward(world.user.ask("st-mary", "flu", [5, 5, 5]))
+    data = unsigned(world, kind, "cloud", "st-mary", size, nonce=nonce, sequence=0)
+    for station in (world.hospital.report, world.hospital.report_batch):
+        spent, error = cost(station, data)
+        assert isinstance(error, TooLargeError)
+        assert spent < MIB
+    assert len(world.hospital.collect()) == 1
 
 
 def test_a_window_longer_than_the_table_is_not_read():

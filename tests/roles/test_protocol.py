@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -627,6 +628,30 @@ def test_two_threads_with_one_frame_get_one_answer(world):
     with ThreadPoolExecutor(4) as pool:
         answers = {frame for frame in pool.map(answer, range(12)) if frame}
     assert len(answers) == 1
+
+
+class GrowsWhileItIsRead(dict):
+    """The tables of a cloud at which another hospital's upload arrives at the worst moment."""
+
+    def arrive(self, lock):
+        with lock:
+            self[bytes(16)] = self[next(iter(self))]
+
+    def values(self):
+        for place, value in enumerate(super().values()):
+            if place == 0:
+                other = Thread(target=self.arrive, args=(self.lock,))
+                other.start()
+                other.join(0.05)
+            yield value
+
+
+def test_uploads_of_two_hospitals_may_arrive_together(world):
+    world.publish()
+    upload = world.hospital.publish("gout", instances(seed=1), cloud="cloud", k=3)
+    world.cloud._tables = GrowsWhileItIsRead(world.cloud._tables)
+    world.cloud._tables.lock = world.cloud._lock
+    world.hospital.confirm(world.cloud.store(upload))
 
 
 def test_frames_of_one_query_differ_little_between_diseases(world):
