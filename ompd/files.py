@@ -30,6 +30,20 @@ _SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder of mode 0700, so that a power failure does not take it with all that is in it.
+
+    One that is there already keeps its mode.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses, or something else is there. Another try may follow.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(path.parent)
+
+
 def write_private(
     path: Path, parts: Iterable[bytes | memoryview], *, exclusive: bool = False
 ) -> None:

@@ -372,6 +372,33 @@ def test_changing_a_table_of_limbs(tmp_path, full, change):
     assert torture(prepare, act, check, full=full) >= {"open", "write"}
 
 
+# --- folders --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: Sealed(folder).table.save(folder),
+        lambda folder: ompd.Hospital.create("h", state=folder).close(),
+        lambda folder: save_identity(folder, ALICE, "secret", _n=2),
+        lambda folder: create(folder, values(10)),
+    ],
+    ids=["sealed table", "hospital", "identity", "table of limbs"],
+)
+def test_a_new_folder_outlives_a_power_failure(tmp_path, monkeypatch, make):
+    """What is synced inside a folder that is not is lost with it."""
+    synced = []
+    fsync = os.fsync
+
+    def seen(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    make(tmp_path / "new")
+    assert str(tmp_path) in synced
+
+
 # --- databases ------------------------------------------------------------------------------------
 
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_000_000, 7)

@@ -206,8 +206,8 @@ def _signing_file(folder: Path, public: PublicIdentity) -> Path:
 
 def _private_folder(path: Path) -> None:
     try:
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        with contextlib.suppress(FileExistsError):  # by something else than a folder
+            files.make_folder(path)
         mode = path.stat().st_mode
     except OSError as error:
         raise KeystoreError(f"folder: {error.strerror}") from None

@@ -24,6 +24,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from pathlib import Path
 import msgspec
 
 from ompd.errors import HintStateError, OmpdError, StoreError
-from ompd.files import FORKED, FolderLock, sweep, write_private
+from ompd.files import FORKED, FolderLock, make_folder, sweep, write_private
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
@@ -107,7 +108,7 @@ class Archive:
     Parameters
     ----------
     folder : path
-        Made if it is missing; its parent exists.
+        Made if it is missing; its parent exists. If it holds something, nobody else may enter it.
 
     Attributes
     ----------
@@ -130,8 +131,8 @@ class Archive:
         self._entries: dict[str, _Entry] = {}
         self.damaged: dict[str, str] = {}
         with _translated():
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._folder.chmod(0o700)
+            make_folder(self._folder)
+            _make_private(self._folder)
             self._folder_lock = _locked(self._folder)
         try:
             with _translated():
@@ -153,6 +154,13 @@ class Archive:
         """Refuse a process that was forked from the one with the folder, or closed it."""
         if not self.held:
             raise StoreError(f"state: {FORKED if self._folder_lock.forked else 'was closed'}")
+
+    def check_profile(self, profile: str) -> None:
+        """Refuse what another profile left; takes no hints off the disk."""
+        for entry in self._entries.values():
+            for other, found in (("sealed", entry.asked is not None), ("hardened", entry.frozen)):
+                if found and other != profile:
+                    raise StoreError(f"state: has tables of the profile {other!r}")
 
     def load(self) -> dict[str, Kept]:
         """Open all tables and take their hints off the disk, by disease.
@@ -316,6 +324,16 @@ def _decoded(data: bytes) -> _Entry:
     if found.version != _VERSION:
         raise StoreError(f"file: expected version {_VERSION}")
     return found
+
+
+def _make_private(folder: Path) -> None:
+    """Keep others out of an empty folder; what somebody has put things into is not changed."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if os.name != "posix" or not mode & 0o077:
+        return
+    if any(folder.iterdir()):
+        raise StoreError(f"state: expected mode 0700, got {mode:04o}; others could enter it")
+    folder.chmod(0o700)
 
 
 def _locked(folder: Path) -> FolderLock:

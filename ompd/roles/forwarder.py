@@ -108,10 +108,11 @@ class Forwarder(Publisher):
     def __init__(
         self, identity: Identity, *, patience: float = PATIENCE, share: float = 0.5, **options: Any
     ) -> None:
-        self._quota = Quota(share)  # refused, if at all, before a state folder is opened
-        super().__init__(identity, **options)
+        # Refused, if at all, before a state folder is opened.
+        self._quota = Quota(share)
         if not 0 <= patience < math.inf:
             raise ParameterError("patience: expected a number of seconds from 0")
+        super().__init__(identity, **options)
         self._forwarded = Turns(_SHARE * self._window, patience, self._read_answer, _give_up)
         self._unsent = Unsent()
         # Hints are used in the order in which jobs line up.

@@ -134,30 +134,33 @@ class Publisher(Party):
             if profile == "paper":
                 raise ParameterError("state: the profile 'paper' keeps nothing")
             self._archive = Archive(state)
-            for disease, kept in self._archive.load().items():
-                self._places[disease] = kept.place
-                if kept.published is not None:
-                    self._tables[disease] = kept.published
-                if kept.frozen is not None:
-                    self._frozen[disease] = kept.frozen
-            if profile == "hardened" and self._tables:
-                self._archive.close()
-                raise StoreError("state: has tables of the profile 'sealed'")
-            for disease, reason in self._archive.damaged.items():
-                warnings.warn(
-                    f"state of {disease!r}: {reason}; publish it anew", StoreWarning, stacklevel=3
-                )
-            if options.get("replays") is None:
-                # Or else what was accepted before a restart would be accepted again. What a lost
-                # power supply forgets is at most a window old and only costs hints or budget.
-                try:
-                    self._kept_frames = DurableReplayGuard(
-                        Path(state) / "frames", self._window, power_safe=False
-                    )
-                except OmpdError:
-                    self.close()
-                    raise
-                self._replays = self._kept_frames
+            try:
+                self._open_state(self._archive, Path(state), options.get("replays") is None)
+            except BaseException:
+                # Puts back the hints that were taken.
+                self.close()
+                raise
+
+    def _open_state(self, archive: Archive, folder: Path, with_frames: bool) -> None:
+        """Take up what an earlier process left; first whatever can fail and leaves hints alone."""
+        archive.check_profile(self._profile)
+        if with_frames:
+            # Or else what was accepted before a restart would be accepted again. What a lost power
+            # supply forgets is at most a window old and only costs hints or budget.
+            self._kept_frames = DurableReplayGuard(
+                folder / "frames", self._window, power_safe=False
+            )
+            self._replays = self._kept_frames
+        for disease, kept in archive.load().items():
+            self._places[disease] = kept.place
+            if kept.published is not None:
+                self._tables[disease] = kept.published
+            if kept.frozen is not None:
+                self._frozen[disease] = kept.frozen
+        for disease, reason in archive.damaged.items():
+            warnings.warn(
+                f"state of {disease!r}: {reason}; publish it anew", StoreWarning, stacklevel=4
+            )
 
     @property
     def profile(self) -> Profile:

@@ -49,7 +49,7 @@ from numpy.typing import NDArray
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import BucketCipher
 from ompd.errors import HintStateError, OmpdError
-from ompd.files import FolderLock, is_spare, sweep, sync_folder, write_private
+from ompd.files import FolderLock, is_spare, make_folder, sweep, sync_folder, write_private
 from ompd.sealed.build import Secret
 from ompd.sealed.checks import Checks
 from ompd.sealed.hints import FIELDS, Hints
@@ -84,7 +84,8 @@ class Folder(Confidential):
             If the folder is in use, holds something or cannot be made. Another try may follow.
         """
         with _typed("folder"):
-            path.mkdir(mode=0o700, exist_ok=True)
+            # First the folder itself, or a table could be lost with it.
+            make_folder(path)
             _check_empty(path)
             path.chmod(0o700)
         lock = _locked(path)
@@ -93,8 +94,6 @@ class Folder(Confidential):
                 # Again, now that nobody else can be about to write.
                 _check_empty(path)
                 sweep(path)
-                # First the folder itself, or a table could be lost with it.
-                sync_folder(path.parent)
             table_id = secrets.token_hex(16)
             _write(path / "table", *_secret_parts(secret, table_id), exclusive=True)
         except BaseException:

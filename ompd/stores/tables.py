@@ -49,7 +49,7 @@ import numpy as np
 
 from ompd.arrays import I64, U64
 from ompd.errors import OmpdError, TableError, VersionError
-from ompd.files import FolderLock, is_spare, sweep, write_behind, write_private
+from ompd.files import FolderLock, is_spare, make_folder, sweep, write_behind, write_private
 from ompd.search import Index, LimbTable, build_index
 
 _MAGIC = b"OMPDTBL\x00"
@@ -298,7 +298,7 @@ class TableFolder:
 def _make_folder(folder: Path) -> None:
     """Create the folder, or make sure that an existing one is a table or empty."""
     with _typed("path"):
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
         foreign = any(
             entry.name not in {"index", "lock"}
             and not entry.name.startswith("limbs-")

@@ -8,11 +8,19 @@ import re
 import shutil
 import stat
 import traceback
+import warnings
 
 import pytest
 
 import ompd
-from ompd.errors import ParameterError, ReplayError, StoreError, StoreWarning, WindowExhaustedError
+from ompd.errors import (
+    OmpdError,
+    ParameterError,
+    ReplayError,
+    StoreError,
+    StoreWarning,
+    WindowExhaustedError,
+)
 from tests.roles.conftest import World, instances
 from tests.roles.test_profiles import answered, population
 
@@ -358,6 +366,55 @@ def test_a_child_does_not_keep_the_folder_locked(deployment):
     deployment.ask()
     os.write(done[1], b"1")
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("reason", ["profile", "patience", "frames", "warning"])
+def test_an_opening_that_is_refused_costs_no_hints(deployment, reason):
+    deployment.publish("gout", instances(), k=5)
+    left = deployment.hospital.remaining("flu")
+    deployment.hospital.close()
+    options = {}
+    if reason == "profile":
+        options["profile"] = "hardened"
+    elif reason == "patience":
+        options["patience"] = -1
+    elif reason == "frames":
+        file = deployment.folder / "frames"
+        file.write_bytes(b"no database" * 100)
+    else:
+        file = entry_file(deployment, "gout")
+        file.write_bytes(file.read_bytes()[:-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises((OmpdError, StoreWarning)):
+            ompd.Hospital(
+                deployment.identity, state=deployment.folder, clock=deployment.clock, **options
+            )
+    if reason == "frames":
+        file.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = ompd.Hospital(deployment.identity, state=deployment.folder, clock=deployment.clock)
+    assert again.remaining("flu") == left > 0
+
+
+def test_a_state_belongs_to_one_profile(tmp_path):
+    world = World(profile="hardened", state=tmp_path / "state")
+    world.publish()
+    world.hospital.close()
+    with pytest.raises(StoreError, match="profile 'hardened'"):
+        ompd.Hospital(world.hospital._identity, state=tmp_path / "state")
+
+
+def test_folders_of_others_are_not_changed(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o755)
+    # An empty one is made private.
+    ompd.Hospital.create("h", state=tmp_path / "home").close()
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    (tmp_path / "home").chmod(0o755)
+    with pytest.raises(StoreError, match="expected mode 0700, got 0755"):
+        ompd.Hospital.create("h", state=tmp_path / "home")
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o755
 
 
 def test_what_cannot_be_kept_is_refused(deployment, tmp_path):
