@@ -445,3 +445,13 @@ def test_tables_without_a_scale_are_refused():
         epsilon_per_unit(8, np.array([[-(2**62), 0], [2**62, 5]]))
     with pytest.raises(ParameterError, match="int64"):
         epsilon_per_unit(8, np.array([[1.0], [2.0]]))
+
+
+def test_the_smallest_epsilon_that_can_be_kept_is_kept():
+    rows = np.array([[0], [1]])
+    least = Fraction(1, 2**48 - 1)
+    assert epsilon_per_unit(least, rows) == least
+    # Hardly more, but of integers that are too large; rounding it up is not allowed.
+    assert epsilon_per_unit(least + Fraction(1, 2**200), rows) == least
+    with pytest.raises(PrivacyParameterError):
+        epsilon_per_unit(least - Fraction(1, 2**200), rows)

@@ -27,6 +27,7 @@ from ompd.errors import (
 )
 from ompd.sealed import Layout, SealedTable, answer, check_layout, check_request
 from ompd.sealed.checks import Checks
+from ompd.sealed.rows import RowCode
 from tests.sealed.conftest import SMALL, assert_exact, clustered, find, naive
 
 
@@ -431,3 +432,12 @@ def test_bad_queries(small, queries, error):
     with pytest.raises(error):
         table.ask(queries)
     assert table.remaining == SMALL.window
+
+
+@pytest.mark.parametrize(("rows", "classes", "bits"), [(8, 2, 4), (9, 2, 5), (9, 3, 6), (1, 1, 0)])
+def test_rows_take_no_more_bits_than_the_table_needs(rows, classes, bits):
+    # Constant columns take none; what is left are label and row number.
+    assert RowCode.fit(np.full((rows, 2), 5), classes).row_bits == bits
+    ramp = np.full((rows, 2), 5)
+    ramp[0, 1] = 5 + 3
+    assert RowCode.fit(ramp, classes).row_bits == bits + (rows > 1)
