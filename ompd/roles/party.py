@@ -43,29 +43,12 @@ _LOGGER = logging.getLogger("ompd.party")
 # Silent unless the application asks for it.
 _LOGGER.addHandler(logging.NullHandler())
 
-#: Who sends what; a refusal may come from a hospital or a cloud.
-_SENDS = {
-    Kind.PAPER_UPLOAD: "hospital",
-    Kind.QUERY: "user",
-    Kind.PAPER_JOB: "hospital",
-    Kind.VERDICT: "cloud",
-    Kind.REPORT: "hospital",
-    Kind.RECEIPT: "cloud",
-    Kind.HARDENED_UPLOAD: "hospital",
-    Kind.HARDENED_JOB: "hospital",
-    Kind.SEALED_UPLOAD: "hospital",
-    Kind.SEALED_JOB: "hospital",
-    Kind.SEALED_ANSWER: "cloud",
-}
-
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
-#: Seconds that uploads and receipts stay acceptable. They may take long to make and to transfer,
-#: and playing one again does nothing: a version is stored once, and asked once it is acknowledged.
+#: Seconds that uploads and receipts, which are lasting, stay acceptable. They may take long to make
+#: and to transfer, and playing one again does nothing: a version is stored once, and asked once it
+#: is acknowledged.
 UPLOAD_WINDOW = 86_400.0
-_UPLOADS = {Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT}
-#: What is answered again, if all of the frame is the same.
-_REQUESTS = {Kind.QUERY, Kind.PAPER_JOB, Kind.HARDENED_JOB, Kind.SEALED_JOB}
 
 
 class Party:
@@ -188,7 +171,7 @@ class Party:
         size = len(signed) + SIGNATURE_BYTES
         if size > CAPS[header.kind]:
             raise TooLargeError(
-                f"frame: a {header.kind.name.lower()} of {size} bytes is above the cap of "
+                f"frame: a {header.kind.words} of {size} bytes is above the cap of "
                 f"{CAPS[header.kind]}"
             )
         del ciphertext  # a frame may be long; no more copies of it than are needed
@@ -242,7 +225,7 @@ class Party:
             raise WrongRecipientError("frame: is addressed to another party")
         self.directory.get(header.sender)
         self._check_role(header)
-        if header.kind in _UPLOADS:
+        if header.kind.lasting:
             self._replays.check_time(header, self._clock(), UPLOAD_WINDOW)
         else:
             self._replays.check_time(header, self._clock())
@@ -251,13 +234,12 @@ class Party:
 
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""
-        expected = _SENDS.get(header.kind)
+        expected = header.kind.senders
         if (
-            expected
-            and isinstance(self.directory, Registry)
-            and self.directory.role(header.sender) != expected
+            isinstance(self.directory, Registry)
+            and self.directory.role(header.sender) not in expected
         ):
-            raise RoleError(f"frame: expected a {expected} as its sender")
+            raise RoleError(f"frame: expected a {' or '.join(expected)} as its sender")
 
     def _authenticate_many(
         self, frames: Sequence[bytes], kind: Kind, refused: dict[int, OmpdError]
@@ -296,7 +278,7 @@ class Party:
 
     def _claim(self, frame: Frame) -> None:
         """Mark a frame as used: after the last check, before costly work and any effect."""
-        content = _content(frame) if frame.header.kind in _REQUESTS else b""
+        content = _content(frame) if frame.header.kind.repeatable else b""
         self._replays.claim(frame.header, self._clock(), content)
 
     def _answered(self, header: Header, answer: bytes) -> bytes:

@@ -7,25 +7,8 @@ A frame is the signed part followed by a 96-byte signature. Whatever decodes re-
 same bytes.
 """
 
-from ompd.wire.frames import (
-    CAPS,
-    PROTOCOL_VERSION,
-    SIGNATURE_BYTES,
-    Frame,
-    Header,
-    Kind,
-    check_answer_size,
-    content_cap,
-    encode_signed_part,
-)
-from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
-from ompd.wire.messages import (
-    KIND_OF,
-    MAX_ADVICE,
-    MAX_BATCH,
-    MAX_COORDINATES,
-    MAX_K,
-    Body,
+from ompd.wire.bodies import decode_body, encode_body
+from ompd.wire.diagnosis import (
     HardenedJob,
     HardenedUpload,
     PaperJob,
@@ -38,9 +21,27 @@ from ompd.wire.messages import (
     SealedJob,
     SealedUpload,
     Verdict,
+)
+from ompd.wire.fields import (
+    MAX_ADVICE,
+    MAX_BATCH,
+    MAX_COORDINATES,
+    MAX_K,
+    Body,
     check_text,
-    decode_body,
-    encode_body,
+)
+from ompd.wire.frames import (
+    PROTOCOL_VERSION,
+    SIGNATURE_BYTES,
+    Frame,
+    Header,
+    encode_signed_part,
+)
+from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
+from ompd.wire.kinds import CAPS, KIND_OF, Kind
+from ompd.wire.limits import (
+    check_answer_size,
+    content_cap,
     sums_cap,
     verdict_bytes,
     verdict_rows,

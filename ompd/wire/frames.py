@@ -4,82 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated
 
 import msgspec
 
 from ompd.errors import FramingError, NonCanonicalError, TooLargeError, VersionError
 from ompd.wire.canonical import decode, encode
+from ompd.wire.fields import Nonce, PartyId, Unsigned63
+from ompd.wire.kinds import CAPS, Kind
 
 PROTOCOL_VERSION = 1
 SIGNATURE_BYTES = 96
 #: Separates what a frame signs from every other use of the same key.
 SIGNING_LABEL = b"ompd frame v1\x00"
 ENVELOPE_LABEL = b"ompd seal v1\x00"
-
-_KIB = 1024
-_MIB = 1024 * _KIB
-
-
-class Kind(IntEnum):
-    """What a frame carries."""
-
-    PAPER_UPLOAD = 0
-    QUERY = 1
-    PAPER_JOB = 2
-    VERDICT = 3
-    REPORT = 4
-    REFUSAL = 5
-    RECEIPT = 6
-    HARDENED_UPLOAD = 7
-    HARDENED_JOB = 8
-    SEALED_UPLOAD = 9
-    SEALED_JOB = 10
-    SEALED_ANSWER = 11
-
-
-#: Largest frame that a party reads, per kind, in bytes.
-CAPS: dict[Kind, int] = {
-    Kind.PAPER_UPLOAD: 2048 * _MIB,
-    Kind.QUERY: 16 * _MIB,
-    Kind.PAPER_JOB: 256 * _MIB,
-    Kind.VERDICT: 16 * _MIB,
-    Kind.REPORT: 64 * _MIB,
-    Kind.REFUSAL: 1 * _KIB,
-    Kind.RECEIPT: 4 * _KIB,
-    Kind.HARDENED_UPLOAD: 2048 * _MIB,
-    Kind.HARDENED_JOB: 256 * _MIB,
-    Kind.SEALED_UPLOAD: 2048 * _MIB,
-    Kind.SEALED_JOB: 256 * _MIB,
-    Kind.SEALED_ANSWER: 2048 * _MIB,
-}
-
-#: What a frame and its body hold besides long lists of numbers, generously.
-_OVERHEAD = 1 * _MIB
-#: What header, envelope, signature and small fields take at most.
-_FRAMING = 4 * _KIB
-
-
-def content_cap(kind: Kind) -> int:
-    """Most bytes of numbers that fit into a frame of this kind."""
-    return CAPS[kind] - _OVERHEAD
-
-
-def check_answer_size(size: int, content: int) -> None:
-    """Refuse a frame that is longer than one with so many bytes of numbers can be.
-
-    Raises
-    ------
-    TooLargeError
-    """
-    if size > content + _FRAMING:
-        raise TooLargeError(f"frame: expected an answer of at most {content + _FRAMING} bytes")
-
-
-PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
-Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -194,9 +132,7 @@ class Frame:
         if header.version != PROTOCOL_VERSION:
             raise VersionError(f"frame: expected protocol version {PROTOCOL_VERSION}")
         if header.kind not in {kind, *others}:
-            raise FramingError(
-                f"frame: expected a {kind.name.lower()}, got a {header.kind.name.lower()}"
-            )
+            raise FramingError(f"frame: expected a {kind.words}, got a {header.kind.words}")
         _check_size(size, header.kind)
         if admit is not None:
             admit(header, size)
@@ -253,7 +189,7 @@ def _end_of_header(head: bytes) -> int:
 def _check_size(size: int, kind: Kind) -> None:
     if size > CAPS[kind]:
         raise TooLargeError(
-            f"frame: expected at most {CAPS[kind]} bytes for a {kind.name.lower()}, got {size}"
+            f"frame: expected at most {CAPS[kind]} bytes for a {kind.words}, got {size}"
         )
 
 

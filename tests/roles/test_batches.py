@@ -16,7 +16,7 @@ from ompd.errors import (
     UnknownDiseaseError,
     UnknownKeyError,
 )
-from ompd.wire import Frame, Kind, messages
+from ompd.wire import MAX_BATCH, Frame, Kind
 from tests.roles.conftest import World, instances
 
 
@@ -137,7 +137,7 @@ def test_large_batches_are_split_into_jobs_within_the_cap(world, monkeypatch):
         r for job in batch.jobs for r in world.hospital.report_batch(world.cloud.answer(job.frame))
     ]
     assert read_all(people, reports) == {person.id: [["yes", "yes"]] for person in people}
-    assert messages.MAX_BATCH == 100_000
+    assert MAX_BATCH == 100_000
 
 
 def test_a_full_hospital_refuses_the_whole_job_unused(world, monkeypatch):

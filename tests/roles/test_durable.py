@@ -7,7 +7,9 @@ import pytest
 import ompd
 from ompd.crypto import Identity
 from ompd.errors import ParameterError, ReplayError, RevokedKeyError, RoleError
+from ompd.roles import Party
 from ompd.stores import DurableReplayGuard, Registry
+from ompd.wire import Kind, Refusal
 from tests.roles.conftest import Clock, instances
 
 
@@ -83,6 +85,13 @@ def test_only_hospitals_store_and_only_users_ask(deployment):
         deployment.hospital.forward(curious.ask("st-mary", "flu", [1, 1, 1]))
     batch = deployment.hospital.forward_batch([curious.ask("st-mary", "flu", [1, 1, 1])])
     assert isinstance(batch.refused[0], RoleError)
+    refusal = curious._send("st-mary", Refusal(), nonce=bytes(16), sequence=0)
+    assert deployment.hospital._authenticate(refusal, Kind.REFUSAL)
+    refusal = Party(deployment.identities["alice"], **options)._send(
+        "st-mary", Refusal(), nonce=bytes(16), sequence=0
+    )
+    with pytest.raises(RoleError, match="expected a hospital or cloud"):
+        deployment.hospital._authenticate(refusal, Kind.REFUSAL)
 
 
 def test_a_revoked_party_is_not_heard_any_more(deployment):

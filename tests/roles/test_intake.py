@@ -18,7 +18,7 @@ from ompd.errors import (
     TooLargeError,
     TrainingError,
 )
-from ompd.wire.frames import CAPS, Kind
+from ompd.wire import CAPS, Kind
 from tests.roles.conftest import World, instances
 
 PROFILES = ("sealed", "hardened", "paper")

@@ -268,7 +268,7 @@ def test_reflected_and_foreign_frames_are_refused(world):
     ompd.introduce(stranger, ompd.Hospital.create("st-mary", profile="paper", **world.options))
     refuse(world, UnknownKeyError, world.hospital.forward, stranger.ask("st-mary", "flu", [1] * 3))
     verdict = world.cloud.answer(job)
-    with pytest.raises(FramingError, match="expected a paper_job, got a verdict"):
+    with pytest.raises(FramingError, match="expected a paper job, got a verdict"):
         world.cloud.answer(verdict)
     own = world.hospital._send(
         "cloud", Verdict(b"t" * 16, 1, 3, b"\0\0", b"\3\0\0\0"), nonce=b"n" * 16, sequence=0

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ompd import errors, wire
 from ompd.crypto import EnvelopeKey, Identity, PublicIdentity, SigningKey
 from ompd.roles import Party
-from ompd.wire import KIND_OF, Frame, Kind, decode_body, encode_body, encode_signed_part
+from ompd.wire import Frame, Kind, decode_body, encode_body, encode_signed_part
 
 HERE = Path(__file__).parent
-BODY_OF = {kind: body for body, kind in KIND_OF.items()}
 
 
 def load(name):
@@ -50,7 +50,7 @@ def receiver(parties, kind):
 
 def receive(party, kind, data):
     frame = party._authenticate(data, Kind[kind])
-    return frame, party._open(frame, BODY_OF[Kind[kind]])
+    return frame, party._open(frame, Kind[kind].body)
 
 
 @pytest.mark.parametrize("vector", load("bodies")["vectors"], ids=lambda v: v["name"])
@@ -58,7 +58,7 @@ def test_bodies(vector):
     data = bytes.fromhex(vector["bytes"])
     body = decode_body(getattr(wire, vector["type"]), data)
     assert encode_body(body) == data
-    fields = json.loads(wire.messages.msgspec.json.encode(body))
+    fields = json.loads(msgspec.json.encode(body))
     assert fields == vector["fields"]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -134,7 +136,7 @@ def test_a_second_encoding_of_the_same_frame_is_refused():
 
 
 def test_frames_of_another_kind_version_or_size_are_refused(monkeypatch):
-    with pytest.raises(FramingError, match="expected a paper_job, got a query"):
+    with pytest.raises(FramingError, match="expected a paper job, got a query"):
         Frame.decode(frame_bytes(), Kind.PAPER_JOB)
     old = msgspec.structs.replace(HEADER, version=0)
     with pytest.raises(VersionError, match="expected protocol version 1"):
@@ -229,3 +231,13 @@ def test_texts_out_of_form_are_refused(text):
     with pytest.raises(ParameterError, match="disease: expected a text"):
         check_text("disease", text)
     check_text("disease", "é" * 255)
+
+
+def test_every_message_has_one_row():
+    assert len(KIND_OF) == len(CAPS) == len(Kind)
+    assert [kind.body for kind in Kind] == list(KIND_OF)
+    assert pickle.loads(pickle.dumps(Kind.PAPER_JOB)) is Kind.PAPER_JOB is Kind(2)
+    for kind in Kind:
+        # What lasts is not remembered, so that no answer is kept for it.
+        assert not (kind.lasting and kind.repeatable)
+        assert set(kind.senders) <= {"user", "hospital", "cloud"}

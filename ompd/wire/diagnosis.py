@@ -1,47 +1,29 @@
-"""What the parties say to one another, before sealing."""
+"""What user, hospital and cloud say to one another for a diagnosis, before encryption."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from ompd.errors import FramingError, ParameterError
 from ompd.params import Method, Profile
-from ompd.wire.canonical import decode, encode
-from ompd.wire.frames import Kind, Unsigned63, content_cap
-
-#: Most queries in one frame.
-MAX_BATCH = 100_000
-#: Widest values, in 64-bit limbs, and longest vectors.
-MAX_LIMBS = 64
-MAX_COORDINATES = 4096
-#: Longest label or disease name, and longest advice, in characters.
-MAX_TEXT = 255
-MAX_ADVICE = 65_536
-#: Most neighbours: counts of votes travel as 16-bit numbers.
-MAX_K = 65_535
-#: Most classes of a table.
-MAX_CLASSES = 65_536
-_MOST_SUMS = 16 << 20
-#: Ends the encoded body; only zeros may follow.
-_END = b"\x80"
-
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**32)]
-Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
-TableId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-Advice = Annotated[str, msgspec.Meta(max_length=MAX_ADVICE)]
-PublicKey = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096)]
+from ompd.wire.fields import (
+    MAX_CLASSES,
+    MAX_COORDINATES,
+    MAX_K,
+    MAX_LIMBS,
+    Advice,
+    Batch,
+    Body,
+    Count,
+    PublicKey,
+    TableId,
+    Text,
+    Unsigned63,
+)
 
 
-class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    def __repr__(self) -> str:
-        # Bodies hold features, tokens and diagnoses, none of which belongs in a log.
-        return f"<{type(self).__name__}>"
-
-
-class PaperUpload(_Body, frozen=True):
+class PaperUpload(Body, frozen=True):
     """Hospital to cloud: a blinded table.
 
     Parameters
@@ -74,7 +56,7 @@ class PaperUpload(_Body, frozen=True):
     values: bytes
 
 
-class Query(_Body, frozen=True):
+class Query(Body, frozen=True):
     """User to hospital: feature vectors in the clear, inside the envelope.
 
     Parameters
@@ -97,7 +79,7 @@ class Query(_Body, frozen=True):
     least_profile: Profile = "paper"
 
 
-class PaperJob(_Body, frozen=True):
+class PaperJob(Body, frozen=True):
     """Hospital to cloud: blinded queries.
 
     Parameters
@@ -119,7 +101,7 @@ class PaperJob(_Body, frozen=True):
     tokens: bytes
 
 
-class HardenedUpload(_Body, frozen=True):
+class HardenedUpload(Body, frozen=True):
     """Hospital to cloud: a table on the ring of integers modulo 2**64.
 
     Parameters
@@ -145,7 +127,7 @@ class HardenedUpload(_Body, frozen=True):
     values: bytes
 
 
-class HardenedJob(_Body, frozen=True):
+class HardenedJob(Body, frozen=True):
     """Hospital to cloud: queries on the ring.
 
     Parameters
@@ -163,7 +145,7 @@ class HardenedJob(_Body, frozen=True):
     points: bytes
 
 
-class SealedUpload(_Body, frozen=True):
+class SealedUpload(Body, frozen=True):
     """Hospital to cloud: a table of encrypted buckets, in an order that says nothing.
 
     Parameters
@@ -189,7 +171,7 @@ class SealedUpload(_Body, frozen=True):
     buckets: bytes
 
 
-class SealedJob(_Body, frozen=True):
+class SealedJob(Body, frozen=True):
     """Hospital to cloud: which sums of buckets are wanted.
 
     Parameters
@@ -208,7 +190,7 @@ class SealedJob(_Body, frozen=True):
     request: bytes
 
 
-class SealedAnswer(_Body, frozen=True):
+class SealedAnswer(Body, frozen=True):
     """Cloud to hospital: sums of buckets, or the whole table.
 
     Parameters
@@ -223,7 +205,7 @@ class SealedAnswer(_Body, frozen=True):
     buckets: bytes
 
 
-class Receipt(_Body, frozen=True):
+class Receipt(Body, frozen=True):
     """Cloud to hospital: a table is stored and can be asked.
 
     Parameters
@@ -239,7 +221,7 @@ class Receipt(_Body, frozen=True):
     k: Annotated[int, msgspec.Meta(ge=0, le=MAX_K)]
 
 
-class Verdict(_Body, frozen=True):
+class Verdict(Body, frozen=True):
     """Cloud to hospital: class code and votes per query.
 
     Parameters
@@ -261,26 +243,7 @@ class Verdict(_Body, frozen=True):
     votes: bytes
 
 
-def verdict_bytes(classes: int) -> int:
-    """Bytes of numbers in a verdict, per query."""
-    return 2 + 2 * classes
-
-
-def verdict_rows(classes: int) -> int:
-    """Most queries whose verdict fits into a frame."""
-    return content_cap(Kind.VERDICT) // verdict_bytes(classes)
-
-
-def sums_cap(table_bytes: int) -> int:
-    """Most bytes of sums of buckets that one answer on a table of this size may hold.
-
-    A request is short and its answer long, so what one frame may cost is bounded here: by 16 MiB
-    or, if that is more, by the table, which can be had as a whole for no more.
-    """
-    return min(content_cap(Kind.SEALED_ANSWER), max(_MOST_SUMS, table_bytes))
-
-
-class Report(_Body, frozen=True):
+class Report(Body, frozen=True):
     """Hospital to user: diagnoses with advice.
 
     Parameters
@@ -316,7 +279,7 @@ class Report(_Body, frozen=True):
     method: Method = "relief-mw"
 
 
-class Refusal(_Body, frozen=True):
+class Refusal(Body, frozen=True):
     """Hospital to user, or cloud to hospital: the request was not accepted.
 
     There is one code only. Which check failed would help whoever probes for secrets, and the
@@ -329,78 +292,3 @@ class Refusal(_Body, frozen=True):
     """
 
     code: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
-
-
-Body: TypeAlias = (
-    PaperUpload
-    | Query
-    | PaperJob
-    | Verdict
-    | Report
-    | Refusal
-    | Receipt
-    | HardenedUpload
-    | HardenedJob
-    | SealedUpload
-    | SealedJob
-    | SealedAnswer
-)
-B = TypeVar("B", bound=Body)
-
-KIND_OF: dict[type[Body], Kind] = {
-    PaperUpload: Kind.PAPER_UPLOAD,
-    Query: Kind.QUERY,
-    PaperJob: Kind.PAPER_JOB,
-    Verdict: Kind.VERDICT,
-    Report: Kind.REPORT,
-    Refusal: Kind.REFUSAL,
-    Receipt: Kind.RECEIPT,
-    HardenedUpload: Kind.HARDENED_UPLOAD,
-    HardenedJob: Kind.HARDENED_JOB,
-    SealedUpload: Kind.SEALED_UPLOAD,
-    SealedJob: Kind.SEALED_JOB,
-    SealedAnswer: Kind.SEALED_ANSWER,
-}
-_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
-    body: msgspec.msgpack.Decoder(body) for body in KIND_OF
-}
-
-
-def check_text(name: str, text: object, *, least: int = 1, most: int = MAX_TEXT) -> None:
-    """Refuse what cannot travel as a text of that length.
-
-    Raises
-    ------
-    ParameterError
-    """
-    if (
-        not isinstance(text, str)
-        or not least <= len(text) <= most
-        or any("\ud800" <= character <= "\udfff" for character in text)
-    ):
-        raise ParameterError(f"{name}: expected a text of {least} to {most} characters")
-
-
-def encode_body(body: Body, pad_to: int = 0) -> bytes:
-    """Encode a body, padded to at least `pad_to` bytes.
-
-    One byte 0x80 ends the body and zeros fill the rest, so that a frame's length need not tell
-    what it says.
-    """
-    data = encode(body)
-    return b"".join((data, _END, bytes(max(0, pad_to - len(data) - len(_END)))))
-
-
-def decode_body(body: type[B], data: bytes) -> B:
-    """Decode a body of the given type.
-
-    Raises
-    ------
-    FramingError, NonCanonicalError
-        If it is not one complete canonical body with its padding.
-    """
-    unpadded = data.rstrip(b"\x00")
-    if not unpadded.endswith(_END):
-        raise FramingError("body: expected an end mark before the padding")
-    decoder: msgspec.msgpack.Decoder[B] = _DECODERS[body]
-    return decode(decoder, memoryview(unpadded)[: -len(_END)])

@@ -1,0 +1,45 @@
+"""From a message to what is encrypted, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from ompd.errors import FramingError
+from ompd.wire.canonical import decode, encode
+from ompd.wire.fields import Body
+from ompd.wire.kinds import Kind
+
+B = TypeVar("B", bound=Body)
+
+#: Ends the encoded body; only zeros may follow.
+_END = b"\x80"
+_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
+    kind.body: msgspec.msgpack.Decoder(kind.body) for kind in Kind
+}
+
+
+def encode_body(body: Body, pad_to: int = 0) -> bytes:
+    """Encode a body, padded to at least `pad_to` bytes.
+
+    One byte 0x80 ends the body and zeros fill the rest, so that a frame's length need not tell
+    what it says.
+    """
+    data = encode(body)
+    return b"".join((data, _END, bytes(max(0, pad_to - len(data) - len(_END)))))
+
+
+def decode_body(body: type[B], data: bytes) -> B:
+    """Decode a body of the given type.
+
+    Raises
+    ------
+    FramingError, NonCanonicalError
+        If it is not one complete canonical body with its padding.
+    """
+    unpadded = data.rstrip(b"\x00")
+    if not unpadded.endswith(_END):
+        raise FramingError("body: expected an end mark before the padding")
+    decoder: msgspec.msgpack.Decoder[B] = _DECODERS[body]
+    return decode(decoder, memoryview(unpadded)[: -len(_END)])

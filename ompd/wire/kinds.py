@@ -1,0 +1,84 @@
+"""One row per message: what it is, who sends it, how long it may be, and what if it comes again."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+from typing import NamedTuple
+
+from ompd.wire import diagnosis
+from ompd.wire.fields import Body
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+class _Row(NamedTuple):
+    number: int
+    body: type[Body]
+    senders: tuple[str, ...]
+    cap: int
+    lasting: bool = False
+    repeatable: bool = False
+
+
+@unique
+class Kind(IntEnum):
+    """What a frame carries.
+
+    Attributes
+    ----------
+    body : type
+        What is inside the envelope.
+    senders : tuple of str
+        Roles of those who send it.
+    lasting : bool
+        Whether it stays acceptable for long, and again and again: it may take long to make and
+        to transfer, and does nothing when it comes a second time.
+    repeatable : bool
+        Whether it is a request that is answered again, if all of the frame is the same.
+    """
+
+    PAPER_UPLOAD = _Row(0, diagnosis.PaperUpload, ("hospital",), 2048 * _MIB, lasting=True)
+    QUERY = _Row(1, diagnosis.Query, ("user",), 16 * _MIB, repeatable=True)
+    PAPER_JOB = _Row(2, diagnosis.PaperJob, ("hospital",), 256 * _MIB, repeatable=True)
+    VERDICT = _Row(3, diagnosis.Verdict, ("cloud",), 16 * _MIB)
+    REPORT = _Row(4, diagnosis.Report, ("hospital",), 64 * _MIB)
+    REFUSAL = _Row(5, diagnosis.Refusal, ("hospital", "cloud"), 1 * _KIB)
+    RECEIPT = _Row(6, diagnosis.Receipt, ("cloud",), 4 * _KIB, lasting=True)
+    HARDENED_UPLOAD = _Row(7, diagnosis.HardenedUpload, ("hospital",), 2048 * _MIB, lasting=True)
+    HARDENED_JOB = _Row(8, diagnosis.HardenedJob, ("hospital",), 256 * _MIB, repeatable=True)
+    SEALED_UPLOAD = _Row(9, diagnosis.SealedUpload, ("hospital",), 2048 * _MIB, lasting=True)
+    SEALED_JOB = _Row(10, diagnosis.SealedJob, ("hospital",), 256 * _MIB, repeatable=True)
+    SEALED_ANSWER = _Row(11, diagnosis.SealedAnswer, ("cloud",), 2048 * _MIB)
+
+    body: type[Body]
+    senders: tuple[str, ...]
+    lasting: bool
+    repeatable: bool
+    _cap: int
+
+    def __new__(
+        cls,
+        number: int,
+        body: type[Body],
+        senders: tuple[str, ...],
+        cap: int,
+        lasting: bool,
+        repeatable: bool,
+    ) -> Kind:
+        """Make the member of a row."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.body, member.senders, member._cap = body, senders, cap
+        member.lasting, member.repeatable = lasting, repeatable
+        return member
+
+    @property
+    def words(self) -> str:
+        """What people call it."""
+        return self.name.lower().replace("_", " ")
+
+
+#: Largest frame that a party reads, per kind, in bytes.
+CAPS: dict[Kind, int] = {kind: kind._cap for kind in Kind}
+KIND_OF: dict[type[Body], Kind] = {kind.body: kind for kind in Kind}
