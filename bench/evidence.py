@@ -32,7 +32,7 @@ from ompd.encode.evidence.columns import Columns
 from ompd.encode.evidence.stacking import Stack
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.schema import Feature, Schema
-from ompd.search import LimbTable, compute, limbs_of, tally, vote
+from ompd.search import LimbTable, limbs_of
 from ompd.search.decision import Rule
 
 #: Chosen by: the tables of several classes with up to 3200 rows, and of two with up to 3200.
@@ -140,9 +140,8 @@ def cut_study(data: Dataset, count: int) -> dict[int, list[tuple[float, float]]]
                 rows, queries = evidence._fixed_point(own), evidence._fixed_point(asked)
             table = LimbTable.from_prefix_sums(rows, codes, classes)
             k = evidence._choose_neighbors(rows, codes, classes)
-            distances, nearest = compute(table, limbs_of(queries), k)
             rule = Rule.learn(table, k, "probability", "equal")
-            outcome = rule.decide(tally(table, nearest), vote(table, distances, nearest))
+            outcome = rule.judge(table, limbs_of(queries), k)
             found[cut].append(scored(outcome.probabilities, data.labels[test]))
     return found
 

@@ -13,12 +13,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, U64
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.errors import TrainingError
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
-from ompd.search import LimbTable, check_k, compute, limbs_of, tally, vote
+from ompd.search import LimbTable, check_k, compute, limbs_of, tally
 from ompd.search.calibration import Calibration, Priors, check_priors
 from ompd.search.decision import Decision, Outcome, Rule, check_decision
 
@@ -79,7 +79,7 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         FeatureError, DomainError
         """
-        _, rows = self._nearest(X)
+        _, rows = compute(self.table_, self._vectors(X), self.n_neighbors_)
         return tally(self.table_, rows)
 
     def predict(self, X: Any) -> Any:
@@ -126,15 +126,15 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _decide(self, X: Any) -> Outcome:
-        distances, rows = self._nearest(X)
-        return self.rule_.decide(tally(self.table_, rows), vote(self.table_, distances, rows))
+        queries = self._vectors(X)
+        return self.rule_.judge(self.table_, queries, self.n_neighbors_)
 
-    def _nearest(self, X: Any) -> tuple[Any, I64]:
+    def _vectors(self, X: Any) -> U64:
         check_is_fitted(self)
         X = validate_data(self, self._arranged(X), dtype=np.float64, reset=False)
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
-        return compute(self.table_, limbs_of(self.encoder_.encode(X)), self.n_neighbors_)
+        return limbs_of(self.encoder_.encode(X))
 
     def _arranged(self, X: Any) -> Any:
         """Bring columns with names into the schema's order; without one, scikit-learn checks."""

@@ -18,7 +18,7 @@ from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
 from ompd.errors import DatasetError, NeighborsError
 from ompd.params import PAPER, check_profile
 from ompd.roles import Cloud, Hospital, User, introduce
-from ompd.search import LimbTable, ballots, compute, limbs_of, tally, vote
+from ompd.search import LimbTable, ballots, compute, limbs_of
 from ompd.search.conversion import Modulus, convert
 from ompd.search.decision import Rule, default_decision
 
@@ -270,8 +270,7 @@ class _Oracle:
         return cls(encoder, instances, table, rule, k)
 
     def codes(self, points: I64) -> I64:
-        distances, rows = compute(self.table, limbs_of(points), self.k)
-        return self.rule.decide(tally(self.table, rows), vote(self.table, distances, rows)).codes
+        return self.rule.judge(self.table, limbs_of(points), self.k).codes
 
     def distances(self, point: I64) -> I64:
         every: I64 = np.abs(self.instances - point).sum(axis=1)

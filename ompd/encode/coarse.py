@@ -12,7 +12,7 @@ from ompd.encode.encoder import Encoder
 from ompd.errors import ParameterError
 from ompd.params import PREFIX_BITS
 from ompd.schema import Schema
-from ompd.search import LimbTable, compute, limbs_of, spread, vote
+from ompd.search import HELD_OUT, LimbTable, leave_one_out, spread
 
 #: Bits of the widest coordinate that are tried. With more than 16 nothing is gained: the search's
 #: heads are no finer.
@@ -20,8 +20,6 @@ _BITS = range(2, 17)
 #: One instance in so many may change for the worse. Accuracy on fresh records does not: over 50
 #: splits it changes by 0.00 ± 0.07 points (WBC) and +0.12 ± 0.15 (MM).
 _TOLERANCE = 250
-#: Instances that are classified to compare steps; as many as for the choice of K.
-_HELD_OUT = 1000
 #: Rows among which equal ones are looked for before a search among all.
 _SAMPLE = 1 << 14
 
@@ -104,7 +102,7 @@ def coarsen(vectors: I64, step: int) -> I64:
 
 
 def choose_step(
-    vectors: I64, labels: I64, classes: int, k: int, *, held_out: int = _HELD_OUT
+    vectors: I64, labels: I64, classes: int, k: int, *, held_out: int = HELD_OUT
 ) -> int:
     """Return the coarsest step that costs no accuracy on the training instances.
 
@@ -155,12 +153,12 @@ def choose_step(
         step = 1 << max(0, span.bit_length() - bits)
         if step == 1:
             break
-        wanted = wanted or _leave_one_out(vectors, labels, classes, k, own)
+        wanted = wanted or _judged(vectors, labels, classes, k, own)
         coarse = coarsen(vectors, step)
         if 2 * _alone(coarse[sample], places) < wanted.alone:
             # Nor can it be among all rows; searching thousands of equal ones takes long.
             continue
-        found = _leave_one_out(coarse, labels, classes, k, own)
+        found = _judged(coarse, labels, classes, k, own)
         if (
             _TOLERANCE * (wanted.right - found.right) <= len(own)
             and _TOLERANCE * (wanted.alike - found.alike) <= len(own) * k
@@ -178,14 +176,9 @@ class _Counts(NamedTuple):
     alone: int
 
 
-def _leave_one_out(vectors: I64, labels: I64, classes: int, k: int, own: I64) -> _Counts:
-    table = LimbTable(limbs_of(vectors), labels, classes)
-    distances, rows = compute(table, table.limbs[own], k, exclude=own)
-    truth = table.labels[own]
-    right = vote(table, distances, rows) == truth
-    alike = table.labels[rows] == truth[:, np.newaxis]
-    alone = distances[:, 0].any(axis=1)
-    return _Counts(int(right.sum()), int(alike.sum()), int(alone.sum()))
+def _judged(vectors: I64, labels: I64, classes: int, k: int, own: I64) -> _Counts:
+    found = leave_one_out(LimbTable.from_prefix_sums(vectors, labels, classes), k, own)
+    return _Counts(found.right(), found.alike(), found.alone())
 
 
 def _alone(vectors: I64, places: I64) -> int:

@@ -1,13 +1,14 @@
-"""Exact nearest neighbours over limb vectors: index, search, vote, choice of K.
+"""Exact nearest neighbours over limb vectors: index, search, vote, choice of K, leave-one-out.
 
 `LimbTable` holds instances and their index, `compute` searches, `vote` decides; `classify` does
 both at once for blinded queries, `ballots` also counts the votes. Everything here checks its
 arguments; the kernels below do not.
 """
 
-from ompd.search.choice import choose_k, leave_one_out, spread
+from ompd.search.choice import choose_k
 from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
+from ompd.search.left_out import HELD_OUT, LeftOut, leave_one_out, spread
 from ompd.search.relief import nearest_hit_miss
 from ompd.search.table import MAX_CLASSES, LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
@@ -15,8 +16,10 @@ from ompd.search.vote import tally, vote
 from ompd.search.words import WordTable
 
 __all__ = [
+    "HELD_OUT",
     "MAX_CLASSES",
     "Index",
+    "LeftOut",
     "LimbTable",
     "WordTable",
     "ballots",

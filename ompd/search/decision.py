@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, U64
 from ompd.errors import ParameterError
-from ompd.search import LimbTable, leave_one_out
+from ompd.search import LimbTable, compute, leave_one_out, spread, tally, vote
 from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors
 
 Decision = Literal["probability", "majority"]
@@ -58,11 +58,36 @@ class Rule:
         decision : {"probability", "majority"}
         priors : {"equal", "training"}
             Which shares the classes have among those who ask. Nothing to a majority.
+
+        Raises
+        ------
+        NeighborsError
+            If a table of one row is to be calibrated.
+        ParameterError
+            If the priors are others.
         """
         if decision == "majority":
             return cls(None)
-        own, votes = leave_one_out(table, k, CALIBRATION_ROWS)
-        return cls(Calibration.fit(votes, table.labels[own], priors=priors))
+        own = spread(len(table), CALIBRATION_ROWS)
+        found = leave_one_out(table, min(k, len(table) - 1), own)
+        return cls(Calibration.fit(found.votes(), found.truth, priors=priors))
+
+    def judge(self, table: LimbTable, queries: U64, k: int) -> Outcome:
+        """Return labels and probabilities of queries by their k nearest rows.
+
+        Parameters
+        ----------
+        table : LimbTable
+        queries : uint64 array of shape (m, coordinates, L)
+        k : int
+
+        Raises
+        ------
+        TableError, NeighborsError
+            As `compute`.
+        """
+        distances, rows = compute(table, queries, k)
+        return self.decide(tally(table, rows), vote(table, distances, rows))
 
     def decide(self, votes: I64, leading: I64) -> Outcome:
         """Return labels and probabilities.

@@ -119,7 +119,7 @@ def test_choice_of_k_equals_the_oracle(count, classes, random):
     assert choose_k(table, candidates=candidates) == naive.choose_k(rows, labels, candidates)
 
 
-def test_choice_of_k_holds_out_a_part(rng):
+def test_choice_of_k_holds_out_a_part(rng, monkeypatch):
     rows = rng.integers(0, 100, (300, 2)).tolist()
     calls = []
 
@@ -127,7 +127,8 @@ def test_choice_of_k_holds_out_a_part(rng):
         calls.append(len(queries))
         return compute(table, queries, k, exclude=exclude)
 
-    choose_k(as_table(rows, 1, [i % 2 for i in range(300)], 2), held_out=50, search=search)
+    monkeypatch.setattr("ompd.search.left_out.compute", search)
+    choose_k(as_table(rows, 1, [i % 2 for i in range(300)], 2), held_out=50)
     assert calls == [50]
     with pytest.raises(NeighborsError, match="candidates"):
         choose_k(as_table(rows[:1], 1))

@@ -25,7 +25,7 @@ from ompd.encode.evidence.storage import Reader, Writer
 from ompd.encode.fixed_point import _require_trainable
 from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Schema
-from ompd.search import LimbTable, compute, spread
+from ompd.search import HELD_OUT, LimbTable, leave_one_out, spread
 from ompd.search.calibration import Calibration
 
 #: Logarithms of probabilities end at this many nats below 0. How unlikely an unlikely class is says
@@ -42,8 +42,6 @@ _SHARE = 4
 #: How much worse, in nats per instance, the votes of a larger K may be. More neighbours make the
 #: vote steadier, and the loss is only an estimate.
 _TOLERANCE = 0.01
-#: Instances whose votes are compared, spread evenly over the table.
-_HELD_OUT = 1000
 #: Instances that are learned from. Rows beyond are as new to the learners as a query is.
 _MOST_LEARNED = 20_000
 
@@ -328,14 +326,12 @@ def _choose_neighbors(instances: I64, codes: I64, classes: int) -> int:
     """Return the largest K whose calibrated leave-one-out votes have nearly the least loss."""
     table = LimbTable.from_prefix_sums(instances, codes, classes)
     usable = [k for k in _CANDIDATES if k == 1 or k <= len(codes) // _SHARE]
-    own = spread(len(codes), _HELD_OUT)
-    _, rows = compute(table, table.limbs[own], usable[-1], exclude=own)
-    votes = np.cumsum(np.eye(classes, dtype=np.int64)[codes[rows]], axis=1)
-    truth = codes[own]
+    found = leave_one_out(table, usable[-1], spread(len(codes), HELD_OUT))
+    truth = found.truth
     weights = 1.0 / np.bincount(truth, minlength=classes)[truth]
     losses = []
     for k in usable:
-        counts = votes[:, k - 1]
+        counts = found.votes(k)
         chances = Calibration.fit(counts, truth).probabilities(counts)
         logs = np.log(chances[np.arange(len(truth)), truth])
         losses.append(-float(logs @ weights / weights.sum()))
