@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ompd.arrays import F64, I64, U64
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
-from ompd.errors import TrainingError
+from ompd.errors import FeatureError, LabelError, TrainingError
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
 from ompd.search import LimbTable, check_k, compute, limbs_of, tally
@@ -42,8 +42,10 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        NeighborsError, ParameterError, TrainingError, FeatureError, DomainError
+        NeighborsError, ParameterError, TrainingError, FeatureError, DomainError, LabelError
         """
+        if np.ma.is_masked(y):
+            raise LabelError("y: expected a label for every row, got masked values")
         X, y = validate_data(self, self._arranged(X), y, dtype=np.float64)
         check_classification_targets(y)
         decision, priors = check_decision(self.decision), check_priors(self.priors)
@@ -138,6 +140,9 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _arranged(self, X: Any) -> Any:
         """Bring columns with names into the schema's order; without one, scikit-learn checks."""
+        # Which would take what stands behind the mask.
+        if np.ma.is_masked(X):
+            raise FeatureError("X: expected real numbers, got masked values")
         return X if self.schema is None else self.schema.arrange(X)
 
     def _features(self, X: F64) -> tuple[Feature, ...]:

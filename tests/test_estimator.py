@@ -11,7 +11,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ompd
 from ompd import datasets
-from ompd.errors import DomainError, FeatureError, NeighborsError, ParameterError, TrainingError
+from ompd.errors import (
+    DomainError,
+    FeatureError,
+    LabelError,
+    NeighborsError,
+    ParameterError,
+    TrainingError,
+)
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.schema import Feature, Schema
 
@@ -201,3 +208,16 @@ def test_votes_of_a_small_sample_calibrate_large_tables(monkeypatch, split):
     assert model.calibration_ != whole.calibration_
     assert model.calibration_.slope == pytest.approx(whole.calibration_.slope, abs=0.5)
     assert (model.predict(test.features) == whole.predict(test.features)).all()
+
+
+@pytest.mark.parametrize("schema", [None, Schema([Feature("x", "numeric", 0, 9)], ["a", "b"])])
+def test_what_is_masked_is_missing(schema):
+    features, labels = np.arange(10.0)[:, np.newaxis], np.arange(10) // 5
+    model = ReliefMWClassifier(1, schema=schema).fit(np.ma.array(features), np.ma.array(labels))
+    hidden = np.ma.array(features, mask=features == 3)
+    with pytest.raises(FeatureError, match="masked"):
+        model.predict(hidden)
+    with pytest.raises(FeatureError, match="masked"):
+        model.fit(hidden, labels)
+    with pytest.raises(LabelError, match="masked"):
+        model.fit(features, np.ma.array(labels, mask=labels == 1))

@@ -237,6 +237,8 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         LabelError
             If the type or length is wrong or a code names no class.
         """
+        if np.ma.is_masked(codes):
+            raise LabelError(f"labels: expected {rows} integer codes, got masked values")
         array = np.asarray(codes)
         if array.dtype.kind not in "iu" or array.shape != (rows,):
             raise LabelError(

@@ -7,6 +7,7 @@ found exactly once.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -90,8 +91,10 @@ class _Names:
 
 
 def _value(number: float | Decimal) -> int | float:
-    whole = int(number) if np.isfinite(float(number)) else None
-    return whole if whole == number and whole is not None else float(number)
+    if isinstance(number, float) and not math.isfinite(number):
+        return number
+    whole = int(number)
+    return whole if whole == number else float(number)
 
 
 def are_ambiguous(classes: Sequence[str]) -> bool:

@@ -69,6 +69,7 @@ def test_names_are_recognised_however_a_number_is_written():
         (("0", "1"), "1.0"),
         (("0", "1"), " 1"),
         (("0", "1"), 0.5),
+        (("0", "1"), 10**400),
         (("0", "1"), float("nan")),
         (("0", "1"), float("inf")),
         (("0", "1"), None),

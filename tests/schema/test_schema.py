@@ -86,3 +86,5 @@ def test_own_data_from_memory():
     assert caught.value.__context__ is None
     with pytest.raises(LabelError, match=r"Schema\.codes"):
         SCHEMA.check_codes(["no", "yes"], 2)
+    with pytest.raises(LabelError, match="masked"):
+        SCHEMA.names(np.ma.array([0, 1], mask=[True, False]))
