@@ -24,6 +24,7 @@ from bench.data import population
 from ompd.datasets import Dataset
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.search import ballots
+from ompd.stores import MemoryTables
 
 #: The name of the built-in WBC table, since names have lengths.
 DISEASE = "breast-cancer-cytology"
@@ -45,7 +46,8 @@ def world(rows, users, signatures=None):
         schema.names(people.labels[picked]),
     )
     hospital = Hospital.create("hospital", profile="paper", signatures=signatures)
-    cloud = Cloud.create("cloud", ballots=partial(ballots, threads=1), signatures=signatures)
+    tables = MemoryTables(ballots=partial(ballots, threads=1))
+    cloud = Cloud.create("cloud", tables=tables, signatures=signatures)
     introduce(hospital, cloud)
     advice = {"benign": ADVICE[:600], "malignant": ADVICE[:600]}
     upload = hospital.publish(DISEASE, data, cloud="cloud", k=9, advice=advice)

@@ -14,7 +14,7 @@ import re
 import secrets
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 try:
@@ -160,9 +160,42 @@ def sweep(folder: Path, older_than: float = 0.0) -> None:
                     path.unlink()
 
 
+@contextlib.contextmanager
+def refusing(error: type[Exception], name: str) -> Iterator[None]:
+    """Raise what the system refuses as an error of this library, which tells no path.
+
+    Parameters
+    ----------
+    error : type
+    name : str
+        What was tried to be used, for the message.
+    """
+    problem = ""
+    try:
+        yield
+    except BlockingIOError:
+        problem = "another process has it open"
+    except OSError as refusal:
+        problem = refusal.strerror or "cannot be used"
+    if problem:
+        raise error(f"{name}: {problem}")
+
+
 def is_spare(name: str) -> bool:
     """Whether a file of this name is one that `sweep` removes."""
     return _SPARE.fullmatch(name) is not None
+
+
+def own_folder(path: Path, error: type[Exception], name: str) -> FolderLock:
+    """Make a folder of mode 0700 if it is missing, and lock it; its parent exists.
+
+    An `error` with this name tells what the system refuses, also that somebody else has the folder.
+    """
+    with refusing(error, name):
+        make_folder(path)
+        path.chmod(0o700)
+        return FolderLock(path)
+    raise AssertionError  # pragma: no cover  (`refusing` swallows nothing)
 
 
 class FolderLock:
@@ -201,6 +234,11 @@ class FolderLock:
     def held(self) -> bool:
         """Whether this process has the lock."""
         return self._close.alive
+
+    def check(self, error: type[Exception], name: str) -> None:
+        """Raise an error unless this process has the lock."""
+        if not self.held:
+            raise error(f"{name}: {FORKED if self.forked else 'was closed'}")
 
     def release(self) -> None:
         """Let others have the folder; may be repeated."""

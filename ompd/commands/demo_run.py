@@ -21,6 +21,7 @@ from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.search import LimbTable, ballots, compute, limbs_of
 from ompd.search.conversion import Modulus, convert
 from ompd.search.decision import Rule, default_decision
+from ompd.stores import MemoryTables
 
 #: K that the source paper found best (table 2).
 PAPER_K = {"wbc": 9, "mm": 11}
@@ -162,7 +163,7 @@ def run_demo(
     recorder = _Recorder()
     start = time.perf_counter()
     hospital = Hospital.create("hospital", profile=profile, signatures=signatures)
-    cloud = Cloud.create("cloud", ballots=recorder, signatures=signatures)
+    cloud = Cloud.create("cloud", tables=MemoryTables(ballots=recorder), signatures=signatures)
     user = User.create("user", signatures=signatures)
     introduce(hospital, cloud, user)
     upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)

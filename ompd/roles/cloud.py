@@ -5,56 +5,30 @@ This module names neither the encoder nor the secret side of blinding, and needs
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from ompd.crypto import Identity
-from ompd.errors import ContextMismatchError, ReplayError, TooLargeError, VersionError
-from ompd.roles.party import Party
-from ompd.roles.stored import HardenedStored, PaperStored, SealedStored, Stored
-from ompd.search import ballots
-from ompd.search.verdicts import Ballots
-from ompd.wire import (
-    HardenedJob,
-    HardenedUpload,
-    Header,
-    Kind,
-    PaperJob,
-    PaperUpload,
-    Receipt,
-    SealedJob,
-    SealedUpload,
+from ompd.errors import (
+    ContextMismatchError,
+    ReplayError,
+    StoreError,
+    TooLargeError,
+    VersionError,
 )
+from ompd.roles.party import Party
+from ompd.stores.tables import PROFILES, MemoryTables, Stored, Tables, Version
+from ompd.wire import KIND_OF, Header, Receipt
 
 #: Tables of one hospital.
 _MOST_TABLES = 1024
 
-_UPLOADS: dict[Kind, type[PaperUpload | HardenedUpload | SealedUpload]] = {
-    Kind.PAPER_UPLOAD: PaperUpload,
-    Kind.HARDENED_UPLOAD: HardenedUpload,
-    Kind.SEALED_UPLOAD: SealedUpload,
-}
-_JOBS: dict[Kind, type[PaperJob | HardenedJob | SealedJob]] = {
-    Kind.PAPER_JOB: PaperJob,
-    Kind.HARDENED_JOB: HardenedJob,
-    Kind.SEALED_JOB: SealedJob,
-}
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Version:
-    """One version of a table, its upload, whether it was asked, and when it stops answering."""
-
-    owner: str
-    version: int
-    stored: Stored
-    upload: Header
-    receipt: bytes
-    asked: bool = False
-    expires: float | None = None
+_UPLOADS = {kind: profile.upload for kind, profile in PROFILES.items()}
+_JOBS = {KIND_OF[profile.job]: profile.job for profile in PROFILES.values()}
 
 
 class Cloud(Party):
@@ -63,24 +37,32 @@ class Cloud(Party):
     Parameters
     ----------
     identity : Identity
-    ballots : callable
-        The engine of the blinded profiles; same contract as `ompd.search.ballots`.
+    tables : Tables, optional
+        Where its tables live, which is the cloud's alone: `MemoryTables()` by default. On
+        `FolderTables(path)` they outlive the process.
     **options
         Directory, replays, clock and window as for `Party`.
+
+    Attributes
+    ----------
+    tables : Tables
     """
 
     def __init__(
         self,
         identity: Identity,
         *,
-        ballots: Ballots = ballots,
+        tables: Tables | None = None,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
-        self._ballots = ballots
-        # Newest version first; the one in use stays until the hospital has moved on.
-        self._tables: dict[bytes, tuple[_Version, ...]] = {}
+        # In each, newest version first; the one in use stays until the hospital has moved on.
+        self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let another process have the tables, where they are of a kind that lasts."""
+        self.tables.close()
 
     def store(self, upload: bytes) -> bytes:
         """Accept a table, or a newer version of one, and return a receipt frame.
@@ -100,6 +82,8 @@ class Cloud(Party):
             If the hospital has very many tables here, or answers would not fit into a frame.
         ParameterError, RangeError, NeighborsError, LabelError, TableError
             If modulus, values, layout, K or labels are not possible.
+        StoreError
+            If tables cannot be kept where they live; the upload may come again.
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
@@ -108,19 +92,26 @@ class Cloud(Party):
         if (receipt := self._acknowledged(header)) is not None:
             return receipt
         body = self._open(frame, _UPLOADS[header.kind])
+        ref = body.table_id, body.version, header.sender
         with self._lock:
-            self._check_succession(body.table_id, body.version, header.sender)
-        stored = self._stored(body)
-        receipt = self._receipt(header, body.table_id, body.version, stored.k)
-        added = _Version(header.sender, body.version, stored, header, receipt)
-        with self._lock:
-            self._check_succession(body.table_id, body.version, header.sender)
-            before = self._living(self._tables.get(body.table_id, ()))
-            # The hospital asks the version whose receipt it has: the last one asked or, if that
-            # has yet to begin, the one before this. Others came to nothing.
-            asked = [old for old in before if old.asked]
-            kept = [old for old in before if old is before[0] or old in asked]
-            self._tables[body.table_id] = (added, *kept)
+            self._check_succession(*ref)
+        added = self.tables.build(header, body)
+        try:
+            assert added.stored is not None  # noqa: S101  (it was just built)
+            receipt = self._receipt(header, body.table_id, body.version, added.stored.k)
+            with self._lock:
+                before = self._living(self._check_succession(*ref))
+                # The hospital asks the version whose receipt it has: the last one asked or, if that
+                # has yet to begin, the one before this. Others came to nothing.
+                kept = [
+                    old
+                    for old in before
+                    if (old is before[0] or old.asked) and old.stored is not None
+                ]
+                self.tables.keep(body.table_id, (replace(added, receipt=receipt), *kept))
+        except BaseException:
+            self.tables.discard(added)
+            raise
         return receipt
 
     def answer(self, job: bytes) -> bytes:
@@ -135,6 +126,8 @@ class Cloud(Party):
             If the sender has no such table here.
         VersionError
             If the job is for a version of the table that is not or no longer here.
+        StoreError
+            If the table is damaged where it lives, or the place was closed.
         FramingError, RangeError
             If the queries or offsets have the wrong number or range, or are of another profile
             than the table.
@@ -151,9 +144,9 @@ class Cloud(Party):
         header = frame.header
         body = self._open(frame, _JOBS[header.kind])
         table = self._find(body.table_id, body.version, header.sender)
-        if not isinstance(body, table.stored.job):
+        if not isinstance(body, table.job):
             raise ContextMismatchError("job: is of another profile than the table")
-        run = table.stored.prepare(body)
+        run = table.prepare(body)
         self._claim(frame)
         self._retire(body.table_id, body.version)
         answer = self._send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
@@ -171,10 +164,10 @@ class Cloud(Party):
 
     def _acknowledged(self, header: Header) -> bytes | None:
         """Return a receipt for an upload that is stored already, also one with another time."""
-        with self._lock:
-            tables = list(self._tables.items())
-        for table_id, versions in tables:
+        for table_id, versions in self.tables.kept().items():
             for each in self._living(versions):
+                if each.stored is None:
+                    continue
                 if each.upload == header:
                     return each.receipt
                 if _untimed(each.upload) == _untimed(header):
@@ -185,48 +178,54 @@ class Cloud(Party):
         body = Receipt(table_id, version, k)
         return self._send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
-    def _stored(self, body: PaperUpload | HardenedUpload | SealedUpload) -> Stored:
-        if isinstance(body, PaperUpload):
-            return PaperStored.of(body, self._ballots)
-        if isinstance(body, HardenedUpload):
-            return HardenedStored.of(body, self._ballots)
-        return SealedStored.of(body)
-
-    def _check_succession(self, table_id: bytes, version: int, owner: str) -> None:
-        versions = self._tables.get(table_id)
-        if versions is None:
-            owned = sum(each[0].owner == owner for each in self._tables.values())
+    def _check_succession(self, table_id: bytes, version: int, owner: str) -> tuple[Version, ...]:
+        """Refuse a version that cannot follow those that are here; returns these."""
+        versions = self.tables.versions(table_id)
+        if not versions:
+            owned = sum(each[0].owner == owner for each in self.tables.kept().values())
             if owned >= _MOST_TABLES:
                 raise TooLargeError(f"table: expected at most {_MOST_TABLES} per hospital")
-            return
-        if versions[0].owner != owner:
+            return versions
+        newest = versions[0]
+        if newest.owner != owner:
             raise ContextMismatchError("table: belongs to another hospital")
-        if version <= versions[0].version:
-            raise VersionError(f"table: expected a version above {versions[0].version}")
+        if version == newest.version and newest.stored is None:
+            # It is damaged, and mended by another upload.
+            return versions[1:]
+        if version <= newest.version:
+            raise VersionError(f"table: expected a version above {newest.version}")
+        return versions
 
-    def _find(self, table_id: bytes, version: int, owner: str) -> _Version:
-        versions = self._tables.get(table_id)
-        if versions is None or versions[0].owner != owner:
+    def _find(self, table_id: bytes, version: int, owner: str) -> Stored:
+        versions = self.tables.versions(table_id)
+        if not versions or versions[0].owner != owner:
             raise ContextMismatchError("job: the sender has no table under this id")
         for found in self._living(versions):
             if found.version == version:
-                return found
+                if found.stored is None:
+                    raise StoreError("job: the table is damaged on disk")
+                return found.stored
         raise VersionError(f"job: expected version {versions[0].version} of the table")
 
     def _retire(self, table_id: bytes, version: int) -> None:
         """Let older versions end, once one is asked; what is on its way to them still counts."""
         with self._lock:
             expires = self._clock() + self._window
-            self._tables[table_id] = tuple(
+            versions = self.tables.versions(table_id)
+            moved = tuple(
                 replace(each, asked=True)
-                if each.version == version
+                if each.version == version and not each.asked
                 else replace(each, expires=expires)
                 if each.version < version and each.expires is None
                 else each
-                for each in self._living(self._tables[table_id])
+                for each in self._living(versions)
             )
+            # Almost always nothing changes. What cannot be kept now is kept by a later job.
+            if moved != versions:
+                with contextlib.suppress(StoreError):
+                    self.tables.keep(table_id, moved)
 
-    def _living(self, versions: tuple[_Version, ...]) -> tuple[_Version, ...]:
+    def _living(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         now = self._clock()
         return tuple(each for each in versions if each.expires is None or now <= each.expires)
 

@@ -1,19 +1,48 @@
 """State: tables, parties, accepted frames and privacy spent on disk; open requests in memory."""
 
-from ompd.stores.budget import BudgetLedger
-from ompd.stores.pending import CAPACITY, Pending
-from ompd.stores.registry import PartyDirectory, Registry
-from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
-from ompd.stores.tables import TableFolder
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ompd.stores.budget import BudgetLedger
+    from ompd.stores.pending import CAPACITY, Pending
+    from ompd.stores.registry import PartyDirectory, Registry
+    from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
+    from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
+
+# Lazily: of these, only tables need the kernels.
+_HOMES = {
+    "BudgetLedger": "budget",
+    "CAPACITY": "pending",
+    "DurableReplayGuard": "replay",
+    "FolderTables": "tables",
+    "FrameGuard": "replay",
+    "MemoryTables": "tables",
+    "PartyDirectory": "registry",
+    "Pending": "pending",
+    "Registry": "registry",
+    "ReplayGuard": "replay",
+    "TableFolder": "tables",
+}
 
 __all__ = [
     "CAPACITY",
     "BudgetLedger",
     "DurableReplayGuard",
+    "FolderTables",
     "FrameGuard",
+    "MemoryTables",
     "PartyDirectory",
     "Pending",
     "Registry",
     "ReplayGuard",
     "TableFolder",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ompd.stores' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ompd.stores.{_HOMES[name]}"), name)

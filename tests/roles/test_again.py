@@ -219,8 +219,8 @@ def test_building_the_table_may_take_long(world):
         world.clock.now += 1000
         return compute(*arguments)
 
-    compute = world.cloud._stored
-    world.cloud._stored = slow
+    compute = world.cloud.tables.build
+    world.cloud.tables.build = slow
     world.publish()
     world.user.read(world.frames()[-1])
 
@@ -228,12 +228,12 @@ def test_building_the_table_may_take_long(world):
 def test_an_upload_is_stored_once(world):
     upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     receipt = world.cloud.store(upload)
-    stored = dict(world.cloud._tables)
+    stored = dict(world.cloud.tables.kept())
     assert world.cloud.store(upload) == receipt
     world.clock.now += 1000
     again = world.cloud.store(world.hospital.resend("flu"))
     assert again != receipt
-    assert world.cloud._tables == stored
+    assert world.cloud.tables.kept() == stored
     world.hospital.confirm(again)
     # Each is good once, and an old version never comes back.
     for late in (receipt, again):

@@ -16,7 +16,8 @@ from ompd.errors import (
     TooLargeError,
     UnknownKeyError,
 )
-from ompd.roles.stored import SealedStored
+from ompd.search import ballots
+from ompd.stores.tables.sealed import SealedStored
 from ompd.wire import (
     CAPS,
     MAX_BATCH,
@@ -190,7 +191,7 @@ def upload(fetches, bucket_bytes=MIB, chunk=4):
 
 def test_a_short_request_gets_no_answer_of_gigabytes():
     """2046 sums of 1 MiB were asked for by 4.3 KB and took 10 GB."""
-    stored = SealedStored.of(upload(1))
+    stored = SealedStored.of(upload(1), ballots)
     most = sums_cap(4 * MIB) // MIB
     assert most == 16
     assert stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * most)))
@@ -202,8 +203,8 @@ def test_a_short_request_gets_no_answer_of_gigabytes():
 @pytest.mark.parametrize("fetches", [16 * MIB // 64 + 1, (2**31 - 2**20) // 64, 2**32])
 def test_a_layout_whose_single_answer_costs_too_much_is_not_stored(fetches):
     with pytest.raises(TooLargeError):
-        SealedStored.of(upload(fetches, bucket_bytes=64, chunk=1))
-    assert SealedStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1))
+        SealedStored.of(upload(fetches, bucket_bytes=64, chunk=1), ballots)
+    assert SealedStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1), ballots)
 
 
 def test_a_large_table_may_be_fetched_to_its_own_size():

@@ -131,9 +131,9 @@ def test_priors_move_probabilities_and_no_votes(profile):
 def test_jobs_on_tables_of_another_profile_are_refused(profile):
     world = World(profile=profile)
     world.publish()
-    (table_id,) = world.cloud._tables
+    (table_id,) = world.cloud.tables.kept()
     for body in (HardenedJob(table_id, 1, 1, bytes(24)), SealedJob(table_id, 1, True, b"")):
-        if isinstance(body, world.cloud._tables[table_id][0].stored.job):
+        if isinstance(body, world.cloud.tables.kept()[table_id][0].stored.job):
             continue
         frame = world.hospital._send("cloud", body, nonce=b"n" * 16, sequence=0)
         with pytest.raises(ContextMismatchError, match="another profile"):
@@ -157,7 +157,7 @@ def test_secrets_stay_out_of_sight(profile):
     # Coarse vectors have numbers so small that any text holds them.
     hidden = [str(value) for value in table.encoder.encode([5, 5, 5])[0] if value > 999]
     hidden += ["array", "weights", "[["]
-    for thing in (table, table.retrieval, world.cloud._tables, world.hospital):
+    for thing in (table, table.retrieval, world.cloud.tables.kept(), world.hospital):
         assert not any(each in repr(thing) for each in hidden)
     secret = table.retrieval.key if profile == "hardened" else table.retrieval.table
     with pytest.raises(TypeError, match="pickled"):
@@ -418,7 +418,7 @@ def test_a_ticket_is_read_once(sealed):
     place = sealed.hospital._tables["flu"].place
     stored = next(
         found.stored
-        for found in sealed.cloud._tables[place.table_id]
+        for found in sealed.cloud.tables.kept()[place.table_id]
         if found.version == place.version
     )
     answer = stored.prepare(SealedJob(place.table_id, place.version, False, request))().buckets
@@ -528,11 +528,11 @@ def test_lost_receipts_do_not_interrupt(profile):
         query()
     world.publish()
     query()
-    (versions,) = world.cloud._tables.values()
+    (versions,) = world.cloud.tables.kept().values()
     assert [each.version for each in versions if each.expires is None] == [5]
     world.clock.now += 121
     query()
-    (versions,) = world.cloud._tables.values()
+    (versions,) = world.cloud.tables.kept().values()
     assert [each.version for each in versions] == [5]
 
 

@@ -186,7 +186,7 @@ def state_of(world):
         len(world.hospital._forwarded),
         len(world.hospital._replays._seen),
         sorted(world.hospital._unconfirmed),
-        sorted(world.cloud._tables),
+        sorted(world.cloud.tables.kept()),
         len(world.cloud._replays._seen),
         len(world.user._asked),
         len(world.user._replays._seen),
@@ -379,7 +379,7 @@ def test_tables_follow_one_another_without_a_pause(world):
     assert world.user.read(world.frames()[-1])
     world.clock.now += 19
     world.cloud.answer(stale)
-    forged = PaperJob(next(iter(world.cloud._tables)), 1, 1, bytes(5 * 64), b"\1" + bytes(63))
+    forged = PaperJob(next(iter(world.cloud.tables.kept())), 1, 1, bytes(5 * 64), b"\1" + bytes(63))
     world.clock.now += 2
     refuse(world, VersionError, world.cloud.answer, send(world.hospital, "cloud", forged), "3")
 
@@ -391,7 +391,7 @@ def test_receipts_that_fit_no_upload_are_refused(world):
     query = world.user.ask("st-mary", "flu", [1, 2, 3])
     refuse(world, UnknownDiseaseError, world.hospital.forward, query)
     receipt = world.cloud.store(upload)
-    (table_id,) = world.cloud._tables
+    (table_id,) = world.cloud.tables.kept()
     for cloud, body, error in (
         (world.cloud, Receipt(b"x" * 16, 1, 3), ContextMismatchError),
         (world.cloud, Receipt(table_id, 2, 3), ContextMismatchError),
@@ -409,7 +409,7 @@ def test_receipts_that_fit_no_upload_are_refused(world):
 def test_a_cloud_cannot_choose_an_impossible_k(world):
     upload = world.hospital.publish("flu", instances(), cloud="cloud")
     world.cloud.store(upload)
-    (table_id,) = world.cloud._tables
+    (table_id,) = world.cloud.tables.kept()
     for k in (0, 2, 61):
         frame = send(world.cloud, "st-mary", Receipt(table_id, 1, k))
         refuse(world, NeighborsError, world.hospital.confirm, frame)
@@ -437,8 +437,8 @@ def send(sender, recipient, body, like=None):
 
 def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
     world.publish()
-    (table_id,) = world.cloud._tables
-    modulus = world.cloud._tables[table_id][0].stored.modulus.value
+    (table_id,) = world.cloud.tables.kept()
+    modulus = world.cloud.tables.kept()[table_id][0].stored.modulus.value
     good = {
         "table_id": table_id,
         "version": 1,
@@ -466,7 +466,7 @@ def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
 
 def test_cloud_refuses_impossible_tables(world):
     world.publish()
-    (table_id,) = world.cloud._tables
+    (table_id,) = world.cloud.tables.kept()
     modulus = (2**511 + 111).to_bytes(64, "little")
     good = {
         "table_id": b"y" * 16,
@@ -507,7 +507,7 @@ def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world, caplog):
     """Only the user can tell the report on such a verdict from any other."""
     caplog.set_level(logging.WARNING)
     world.publish()
-    (table_id,) = world.cloud._tables
+    (table_id,) = world.cloud.tables.kept()
     length = len(world.frames()[-1])
 
     def forged(nonce, changes):
@@ -563,7 +563,7 @@ def test_secrets_and_patient_values_stay_out_of_sight(world, caplog):
     table = world.hospital._tables["flu"]
     texts = [repr(o) + str(o) for o in (world.user, world.hospital, world.cloud, diagnoses[0])]
     key = table.retrieval.key
-    texts += [repr(table), repr(table.retrieval), repr(key), repr(world.cloud._tables)]
+    texts += [repr(table), repr(table.retrieval), repr(key), repr(world.cloud.tables.kept())]
     sums = table.encoder.encode([MARK, 1, 1])
     texts += [repr(table.encoder), repr(blind_queries(key, sums)), repr(world.user._asked)]
     for features in ([MARK + 100, 1, 1], [1, MARK, 1, 1], [[1, 1, 1], [MARK * 100, 1, 1]]):

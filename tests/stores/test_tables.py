@@ -185,8 +185,12 @@ def test_newer_formats_are_refused(tmp_path):
     data = bytearray(index.read_bytes())
     data[8:12] = struct.pack("<I", 2)
     index.write_bytes(data)
-    with pytest.raises(VersionError, match="expected format 1, got 2"):
+    with pytest.raises(VersionError, match="expected layout 1, got 2"):
         TableFolder.open(tmp_path / "t")
+    for content in (b"OMPDTBL\0" + bytes(600), b"OMPDSEALED\0\1" + bytes(600)):
+        index.write_bytes(content)
+        with pytest.raises(VersionError, match="older version"):
+            TableFolder.open(tmp_path / "t")
 
 
 @pytest.fixture(scope="module")
@@ -213,17 +217,8 @@ def test_every_damaged_byte_is_found(stored, tmp_path_factory, data):
     bit = 1 << data.draw(st.integers(0, 7))
     content[place] ^= bit
     (path / name).write_bytes(content)
-    try:
-        opened = TableFolder.open(path)
-    except OmpdError:
-        return
-    # What is not covered by a digest is only the filling between the arrays.
-    assert name == "index"
-    original = TableFolder.open(stored)
-    queries = values(5, seed=3)
-    for a, b in zip(compute(opened.table, queries, 9), compute(original.table, queries, 9),
-                    strict=True):  # fmt: skip
-        assert np.array_equal(a, b)
+    with pytest.raises(OmpdError):
+        TableFolder.open(path)
 
 
 def test_cut_files_are_refused(stored, tmp_path):

@@ -1,0 +1,223 @@
+"""Tables in a folder, which outlive the process.
+
+A folder of mode 0700 holds
+
+``table-<32 hex digits>``
+    The versions of the table with this id, newest first: owner, upload, receipt, whether it was
+    asked, when it ends, and the folder of its data; packed as `ompd.arrays` has it.
+``<32 hex digits>-<16 hex digits>``
+    The data of one version, written before a file names it and never changed: `limbs` describes it
+    for blinded tables, `sealed` for encrypted buckets. Mapped, so that more tables than memory
+    holds can be asked.
+``lock``
+    Locked by the process that has the folder.
+
+Files are replaced as a whole, so a crash or an error leaves the old versions or the new ones, and
+perhaps data that no file names; these are removed when the table is next changed or the folder next
+opened. Damage concerns one version, or one table if it is the table's file: all others open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from ompd.arrays import Form, pack, unpack
+from ompd.errors import OmpdError, StoreError, StoreWarning
+from ompd.files import own_folder, refusing, sweep, sync_folder, write_private
+from ompd.search import ballots
+from ompd.search.verdicts import Ballots
+from ompd.stores.tables.contract import Stored, Upload, Version
+from ompd.stores.tables.profiles import PROFILES
+from ompd.wire import Header
+
+_FORM = Form("tables of a cloud", 1)
+_FILE = re.compile(r"table-([0-9a-f]{32})")
+_HOME = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One version in the file of its table."""
+
+    owner: str
+    version: int
+    upload: Header
+    receipt: bytes
+    asked: bool
+    expires: float | None
+    home: str
+
+
+class _Table(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The file of a table."""
+
+    versions: tuple[_Entry, ...]
+
+
+class FolderTables:
+    """Keeps a cloud's tables in a folder; see `Tables`.
+
+    A cloud that is started on the folder again answers as before. The folder belongs to one process
+    at a time, and not to what is forked from it.
+
+    Parameters
+    ----------
+    path : path
+        Made if it is missing; its parent exists.
+    ballots : callable
+        The engine of the blinded profiles; same contract as `ompd.search.ballots`.
+    verify : bool, default True
+        Whether to compare the digests of all mapped data now, which reads all of it once.
+
+    Attributes
+    ----------
+    damaged : dict of str to str
+        Why a version, or all of a table, does not answer, by table id in hex. Uploading it again
+        mends it, and so does a newer version. Each is also told as a `StoreWarning`.
+
+    Raises
+    ------
+    StoreError
+        From every method but `close`, if the folder cannot be used, or this process was forked from
+        the one that opened it. After an error, another try may follow.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, ballots: Ballots = ballots, verify: bool = True
+    ) -> None:
+        # Absolute, since the program may change its folder.
+        self._folder = Path(path).absolute()
+        self._ballots = ballots
+        self._tables: dict[bytes, tuple[Version, ...]] = {}
+        self._built: set[str] = set()
+        self._guard = threading.Lock()
+        self.damaged: dict[str, str] = {}
+        self._lock = own_folder(self._folder, StoreError, "tables")
+        try:
+            with refusing(StoreError, "tables"):
+                sweep(self._folder)
+                names = sorted(path.name for path in self._folder.iterdir())
+            for found in filter(None, map(_FILE.fullmatch, names)):
+                self._open(found[1], verify=verify)
+            for table in {found[1] for found in map(_HOME.fullmatch, names) if found}:
+                self._clean(table)
+        except BaseException:
+            self.close()
+            raise
+        for table, reason in self.damaged.items():
+            warnings.warn(f"table {table}: {reason}; upload it again", StoreWarning, stacklevel=2)
+
+    def build(self, upload: Header, body: Upload) -> Version:
+        """Check an upload, index it and write it to a folder of its own."""
+        self._lock.check(StoreError, "tables")
+        stored = PROFILES[upload.kind].of(body, self._ballots)
+        home = f"{body.table_id.hex()}-{secrets.token_hex(8)}"
+        with self._guard:
+            self._built.add(home)
+        version = Version(upload.sender, body.version, upload, None, home=home)
+        problem = ""
+        try:
+            return replace(version, stored=stored.save(self._folder / home))
+        except OmpdError as error:
+            self.discard(version)
+            problem = str(error)
+        except BaseException:
+            self.discard(version)
+            raise
+        # That it cannot be written is no fault of the upload.
+        raise StoreError(problem)
+
+    def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
+        """Let these be all versions of a table, at once and durably."""
+        self._lock.check(StoreError, "tables")
+        table = table_id.hex()
+        entries = tuple(
+            _Entry(
+                each.owner, each.version, each.upload, each.receipt, each.asked, each.expires,
+                each.home,
+            )
+            for each in versions
+        )  # fmt: skip
+        with refusing(StoreError, "tables"):
+            # The data must not be lost when the file that names them is not.
+            sync_folder(self._folder)
+            write_private(self._folder / f"table-{table}", pack(_FORM, _Table(entries)).parts)
+        self._tables[table_id] = versions
+        with self._guard:
+            self._built.difference_update(each.home for each in versions)
+        if all(each.stored is not None for each in versions):
+            self.damaged.pop(table, None)
+        # Jobs on their way still read what they have mapped.
+        self._clean(table)
+
+    def discard(self, version: Version) -> None:
+        """Remove what was built, unless the table's file names it after all."""
+        with self._guard:
+            self._built.discard(version.home)
+        if self._lock.held:
+            self._clean(version.home.partition("-")[0])
+
+    def versions(self, table_id: bytes) -> tuple[Version, ...]:
+        """Return all versions of a table, newest first."""
+        self._lock.check(StoreError, "tables")
+        return self._tables.get(table_id, ())
+
+    def kept(self) -> Mapping[bytes, tuple[Version, ...]]:
+        """Return all versions of all tables, by table id."""
+        return dict(self._tables)
+
+    def close(self) -> None:
+        """Let another process have the folder; may be repeated."""
+        self._lock.release()
+
+    def __repr__(self) -> str:
+        return f"<FolderTables, {len(self._tables)} tables>"
+
+    def _entries(self, table: str) -> tuple[_Entry, ...]:
+        file = self._folder / f"table-{table}"
+        with refusing(StoreError, "table"):
+            data = file.read_bytes() if file.exists() else None
+        if data is None:
+            return ()
+        return unpack(data, _FORM, _Table, name="table", error=StoreError).content.versions
+
+    def _open(self, table: str, *, verify: bool) -> None:
+        versions = []
+        try:
+            entries = self._entries(table)
+        except OmpdError as error:
+            self.damaged[table] = str(error)
+            return
+        for entry in entries:
+            stored: Stored | None = None
+            try:
+                profile = PROFILES[entry.upload.kind]
+                stored = profile.open(self._folder / entry.home, self._ballots, verify=verify)
+            except OmpdError as error:
+                self.damaged[table] = f"version {entry.version}: {error}"
+            versions.append(Version(stored=stored, **msgspec.structs.asdict(entry)))
+        self._tables[bytes.fromhex(table)] = tuple(versions)
+
+    def _clean(self, table: str) -> None:
+        """Remove data of a table that its file does not name, as far as possible.
+
+        If the file cannot be read, all stays as it is.
+        """
+        try:
+            named = {entry.home for entry in self._entries(table)}
+        except OmpdError:
+            return
+        for path in self._folder.glob(f"{table}-*"):
+            with self._guard:
+                spared = path.name in named or path.name in self._built
+            if not spared:
+                shutil.rmtree(path, ignore_errors=True)

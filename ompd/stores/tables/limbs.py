@@ -1,0 +1,417 @@
+"""Limb tables on disk: mapped limbs, stored index, atomic changes.
+
+A table is a folder with two files.
+
+``limbs-<16 hex digits>``
+    The blinded values and nothing else: little-endian uint64 in C order (row, coordinate, limb).
+    Mapped, never read as a whole by a search. Rows beyond the number that the index names do not
+    count; a writer that died may have left some.
+``index``
+    Everything that stays in memory, packed as `ompd.arrays` has it; `_Head` names the limb file and
+    has its shape and the digests of its blocks.
+
+Whoever changes a table first writes limbs where no index points yet, syncs them, and then replaces
+``index`` by renaming. A crash or an error at any moment leaves the old table or the new one; what
+else it leaves is removed when the table is next opened or changed. The digests find damage and
+mix-ups; they are no protection against an attacker who can write to the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ompd.arrays import (
+    BLOCK_ROWS,
+    I64,
+    U64,
+    Array,
+    Form,
+    Progress,
+    block_digests,
+    map_values,
+    pack,
+    unpack,
+    write_values,
+)
+from ompd.errors import OmpdError, TableError, VersionError
+from ompd.files import (
+    FolderLock,
+    is_spare,
+    make_folder,
+    refusing,
+    sweep,
+    write_behind,
+    write_private,
+)
+from ompd.search import Index, LimbTable, build_index
+
+_FORM = Form("limb table", 2)
+
+#: What a profile adds to its table; constant as the table changes.
+Facts = Mapping[str, int | bytes]
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    limb_file: str
+    rows: int
+    coordinates: int
+    limbs: int
+    classes: int
+    generation: int
+    scalars: dict[str, int]
+    facts: dict[str, int | bytes]
+    blocks: tuple[bytes, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.rows, self.coordinates, self.limbs
+
+
+class TableFolder:
+    """A table on disk, opened for searching and for changes.
+
+    Get one from `create` or `open`. `table` is an ordinary `LimbTable` whose limbs are mapped;
+    tables handed out earlier stay valid and unchanged when rows are appended or removed.
+
+    A change that fails because of the disk raises `TableError`. The table is as before then, and
+    the change may be tried again; if the folder could not be synced at the very end, the change is
+    in place, trying again raises `VersionError`, and `open` shows it.
+
+    Attributes
+    ----------
+    path : Path
+    table : LimbTable
+    generation : int
+        Number of changes since the folder was created.
+    facts : mapping of str to int or bytes
+        What was given with the table.
+    """
+
+    def __init__(self, path: Path, head: _Head, table: LimbTable) -> None:
+        self.path = path
+        self.table = table
+        self._head = head
+
+    @property
+    def generation(self) -> int:
+        """Number of changes since the folder was created."""
+        return self._head.generation
+
+    @property
+    def facts(self) -> Facts:
+        """What was given with the table."""
+        return self._head.facts
+
+    def __repr__(self) -> str:
+        return f"<TableFolder {self.table!r}, generation {self.generation}>"
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        shape: tuple[int, int, int],
+        labels: I64,
+        classes: int,
+        fill: Callable[[U64, int], None],
+        *,
+        progress: Progress | None = None,
+    ) -> TableFolder:
+        """Write a table block by block and index it; replaces a table that is already there.
+
+        Parameters
+        ----------
+        path : path
+            Folder; its parent must exist.
+        shape : tuple of int
+            Rows, coordinates, limbs.
+        labels : int64 array of shape (rows,)
+        classes : int
+        fill : callable
+            ``fill(part, first)`` overwrites `part`, a writable map of the rows from `first` on.
+            Called for consecutive parts of at most 65536 rows, so memory stays bounded.
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
+
+        Raises
+        ------
+        TableError
+            If the shape is impossible or the folder is something else.
+        LabelError
+            If labels and shape do not fit.
+        """
+        if min(shape) < 1:
+            raise TableError("shape: expected at least one row, coordinate and limb")
+        half = (lambda share: progress(share / 2)) if progress else None
+        rest = (lambda share: progress(0.5 + share / 2)) if progress else None
+
+        def indexed(values: U64) -> LimbTable:
+            return LimbTable(values, labels, classes, build_index(values, progress=rest))
+
+        return cls._written(Path(path), shape, fill, indexed, {}, half)
+
+    @classmethod
+    def save(
+        cls, path: str | os.PathLike[str], table: LimbTable, facts: Facts | None = None
+    ) -> TableFolder:
+        """Write a table that is in memory, with its index.
+
+        Raises
+        ------
+        TableError
+            If the folder is something else, or the file system refuses.
+        """
+
+        def fill(part: Array, first: int) -> None:
+            part[...] = table.limbs[first : first + len(part)]
+
+        def mapped(values: U64) -> LimbTable:
+            return LimbTable(values, table.labels, table.classes, table.index)
+
+        return cls._written(Path(path), table.limbs.shape, fill, mapped, facts or {}, None)
+
+    @classmethod
+    def _written(
+        cls,
+        folder: Path,
+        shape: tuple[int, ...],
+        fill: Callable[[Array, int], None],
+        tabled: Callable[[U64], LimbTable],
+        facts: Facts,
+        progress: Progress | None,
+    ) -> TableFolder:
+        _make_folder(folder)
+        with _exclusive(folder):
+            generation = _next_generation(folder)
+            name = f"limbs-{secrets.token_hex(8)}"
+            try:
+                file = folder / name
+                digests = write_values(
+                    file, shape, "<u8", fill, progress, name="limbs", error=TableError
+                )
+                table = tabled(_map(file, shape))
+                head = _commit(folder, table, name, generation, facts, digests)
+            finally:
+                _sweep(folder)
+        return cls(folder, head, table)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> TableFolder:
+        """Open a table.
+
+        Parameters
+        ----------
+        path : path
+        verify : bool, default True
+            Also compare the digests of all limbs, which reads the whole file once. Header and
+            index are always verified.
+
+        Raises
+        ------
+        TableError
+            If the folder is missing, foreign, cut or damaged.
+        VersionError
+            If the format is newer than this library.
+        """
+        folder = Path(path)
+        head, arrays = _read_index(folder)
+        with contextlib.suppress(OSError):
+            # Not where somebody writes just now, or where only reading is allowed.
+            lock = FolderLock(folder)
+            _sweep(folder)
+            lock.release()
+        values = _map(folder / head.limb_file, head.shape)
+        if verify and block_digests(values) != head.blocks:
+            raise TableError("limbs: a block differs from its digest")
+        try:
+            labels = arrays.pop("labels").astype(np.int64)
+            fields_of_index: dict[str, Any] = {**arrays, **head.scalars}
+            index = Index(**fields_of_index)
+        except (KeyError, TypeError):
+            raise TableError("index: expected the arrays of an index") from None
+        return cls(folder, head, LimbTable(values, labels, head.classes, index))
+
+    def append(self, limbs: U64, labels: I64) -> None:
+        """Add rows behind the last one; they are scanned, not indexed, until `rebuild`.
+
+        Parameters
+        ----------
+        limbs : uint64 array of shape (count, coordinates, limbs)
+        labels : int64 array of shape (count,)
+
+        Raises
+        ------
+        TableError, LabelError
+            If the rows do not fit the table.
+        VersionError
+            If somebody else changed the folder since it was opened.
+        """
+        self.table.check_rows(limbs, labels)
+        head = self._head
+        first = head.rows
+        shape = (first + len(limbs), head.coordinates, head.limbs)
+        with self._changing():
+            path = self.path / head.limb_file
+            with refusing(TableError, "limbs"):
+                # Whatever a writer that died left behind the last row is overwritten.
+                added = np.ascontiguousarray(limbs, dtype="<u8")
+                write_behind(path, first * shape[1] * shape[2] * 8, added.data)
+            values = _map(path, shape)
+            table = self.table.extended(limbs, labels, whole=values)
+            kept = first // BLOCK_ROWS
+            self._change(table, head.blocks[:kept] + block_digests(values, kept))
+
+    def remove(self, rows: I64) -> None:
+        """Hide rows from every later search; the others keep their numbers.
+
+        Parameters
+        ----------
+        rows : int64 array
+            Distinct rows that are still there.
+
+        Raises
+        ------
+        TableError
+            If a row does not exist or was removed before.
+        VersionError
+            If somebody else changed the folder since it was opened.
+        """
+        with self._changing():
+            self._change(self.table.without(rows), self._head.blocks)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        with _exclusive(self.path):
+            current, _ = _read_index(self.path)
+            if (current.limb_file, current.generation) != (
+                self._head.limb_file,
+                self._head.generation,
+            ):
+                raise VersionError("table: was changed since it was opened")
+            yield
+
+    def _change(self, table: LimbTable, blocks: tuple[bytes, ...]) -> None:
+        head = self._head
+        self._head = _commit(
+            self.path, table, head.limb_file, head.generation + 1, head.facts, blocks
+        )
+        self.table = table
+
+    def rebuild(self, *, progress: Progress | None = None) -> None:
+        """Index appended rows like all others, which speeds up the search after large appends.
+
+        Raises
+        ------
+        VersionError
+            If somebody else changed the folder since it was opened.
+        """
+        with self._changing():
+            self._change(self.table.reindexed(progress=progress), self._head.blocks)
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder, or make sure that an existing one is a table or empty."""
+    with refusing(TableError, "path"):
+        make_folder(folder)
+        foreign = any(
+            entry.name not in {"index", "lock"}
+            and not entry.name.startswith("limbs-")
+            and not is_spare(entry.name)
+            for entry in folder.iterdir()
+        )
+    if foreign:
+        raise TableError("path: expected an empty folder or a table")
+
+
+def _next_generation(folder: Path) -> int:
+    """Generation that follows the folder's, so that whoever has it open notices the change."""
+    with contextlib.suppress(TableError, VersionError):
+        return _read_index(folder)[0].generation + 1
+    return 0
+
+
+def _commit(
+    folder: Path,
+    table: LimbTable,
+    limb_file: str,
+    generation: int,
+    facts: Facts,
+    blocks: tuple[bytes, ...],
+) -> _Head:
+    """Replace the index file; the new table exists from the rename on."""
+    stored: dict[str, Array] = {"labels": table.labels.astype("<u2")}
+    scalars = {}
+    for field in fields(Index):
+        value = getattr(table.index, field.name)
+        if isinstance(value, np.ndarray):
+            stored[field.name] = value
+        else:
+            scalars[field.name] = int(value)
+    rows, coordinates, limbs = table.limbs.shape
+    head = _Head(
+        limb_file, rows, coordinates, limbs, table.classes, generation, scalars, dict(facts),
+        blocks,
+    )  # fmt: skip
+    with refusing(TableError, "index"):
+        write_private(folder / "index", pack(_FORM, head, stored).parts)
+    return head
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what no index names; whoever still maps limbs keeps them until they close.
+
+    The folder is locked. If it has an index that cannot be read, all stays as it is.
+    """
+    with contextlib.suppress(OmpdError, OSError):
+        named = ""
+        if (folder / "index").exists():
+            named = _read_index(folder)[0].limb_file
+        sweep(folder)
+        for path in folder.glob("limbs-*"):
+            if path.name != named:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's write lock; it falls with the process that holds it."""
+    with refusing(TableError, "lock"):
+        lock = FolderLock(folder, wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_index(folder: Path) -> tuple[_Head, dict[str, Array]]:
+    with refusing(TableError, "index"):
+        data = (folder / "index").read_bytes()
+    head, arrays, _ = unpack(data, _FORM, _Head, name="index", error=TableError)
+    if not _plausible(head):
+        raise TableError("index: expected the index of a table")
+    return head, arrays
+
+
+def _plausible(head: _Head) -> bool:
+    """Whether the index names a file of this folder and possible sizes."""
+    return (
+        head.limb_file.startswith("limbs-")
+        and head.limb_file[6:].isalnum()
+        and min(*head.shape, head.classes) >= 1
+        and len(head.blocks) == -(-head.rows // BLOCK_ROWS)
+    )
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> U64:
+    return map_values(path, shape, np.uint64, name="limbs", error=TableError)
