@@ -2,8 +2,8 @@
 
 `contract` says what the cloud expects of a place; `memory` and `folder` are two. `paper`,
 `hardened` and `sealed` answer jobs, `blinded` is what the first two share, `limbs` a blinded table
-on disk that can grow. Nothing here names the encoder or a secret of blinding or of private
-retrieval, and nothing needs them.
+on disk that can grow, `limb_index` its index file. Nothing here names the encoder or a secret of
+blinding or of private retrieval, and nothing needs them.
 """
 
 from ompd.stores.tables.contract import Stored, Tables, Upload, Version

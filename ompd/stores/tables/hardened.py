@@ -14,7 +14,8 @@ from ompd.search import WordTable, choose_k
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.blinded import check_open_k, check_verdict, labels_of, verdict, words
 from ompd.stores.tables.contract import Job, Upload
-from ompd.stores.tables.limbs import Facts, TableFolder
+from ompd.stores.tables.limb_index import Facts
+from ompd.stores.tables.limbs import TableFolder
 from ompd.wire import HardenedJob, HardenedUpload, Verdict
 
 

@@ -7,8 +7,8 @@ A table is a folder with two files.
     Mapped, never read as a whole by a search. Rows beyond the number that the index names do not
     count; a writer that died may have left some.
 ``index``
-    Everything that stays in memory, packed as `ompd.arrays` has it; `_Head` names the limb file and
-    has its shape and the digests of its blocks.
+    Everything that stays in memory, packed as `ompd.arrays` has it; `limb_index.Head` names the limb
+    file and has its shape and the digests of its blocks.
 
 Whoever changes a table first writes limbs where no index points yet, syncs them, and then replaces
 ``index`` by renaming. A crash or an error at any moment leaves the old table or the new one; what
@@ -21,12 +21,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from ompd.arrays import (
@@ -34,12 +32,9 @@ from ompd.arrays import (
     I64,
     U64,
     Array,
-    Form,
     Progress,
     block_digests,
     map_values,
-    pack,
-    unpack,
     write_values,
 )
 from ompd.errors import OmpdError, TableError, VersionError
@@ -50,30 +45,9 @@ from ompd.files import (
     refusing,
     sweep,
     write_behind,
-    write_private,
 )
 from ompd.search import Index, LimbTable, build_index
-
-_FORM = Form("limb table", 2)
-
-#: What a profile adds to its table; constant as the table changes.
-Facts = Mapping[str, int | bytes]
-
-
-class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    limb_file: str
-    rows: int
-    coordinates: int
-    limbs: int
-    classes: int
-    generation: int
-    scalars: dict[str, int]
-    facts: dict[str, int | bytes]
-    blocks: tuple[bytes, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.rows, self.coordinates, self.limbs
+from ompd.stores.tables.limb_index import Facts, Head, read_index, write_index
 
 
 class TableFolder:
@@ -96,7 +70,7 @@ class TableFolder:
         What was given with the table.
     """
 
-    def __init__(self, path: Path, head: _Head, table: LimbTable) -> None:
+    def __init__(self, path: Path, head: Head, table: LimbTable) -> None:
         self.path = path
         self.table = table
         self._head = head
@@ -198,7 +172,7 @@ class TableFolder:
                     file, shape, "<u8", fill, progress, name="limbs", error=TableError
                 )
                 table = tabled(_map(file, shape))
-                head = _commit(folder, table, name, generation, facts, digests)
+                head = write_index(folder, table, name, generation, facts, digests)
             finally:
                 _sweep(folder)
         return cls(folder, head, table)
@@ -222,7 +196,7 @@ class TableFolder:
             If the format is newer than this library.
         """
         folder = Path(path)
-        head, arrays = _read_index(folder)
+        head, arrays = read_index(folder)
         with contextlib.suppress(OSError):
             # Not where somebody writes just now, or where only reading is allowed.
             lock = FolderLock(folder)
@@ -290,7 +264,7 @@ class TableFolder:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         with _exclusive(self.path):
-            current, _ = _read_index(self.path)
+            current, _ = read_index(self.path)
             if (current.limb_file, current.generation) != (
                 self._head.limb_file,
                 self._head.generation,
@@ -300,7 +274,7 @@ class TableFolder:
 
     def _change(self, table: LimbTable, blocks: tuple[bytes, ...]) -> None:
         head = self._head
-        self._head = _commit(
+        self._head = write_index(
             self.path, table, head.limb_file, head.generation + 1, head.facts, blocks
         )
         self.table = table
@@ -337,35 +311,8 @@ def _make_folder(folder: Path) -> None:
 def _next_generation(folder: Path) -> int:
     """Generation that follows the folder's, so that whoever has it open notices the change."""
     with contextlib.suppress(TableError, VersionError):
-        return _read_index(folder)[0].generation + 1
+        return read_index(folder)[0].generation + 1
     return 0
-
-
-def _commit(
-    folder: Path,
-    table: LimbTable,
-    limb_file: str,
-    generation: int,
-    facts: Facts,
-    blocks: tuple[bytes, ...],
-) -> _Head:
-    """Replace the index file; the new table exists from the rename on."""
-    stored: dict[str, Array] = {"labels": table.labels.astype("<u2")}
-    scalars = {}
-    for field in fields(Index):
-        value = getattr(table.index, field.name)
-        if isinstance(value, np.ndarray):
-            stored[field.name] = value
-        else:
-            scalars[field.name] = int(value)
-    rows, coordinates, limbs = table.limbs.shape
-    head = _Head(
-        limb_file, rows, coordinates, limbs, table.classes, generation, scalars, dict(facts),
-        blocks,
-    )  # fmt: skip
-    with refusing(TableError, "index"):
-        write_private(folder / "index", pack(_FORM, head, stored).parts)
-    return head
 
 
 def _sweep(folder: Path) -> None:
@@ -376,7 +323,7 @@ def _sweep(folder: Path) -> None:
     with contextlib.suppress(OmpdError, OSError):
         named = ""
         if (folder / "index").exists():
-            named = _read_index(folder)[0].limb_file
+            named = read_index(folder)[0].limb_file
         sweep(folder)
         for path in folder.glob("limbs-*"):
             if path.name != named:
@@ -392,25 +339,6 @@ def _exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _read_index(folder: Path) -> tuple[_Head, dict[str, Array]]:
-    with refusing(TableError, "index"):
-        data = (folder / "index").read_bytes()
-    head, arrays, _ = unpack(data, _FORM, _Head, name="index", error=TableError)
-    if not _plausible(head):
-        raise TableError("index: expected the index of a table")
-    return head, arrays
-
-
-def _plausible(head: _Head) -> bool:
-    """Whether the index names a file of this folder and possible sizes."""
-    return (
-        head.limb_file.startswith("limbs-")
-        and head.limb_file[6:].isalnum()
-        and min(*head.shape, head.classes) >= 1
-        and len(head.blocks) == -(-head.rows // BLOCK_ROWS)
-    )
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> U64:

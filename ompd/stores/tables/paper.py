@@ -13,7 +13,8 @@ from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.blinded import check_open_k, check_verdict, labels_of, verdict, words
 from ompd.stores.tables.contract import Job, Upload
-from ompd.stores.tables.limbs import Facts, TableFolder
+from ompd.stores.tables.limb_index import Facts
+from ompd.stores.tables.limbs import TableFolder
 from ompd.wire import PaperJob, PaperUpload, Verdict, check_below, unpack_limbs
 
 
