@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
+import sqlite3
 import warnings
 from types import SimpleNamespace
 
@@ -454,6 +456,22 @@ def test_databases_on_a_full_disk(tmp_path, change, check):
             change(path)
         check(path)
     assert 3 < refusals < 14
+
+
+@pytest.mark.parametrize("change", [claim, spend, admit])
+def test_an_emptied_database_is_no_new_one(tmp_path, change):
+    change(tmp_path / "file.db")
+    os.truncate(tmp_path / "file.db", 0)
+    with pytest.raises(StoreError, match="is empty"):
+        change(tmp_path / "file.db")
+
+
+def test_what_sqlite_says_of_damage_is_not_repeated(tmp_path):
+    claim(tmp_path / "file.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "file.db")) as connection, connection:
+        connection.execute("ALTER TABLE state RENAME COLUMN window TO x_secret")
+    with pytest.raises(StoreError, match="is damaged or no file of this library"):
+        claim(tmp_path / "file.db")
 
 
 def test_a_full_database_keeps_what_it_had(tmp_path):

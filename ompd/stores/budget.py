@@ -32,8 +32,10 @@ _RECORD = b"\xff"
 _SCHEMA = (
     "CREATE TABLE releases (patient BLOB NOT NULL, digest BLOB NOT NULL, "
     "PRIMARY KEY (patient, digest)) WITHOUT ROWID",
-    "CREATE TABLE totals (patient BLOB PRIMARY KEY, spent TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), salt BLOB NOT NULL)",
+    "CREATE TABLE totals (patient BLOB PRIMARY KEY, spent TEXT NOT NULL, digest BLOB NOT NULL) "
+    "WITHOUT ROWID",
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), salt BLOB NOT NULL, "
+    "digest BLOB NOT NULL)",
 )
 
 
@@ -84,7 +86,7 @@ class BudgetLedger:
             self._database = _Memory()
         else:
             self._database = Database(
-                path, application=0x4F4D5042, version=1, schema=_SCHEMA, power_safe=power_safe
+                path, application=0x4F4D5042, version=2, schema=_SCHEMA, power_safe=power_safe
             )
         try:
             self._salt = self._adopt_salt()
@@ -199,12 +201,13 @@ class BudgetLedger:
         return f"<BudgetLedger with a limit of {float(self._limit):g}>"
 
     def _adopt_salt(self) -> bytes:
+        drawn = secrets.token_bytes(_SALT_BYTES)
         with self._database.writing() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO state VALUES (1, ?)", (secrets.token_bytes(_SALT_BYTES),)
+                "INSERT OR IGNORE INTO state VALUES (1, ?, ?)", (drawn, _digest(drawn))
             )
-            (salt,) = connection.execute("SELECT salt FROM state").fetchone()
-        if not isinstance(salt, bytes) or len(salt) != _SALT_BYTES:
+            salt, digest = connection.execute("SELECT salt, digest FROM state").fetchone()
+        if not isinstance(salt, bytes) or len(salt) != _SALT_BYTES or digest != _digest(salt):
             raise StoreError("budget: its state is damaged")
         return salt
 
@@ -230,14 +233,13 @@ class BudgetLedger:
         )
         if not added:
             return
-        total = _total(connection, who) + added * charge
+        total = _total(connection, who, added) + added * charge
         if total > self._limit:
             # Raised inside the transaction, which undoes the insertions.
             raise BudgetExceededError(f"epsilon: {whose} privacy budget is spent")
         connection.execute(
-            "INSERT INTO totals VALUES (?, ?) "
-            "ON CONFLICT (patient) DO UPDATE SET spent = excluded.spent",
-            (who, str(total)),
+            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?)",
+            (who, str(total), _digest(who, str(total))),
         )
 
 
@@ -247,15 +249,26 @@ def _checked(digest: bytes) -> bytes:
     return digest
 
 
-def _total(connection: sqlite3.Connection, who: bytes) -> Fraction:
-    row = connection.execute("SELECT spent FROM totals WHERE patient = ?", (who,)).fetchone()
+def _total(connection: sqlite3.Connection, who: bytes, new: int = 0) -> Fraction:
+    """Sum of a patient's charges, without as many releases as were entered just now."""
+    query = "SELECT spent, digest FROM totals WHERE patient = ?"
+    row = connection.execute(query, (who,)).fetchone()
     if row is None:
-        return Fraction(0)
-    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
-        total = Fraction(row[0])
-        if total > 0:
-            return total
+        query = "SELECT count(*) FROM releases WHERE patient = ?"
+        if connection.execute(query, (who,)).fetchone() == (new,):
+            return Fraction(0)
+    elif isinstance(row[0], str) and row[1] == _digest(who, row[0]):
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            total = Fraction(row[0])
+            if total > 0:
+                return total
     raise StoreError("budget: a total is damaged")
+
+
+def _digest(*parts: bytes | str) -> bytes:
+    """What shows that a flipped bit is none of what was written."""
+    content = b"\x00".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _exact(name: str, value: float | Fraction) -> Fraction:

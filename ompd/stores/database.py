@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ompd.errors import StoreError, VersionError
-from ompd.files import FORKED
+from ompd.files import FORKED, write_private
 
 #: Seconds that a change waits for another process to finish its own.
 BUSY_SECONDS = 10.0
@@ -30,13 +30,13 @@ class Database:
     Parameters
     ----------
     path : path
-        Created if missing, with mode 0600.
+        Created if missing, with mode 0600. An empty file is taken for damage.
     application : int
         Number in the file's header that tells this kind of file from others.
     version : int
         Version of the schema.
     schema : sequence of str
-        Statements that set up an empty file.
+        Statements that set up a new file.
     power_safe : bool, default True
         Whether changes wait for the disk.
 
@@ -112,18 +112,20 @@ class Database:
         problem = ""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            # Such as: locked, read-only, disk full, no such file.
-            problem = str(error)
-        except (sqlite3.DatabaseError, sqlite3.InterfaceError):
+        except (sqlite3.DatabaseError, sqlite3.InterfaceError, UnicodeDecodeError) as error:
+            # The last where SQLite's own message quotes damage, as it also does for a statement
+            # that does not suit the file or a text that is none.
             problem = "is damaged or no file of this library"
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+                # Such as: locked, read-only, disk full, no such file.
+                problem = str(error)
         if problem:
             raise StoreError(f"{self._path.name}: {problem}")
 
     def _connect(self) -> sqlite3.Connection:
         with self._translated():
-            with _creating:
-                self._create_private()
+            self._create_private()
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -141,8 +143,9 @@ class Database:
         # again would drop the locks that other connections of this process hold on it.
         problem = ""
         try:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            if not os.path.lexists(self._path):
+                with contextlib.suppress(FileExistsError):  # somebody else was faster
+                    write_private(self._path, [self._blank()], exclusive=True)
             found = self._path.stat()
         except OSError as error:
             problem = error.strerror or "cannot be opened"
@@ -150,7 +153,11 @@ class Database:
             raise StoreError(f"{self._path.name}: {problem}")
         if not stat.S_ISREG(found.st_mode):
             raise StoreError(f"{self._path.name}: expected a regular file")
-        if 0 < found.st_size < _SMALLEST_FILE:
+        if not found.st_size:
+            # It appears as a whole, so this one has lost what was in it. Taken for a new one, it
+            # would make nothing of revocations or of what was spent.
+            raise StoreError(f"{self._path.name}: is empty; remove it if nothing was ever in it")
+        if found.st_size < _SMALLEST_FILE:
             # SQLite would take it for an empty database and write over it.
             raise StoreError(f"{self._path.name}: is no database")
         if os.name == "posix" and found.st_mode & 0o022:
@@ -161,11 +168,17 @@ class Database:
         if (found.st_dev, found.st_ino) in _lost_to_fork:
             raise StoreError(f"{self._path.name}: {FORKED}")
 
+    def _blank(self) -> bytes:
+        """Content of a new file."""
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            for statement in self._schema:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {self._application}")
+            connection.execute(f"PRAGMA user_version = {self._version}")
+            return connection.serialize()
+
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        # One snapshot: between two of its questions another process could set the file up.
-        connection.execute("BEGIN")
         self._identify(connection)
-        connection.execute("COMMIT")
         # Turning a fresh file into a write-ahead log can fail at once when another process does
         # the same, without regard to the time-out.
         deadline = time.monotonic() + BUSY_SECONDS
@@ -184,13 +197,6 @@ class Database:
         self._synchronise(connection, self._power_safe)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("BEGIN IMMEDIATE")
-        if self._identify(connection):
-            for statement in self._schema:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {self._application}")
-            connection.execute(f"PRAGMA user_version = {self._version}")
-        connection.execute("COMMIT")
         if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise StoreError(f"{self._path.name}: is damaged")
 
@@ -198,20 +204,15 @@ class Database:
     def _synchronise(connection: sqlite3.Connection, power_safe: bool) -> None:
         connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
 
-    def _identify(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is empty; raises if it is neither that nor of this kind."""
+    def _identify(self, connection: sqlite3.Connection) -> None:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (things,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not application and not version and not things:
-            return True
         if application != self._application:
             raise StoreError(f"{self._path.name}: is a database of another kind")
         if version != self._version:
             raise VersionError(
                 f"{self._path.name}: expected schema version {self._version}, got {version}"
             )
-        return False
 
     def after_fork(self) -> None:
         """Give up the connection, in a child that inherited it."""
@@ -230,12 +231,9 @@ class Database:
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[sqlite3.Connection] = []
 _lost_to_fork: set[tuple[int, int]] = set()
-_creating = threading.Lock()
 
 
 def _after_fork() -> None:
-    global _creating  # noqa: PLW0603  (the lock may be held by a thread that the child lacks)
-    _creating = threading.Lock()
     for database in list(_open_databases):
         database.after_fork()
 

@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +19,10 @@ from ompd.errors import (
     ParameterError,
     PrivacyParameterError,
     StoreError,
+    VersionError,
 )
 from ompd.stores import BudgetLedger, DurableReplayGuard
+from ompd.stores.budget import _digest
 
 
 def digest(number):
@@ -286,10 +289,14 @@ def test_other_files_are_no_ledger(path, tmp_path):
         ledger.spend("alice", digest(1), 0.5)
     for damage in ("'much'", "'-1'", "'1/0'", "NULL", "x'31'", "'nan'"):
         with closing(sqlite3.connect(path)) as connection, connection:
+            connection.create_function("digest", 2, lambda who, spent: _digest(who, str(spent)))
             connection.execute("DROP TABLE totals")
-            connection.execute("CREATE TABLE totals (patient BLOB PRIMARY KEY, spent TEXT)")
             connection.execute(
-                f"INSERT INTO totals SELECT DISTINCT patient, {damage} FROM releases"  # noqa: S608
+                "CREATE TABLE totals (patient BLOB PRIMARY KEY, spent TEXT, digest BLOB)"
+            )
+            connection.execute(
+                f"INSERT INTO totals SELECT DISTINCT patient, {damage}, "  # noqa: S608
+                f"digest(patient, {damage}) FROM releases"
             )
         with BudgetLedger(path, limit=1) as ledger:
             for call in (
@@ -302,3 +309,31 @@ def test_other_files_are_no_ledger(path, tmp_path):
         connection.execute("UPDATE state SET salt = 'short'")
     with pytest.raises(StoreError, match="damaged"):
         BudgetLedger(path, limit=1)
+
+
+def test_no_bit_of_the_file_gives_anything_back(path):
+    with BudgetLedger(path, limit=9) as ledger:
+        for number in range(6):
+            for release in range(number + 1):
+                ledger.spend(f"patient {number}", digest(release), 0.25)
+        before = [ledger.spent(f"patient {number}") for number in range(6)]
+        key = ledger.key(b"noise")
+    content = path.read_bytes()
+    rng = np.random.default_rng(5)
+    damaged = path.with_name("damaged.db")
+    refusals = 0
+    for place in rng.choice(np.flatnonzero(np.frombuffer(content, np.uint8)), 150, replace=False):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        damaged.unlink(missing_ok=True)
+        damaged.write_bytes(changed)
+        try:
+            with BudgetLedger(damaged, limit=9) as ledger:
+                # What cannot be told is refused, one patient at a time.
+                for number in range(6):
+                    ledger.spend(f"patient {number}", digest(0), 0.25)
+                    assert ledger.spent(f"patient {number}") >= before[number]
+                assert ledger.key(b"noise") == key
+        except (StoreError, VersionError):
+            refusals += 1
+    assert refusals > 50
