@@ -86,7 +86,6 @@ LONG = {
     "roles/publisher.py",
     "sealed/table.py",
     "stores/registry.py",
-    "stores/replay.py",
 }
 
 

@@ -21,9 +21,9 @@ from ompd.errors import (
     StoreError,
     TooLargeError,
 )
-from ompd.stores import Pending, ReplayGuard, database, replay
+from ompd.stores import Pending, ReplayGuard, database
 from ompd.stores.forgotten import Forgotten
-from ompd.stores.replay import DurableReplayGuard
+from ompd.stores.replay import DurableReplayGuard, disk, memory
 from ompd.wire import Header, Kind
 
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_000_000, 7)
@@ -347,8 +347,9 @@ def test_answers_outlive_the_process(path):
 
 
 def test_answers_are_bounded(path, monkeypatch):
-    monkeypatch.setattr(replay, "OUTBOX_BYTES", 1000)
-    monkeypatch.setattr(replay, "OUTBOX_ANSWERS", 6)
+    for module in (disk, memory):
+        monkeypatch.setattr(module, "OUTBOX_BYTES", 1000)
+        monkeypatch.setattr(module, "OUTBOX_ANSWERS", 6)
     for guard in both(path):
         headers = [frame(sequence=number) for number in range(20)]
         for header in headers:
