@@ -7,8 +7,8 @@ A table is a folder with two files.
     Mapped, never read as a whole by a search. Rows beyond the number that the index names do not
     count; a writer that died may have left some.
 ``index``
-    Everything that stays in memory, packed as `ompd.arrays` has it; `limb_index.Head` names the limb
-    file and has its shape and the digests of its blocks.
+    Everything that stays in memory, packed as `ompd.arrays` has it; `limb_index.Head` names the
+    limb file and has its shape and the digests of its blocks.
 
 Whoever changes a table first writes limbs where no index points yet, syncs them, and then replaces
 ``index`` by renaming. A crash or an error at any moment leaves the old table or the new one; what
