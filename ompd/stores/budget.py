@@ -70,7 +70,9 @@ class BudgetLedger:
 
     The file has SHA-256 digests of patients' ids (HMAC under a random key that the same file
     holds) and of releases. Digests of different files cannot be matched, but who has the file can
-    test whether a given id is in it: keep it as you keep the list of patients.
+    test whether a given id is in it: keep it as you keep the list of patients. A hospital's noise
+    comes from that key as well (`key`): who has the file and sees what the cloud sees can take the
+    noise off.
     """
 
     def __init__(
