@@ -220,7 +220,12 @@ def test_hospitals_ask_for_no_more_than_clouds_answer():
     layout = retrieval.table.layout
     assert layout.fetches
     assert retrieval.answer_bytes(retrieval.most) <= sums_cap(layout.table_bytes)
-    assert retrieval.most == min(MAX_BATCH, sums_cap(layout.table_bytes) // layout.answer_bytes)
+    most = min(MAX_BATCH, sums_cap(layout.table_bytes) // layout.answer_bytes)
+    assert retrieval.most == min(most, layout.window)
+    # A new window would not help with a query that is larger than any.
+    query = world.user.ask("st-mary", "flu", [[5, 5, 5]] * (layout.window + 1))
+    with pytest.raises(TooLargeError, match=f"at most {retrieval.most} rows"):
+        world.hospital.forward(query)
 
 
 def claimed(prefix, count):

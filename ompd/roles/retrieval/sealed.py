@@ -123,13 +123,13 @@ class SealedRetrieval(Retrieval):
 
     @property
     def most(self) -> int:
-        """Most queries in one job."""
+        """Most queries in one job; no window of hints serves more."""
         layout = self.table.layout
         if not layout.fetches:
             return MAX_BATCH
         request = content_cap(Kind.SEALED_JOB) // layout.request_bytes
         answer = sums_cap(layout.table_bytes) // layout.answer_bytes
-        return max(1, min(MAX_BATCH, request, answer))
+        return max(1, min(MAX_BATCH, request, answer, layout.window))
 
     def answer_bytes(self, rows: int) -> int:
         """Bytes of numbers in the answer to a job of so many queries."""
