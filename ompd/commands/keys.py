@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ompd.commands.console import plain_errors
-from ompd.errors import KeystoreError, ParameterError, PasswordError
+from ompd.errors import KeystoreError, ParameterError, PasswordError, StoreError
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
@@ -128,6 +128,7 @@ def export(
     with plain_errors():
         from ompd.crypto.identity_files import read_card
 
+        _check_out(out, folder)
         card = read_card(folder)
         card.public.verify()
         if rotation and not card.rotation:
@@ -156,6 +157,7 @@ def rotate(
         from ompd.crypto.identity_files import load_identity, read_card, save_identity
         from ompd.stores.rotation import Rotation
 
+        _check_out(out, folder)
         card = read_card(folder)
         password = _password(password_file)
         old = load_identity(folder, password)
@@ -164,7 +166,14 @@ def rotate(
         statement = Rotation.make(old, successor.public).to_bytes()
         # The statement is stored with the new keys, so it can be exported again in any case.
         save_identity(folder, successor, password, role=card.role, rotation=statement, replace=True)
-        _write(out, statement, base64)
+        try:
+            _write(out, statement, base64)
+        except KeystoreError as error:
+            # Who rotated again would have a statement that no registry takes.
+            raise KeystoreError(
+                f"{error}; the new keys are in place, and `ompd keys export --rotation` writes "
+                "their statement"
+            ) from None
         _say(f"made new keys of {old.id}, fingerprint {fingerprint(successor.public)}")
 
 
@@ -187,7 +196,7 @@ def admit(
 
         public = PublicIdentity.from_bytes(_read(file))
         until = _until(days)
-        with _registry(registry) as opened:
+        with _registry(registry, create=True) as opened:
             opened.admit(public, role.value, valid_until=until, readmit=readmit)
         _say(f"admitted {public.id} as {role.value}, fingerprint {fingerprint(public)}")
 
@@ -245,9 +254,11 @@ def _grouped(data: bytes) -> str:
 
 
 @contextmanager
-def _registry(path: Path) -> Iterator[Registry]:
+def _registry(path: Path, *, create: bool = False) -> Iterator[Registry]:
     from ompd.stores.registry import Registry
 
+    if not create and not os.path.lexists(path):
+        raise StoreError(f"{path.name}: there is no such registry")
     with Registry(path) as opened:
         yield opened
 
@@ -278,6 +289,12 @@ def _until(days: float | None) -> float | None:
     if days is not None and not 0 < days < 1_000_000:
         raise ParameterError("days: expected a positive number")
     return None if days is None else time.time() + days * _DAY
+
+
+def _check_out(out: Path, folder: Path) -> None:
+    """Refuse to write over a key."""
+    if out.suffix == ".json" and out.resolve().parent == folder.resolve():
+        raise KeystoreError("out: expected no key file of the identity")
 
 
 def _write(path: Path, content: bytes, base64: bool) -> None:

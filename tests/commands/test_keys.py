@@ -203,12 +203,16 @@ def test_damage(tmp_path):
         (("admit", "junk", "--registry", "r.db", "--role", "user"), "encoded"),
         (("admit", "junk", "--registry", "r.db", "--role", "user", "--days", "-1"), ""),
         (("accept", "junk", "--registry", "r.db"), "encoded"),
+        (("revoke", "bob", "--registry", "typo.db"), "typo.db: there is no such registry"),
+        (("renew", "bob", "--registry", "typo.db"), "typo.db: there is no such registry"),
+        (("show", "--registry", "typo.db"), "typo.db: there is no such registry"),
         (("revoke", "bob", "--registry", "r.db"), "no party"),
         (("renew", "bob", "--registry", "r.db"), "no party"),
     ],
 )
 def test_wrong_input_is_explained_in_one_line(tmp_path, arguments, words):
     (tmp_path / "junk").write_bytes(b"\x95junk")
+    Registry(tmp_path / "r.db").close()
     assert words in run(*arguments, code=2).stderr
 
 
@@ -221,6 +225,23 @@ def test_what_is_there_is_not_overwritten():
         "export", "--folder", "st-mary", "--out", "x", "--rotation", code=2
     ).stderr  # fmt: skip
     assert "out" in run("export", "--folder", "st-mary", "--out", "no/out", code=2).stderr
+    for command in ("export", "rotate"):
+        arguments = (command, "--folder", "st-mary", "--out", "st-mary/identity.json")
+        assert "key file" in run(*arguments, code=2).stderr
+    assert load_identity("st-mary", PASSWORD).public == public
+
+
+def test_a_statement_that_could_not_be_written_is_not_lost(tmp_path):
+    new()
+    run("export", "--folder", "st-mary", "--out", "public")
+    run("admit", "public", "--registry", "r.db", "--role", "hospital")
+    failed = run("rotate", "--folder", "st-mary", "--out", "no/out", code=2).stderr
+    assert "new keys are in place" in failed
+    assert "export --rotation" in failed
+    run("export", "--folder", "st-mary", "--rotation", "--out", "rotation")
+    run("accept", "rotation", "--registry", "r.db")
+    with Registry("r.db") as registry:
+        assert registry.get("st-mary") == load_identity("st-mary", PASSWORD).public
 
 
 def test_help_names_every_command():
