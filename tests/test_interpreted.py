@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.places import ROOT
 
 #: Tests that touch every kernel on small data.
@@ -25,6 +27,7 @@ SUBSET = [
 ]
 
 
+@pytest.mark.long
 def test_kernels_agree_with_the_oracle_when_interpreted():
     done = subprocess.run(
         [

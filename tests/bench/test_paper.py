@@ -69,6 +69,7 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.mark.long
 def test_all_files_are_written(finished):
     for name in (*EXACT, *TIMED):
         lines = (finished / f"{name}.csv").read_text().splitlines()
@@ -77,6 +78,7 @@ def test_all_files_are_written(finished):
         assert (finished / f"{name}.png").stat().st_size > 20_000, name
 
 
+@pytest.mark.long
 def test_the_report_says_how_it_was_made_and_shows_every_figure(finished):
     report = (finished / "report.md").read_text()
     for field in ("command", "seed", "date", "versions", "machine", "run time"):
@@ -90,6 +92,7 @@ def test_the_report_says_how_it_was_made_and_shows_every_figure(finished):
     assert "0.735" in report
 
 
+@pytest.mark.long
 def test_a_second_run_finds_the_same_accuracies(finished, tmp_path):
     trials = [shipped("wbc"), shipped("mm")]
     splits = Run(tmp_path, QUICK, _Silent()).splits(trials, SPLITS, seed=0, processes=1)
@@ -101,6 +104,7 @@ def test_a_second_run_finds_the_same_accuracies(finished, tmp_path):
         assert (split.codes[EVIDENCE] == split.codes[EVIDENCE_BLINDED]).mean() >= 0.98
 
 
+@pytest.mark.long
 def test_operations_equal_their_formulas(finished):
     header, *lines = (finished / "table4_operations.csv").read_text().splitlines()
     assert header.startswith("scheme,stage,operation,counted,formula,")

@@ -163,9 +163,16 @@ def batches(draw: st.DrawFn, most: int) -> list[Triple]:
     return items
 
 
-@settings(max_examples=60)
+@settings(max_examples=12)
 @given(batches(most=70))
 def test_verdicts_are_those_of_single_verification(items: list[Triple]) -> None:
+    assert_alike(NATIVE, items)
+
+
+@pytest.mark.long
+@settings(max_examples=60)
+@given(batches(most=70))
+def test_verdicts_are_those_of_single_verification_many_times(items: list[Triple]) -> None:
     assert_alike(NATIVE, items)
 
 
