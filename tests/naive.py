@@ -17,6 +17,14 @@ def scale(row, low, high, bits):
     ]
 
 
+def from_limbs(limbs):
+    """The integers behind an array of little-endian 64-bit limbs, (..., L), in C order."""
+    return [
+        sum(int(limb) << 64 * place for place, limb in enumerate(row))
+        for row in limbs.reshape(-1, limbs.shape[-1])
+    ]
+
+
 def difference(a, b, is_nominal, unit):
     """Relief's difference of two scaled values."""
     if is_nominal:

@@ -20,9 +20,6 @@ _CHUNKS, _CHUNK, _FETCHES, _QUERIES = 16, 8, 4, 12
 _FEWEST, _MOST = 512, 4096
 _K = 1
 
-#: Kinds of query sequences.
-KINDS = ("distinct", "repeated", "skewed", "extreme")
-
 
 class _Reusing(SealedTable):
     """A table that does not use its hints up: the control that must be caught."""

@@ -1,4 +1,4 @@
-"""Conversions between Python integers, fixed-width bytes and 64-bit limbs."""
+"""Python integers as 64-bit limbs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,3 @@ def to_limbs(values: Iterable[int], limbs: int) -> U64:
     """Return non-negative integers below 2**(64*limbs) as uint64 array (count, limbs)."""
     data = b"".join(int(value).to_bytes(8 * limbs, "little") for value in values)
     return np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(-1, limbs)
-
-
-def from_limbs(limbs: U64) -> list[int]:
-    """Return the integers behind a uint64 array of shape (count, limbs)."""
-    data = np.ascontiguousarray(limbs, dtype="<u8").tobytes()
-    width = 8 * limbs.shape[-1]
-    return [
-        int.from_bytes(data[start : start + width], "little")
-        for start in range(0, len(data), width)
-    ]

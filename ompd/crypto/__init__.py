@@ -6,6 +6,7 @@ first key is made or checked, not when this package is imported.
 
 from __future__ import annotations
 
+from ompd.crypto.backends import backend
 from ompd.crypto.directory import Directory
 from ompd.crypto.envelope import (
     COMPACT,
@@ -18,7 +19,7 @@ from ompd.crypto.envelope import (
 )
 from ompd.crypto.identity import Identity, PublicIdentity, check_id
 from ompd.crypto.keys import EnvelopeKey, SigningKey
-from ompd.crypto.signatures import SignatureBackend, backend
+from ompd.crypto.signatures import SignatureBackend
 
 __all__ = [
     "COMPACT",

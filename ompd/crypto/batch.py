@@ -18,8 +18,9 @@ in batches of 1000, 500 us for 1000 messages of one key.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 #: Length of the random factors; a wrong batch passes with a chance of 2 to the minus this.
 FACTOR_BITS = 128
@@ -48,25 +49,34 @@ class Item(NamedTuple):
     signature: Any
 
 
-class Curve(Protocol):
-    """The arithmetic that a signature backend lends."""
+class Curve(ABC):
+    """The arithmetic that a signature backend lends.
 
-    @property
-    def batch_from(self) -> int:
-        """Number of items from which one combined check is cheaper than one each."""
+    Attributes
+    ----------
+    batch_from : int
+        Number of items from which one combined check is cheaper than one each.
+    """
 
+    batch_from: int
+
+    @abstractmethod
     def _add(self, left: Any, right: Any) -> Any:
         """Add two G2 points, equal, opposite or infinite ones included."""
 
+    @abstractmethod
     def _loop(self, key: Any, hashed: Any) -> Any:
         """Return the Miller loop of a key and a G2 point."""
 
+    @abstractmethod
     def _generator_loop(self, signature: Any) -> Any:
         """Return the other side of the equation, for `_agree`."""
 
+    @abstractmethod
     def _multiply(self, left: Any, right: Any) -> Any:
         """Multiply two Miller loops."""
 
+    @abstractmethod
     def _agree(self, loops: Any, generator_loop: Any) -> bool:
         """Tell whether the two are equal after the final exponentiation."""
 
@@ -96,6 +106,11 @@ def combination(elements: Sequence[E], factors: Sequence[int], add: Callable[[E,
         As many, each with 1 <= factor < 2**128.
     add : callable
         Commutative; for factors that mean powers it multiplies.
+
+    Raises
+    ------
+    AssertionError
+        If all factors are 0.
 
     Notes
     -----

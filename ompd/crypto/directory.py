@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.identity import PublicIdentity
 from ompd.crypto.signatures import SignatureBackend
-from ompd.crypto.signatures import backend as choose_backend
 from ompd.errors import KeyMaterialError, UnknownKeyError
 
 

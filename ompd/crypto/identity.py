@@ -14,11 +14,11 @@ from typing import Self
 import msgspec
 
 from ompd.confidential import Confidential
+from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.envelope import COMPACT, check_envelope_key, suite_of
 from ompd.crypto.keys import EnvelopeKey, SigningKey
 from ompd.crypto.points import G1_BYTES, G2_BYTES
 from ompd.crypto.signatures import SignatureBackend
-from ompd.crypto.signatures import backend as choose_backend
 from ompd.errors import FramingError, KeyMaterialError, NonCanonicalError, TooLargeError
 
 #: Longest id, and longest encoded public identity, in bytes (the post-quantum suite needs 1542).

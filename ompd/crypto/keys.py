@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from ompd.confidential import Confidential
 from ompd.crypto import envelope
+from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.points import GROUP_ORDER
 from ompd.crypto.signatures import SignatureBackend, check_secret
-from ompd.crypto.signatures import backend as choose_backend
 from ompd.errors import KeyMaterialError
 
 #: Length in bytes of an exported signing key.

@@ -13,17 +13,14 @@ A valid signature says nothing about who owns the key. Keys must have passed
 
 from __future__ import annotations
 
-import importlib
-import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from ompd.crypto.batch import Item, wrong_items
+from ompd.crypto.batch import Curve, Item, wrong_items
 from ompd.crypto.points import GROUP_ORDER, check_g1, check_g2, refuse_g1, refuse_g2
 from ompd.errors import (
-    BackendUnavailableError,
     IdentityPointError,
     KeyMaterialError,
     OmpdError,
@@ -89,7 +86,7 @@ def check_secret(secret: object) -> int:
     return secret
 
 
-class SignatureBackend(ABC):
+class SignatureBackend(Curve):
     """The signature scheme on top of one library's curve arithmetic.
 
     Subclasses supply the abstract methods; they are called with checked arguments only.
@@ -100,12 +97,9 @@ class SignatureBackend(ABC):
     ----------
     name : str
         "pyblst" or "py_ecc".
-    batch_from : int
-        Number of items from which `verify_many` combines them.
     """
 
     name: str
-    batch_from: int
 
     def __init__(self) -> None:
         self._key_point = lru_cache(maxsize=CACHED_KEYS)(self._checked_key)
@@ -351,86 +345,9 @@ class SignatureBackend(ABC):
     def _load_signature(self, encoded: bytes) -> Any:
         """Decode what passed `check_g2`; None if off the curve or the subgroup."""
 
-    # The rest is also the arithmetic of `ompd.crypto.batch`.
-
     @abstractmethod
     def _hash(self, message: bytes, dst: bytes) -> Any:
         """Return the hash of `message` in G2."""
-
-    @abstractmethod
-    def _add(self, left: Any, right: Any) -> Any:
-        """Add two G2 points, equal, opposite or infinite ones included."""
-
-    @abstractmethod
-    def _loop(self, key: Any, hashed: Any) -> Any:
-        """Return the Miller loop of a key and a G2 point."""
-
-    @abstractmethod
-    def _generator_loop(self, signature: Any) -> Any:
-        """Return the other side of the equation, for `_agree`."""
-
-    @abstractmethod
-    def _multiply(self, left: Any, right: Any) -> Any:
-        """Multiply two Miller loops."""
-
-    @abstractmethod
-    def _agree(self, loops: Any, generator_loop: Any) -> bool:
-        """Tell whether the two are equal after the final exponentiation."""
-
-
-#: Backend name to module and class, in order of preference.
-_BACKENDS = {
-    "pyblst": ("ompd.crypto._pyblst", "PyblstBackend"),
-    "py_ecc": ("ompd.crypto._py_ecc", "PyEccBackend"),
-}
-_loaded: dict[str, SignatureBackend] = {}
-_loading = threading.Lock()
-
-
-def backend(name: str | SignatureBackend | None = None) -> SignatureBackend:
-    """Return a signature backend.
-
-    Parameters
-    ----------
-    name : {"pyblst", "py_ecc"} or SignatureBackend, optional
-        Which library must be used. Without it, pyblst if it can be imported, else py_ecc. A
-        backend is returned as it is.
-
-    Returns
-    -------
-    SignatureBackend
-        The same object for every call with the same name.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If the library is not installed here.
-    ParameterError
-        If there is no backend of that name.
-    """
-    if isinstance(name, SignatureBackend):
-        return name
-    if name is None:
-        for candidate in _BACKENDS:
-            try:
-                return _load(candidate)
-            except BackendUnavailableError:
-                continue
-        raise BackendUnavailableError(f"backend: none of {', '.join(_BACKENDS)} is installed")
-    if not isinstance(name, str) or name not in _BACKENDS:
-        raise ParameterError(f"backend: expected one of {', '.join(_BACKENDS)}")
-    return _load(name)
-
-
-def _load(name: str) -> SignatureBackend:
-    with _loading:
-        if name not in _loaded:
-            module, cls = _BACKENDS[name]
-            try:
-                _loaded[name] = getattr(importlib.import_module(module), cls)()
-            except ImportError:
-                raise BackendUnavailableError(f"backend: {name} cannot be imported") from None
-        return _loaded[name]
 
 
 def _check_message(message: object) -> bytes:

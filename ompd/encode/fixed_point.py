@@ -138,7 +138,7 @@ class ReliefEncoder:
         _check_bits(weight_bits, feature_bits)
         values = schema.check(features)
         codes = schema.check_codes(labels, len(values))
-        _require_trainable(codes, schema)
+        require_trainable(codes, schema)
         scaled = scale_features(values, schema, feature_bits)
         constant = scaled.min(axis=0) == scaled.max(axis=0)
         for j in np.flatnonzero(constant):
@@ -209,7 +209,13 @@ def _check_bits(weight_bits: int, feature_bits: int) -> None:
             raise ParameterError(f"{name}: expected an integer from 1 to {PREFIX_BITS}")
 
 
-def _require_trainable(codes: I64, schema: Schema) -> None:
+def require_trainable(codes: I64, schema: Schema) -> None:
+    """Refuse labels of fewer than two classes, or of a class with fewer than two instances.
+
+    Raises
+    ------
+    TrainingError
+    """
     if len(schema.classes) < 2:
         raise TrainingError("classes: expected at least two classes, got one class")
     counts = np.bincount(codes, minlength=len(schema.classes))

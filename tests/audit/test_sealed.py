@@ -7,8 +7,9 @@ import pytest
 
 from ompd.audit import sealed
 from ompd.audit.views import SealedView
-from ompd.audit.windows import KINDS, SealedScene
+from ompd.audit.windows import SealedScene
 
+KINDS = ("distinct", "repeated", "skewed", "extreme")
 WINDOWS = 150
 
 

@@ -16,7 +16,7 @@ from py_ecc.bls import G2ProofOfPossession as Reference
 from py_ecc.bls import g2_primitives as plain
 from py_ecc.optimized_bls12_381 import G1, add, curve_order, field_modulus, multiply, neg
 
-from ompd.crypto import SignatureBackend, backend, points, signatures
+from ompd.crypto import SignatureBackend, backend, backends, points, signatures
 from ompd.errors import (
     BackendUnavailableError,
     IdentityPointError,
@@ -298,13 +298,13 @@ def test_choice_of_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ParameterError, match=r"^backend: "):
             backend(bad)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(signatures, "_loaded", {})
+    monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.delitem(sys.modules, "ompd.crypto._pyblst", raising=False)
     monkeypatch.setitem(sys.modules, "pyblst", None)  # type: ignore[arg-type]
     assert backend().name == "py_ecc"
     with pytest.raises(BackendUnavailableError, match="pyblst"):
         backend("pyblst")
-    monkeypatch.setattr(signatures, "_loaded", {})
+    monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setitem(sys.modules, "ompd.crypto._py_ecc", None)  # type: ignore[arg-type]
     with pytest.raises(BackendUnavailableError):
         backend()

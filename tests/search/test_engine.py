@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind.limbs import from_limbs
 from ompd.errors import LabelError, TableError
 from ompd.search import (
     LimbTable,
@@ -22,7 +21,7 @@ from tests import naive
 
 
 def integers(vectors):
-    return [from_limbs(row) for row in vectors]
+    return [naive.from_limbs(row) for row in vectors]
 
 
 def table_of(limbs):
@@ -36,7 +35,7 @@ def check(table, queries, k, *, exclude=None, removed=(), threads=1):
         absent = set(removed)
         if exclude is not None:
             absent.add(int(exclude[place]))
-        found = list(zip(from_limbs(distances[place]), rows[place].tolist(), strict=True))
+        found = list(zip(naive.from_limbs(distances[place]), rows[place].tolist(), strict=True))
         pairs = sorted((naive.l1(r, query), i) for i, r in enumerate(wanted) if i not in absent)
         assert found == pairs[:k]
 

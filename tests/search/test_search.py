@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.blind.limbs import from_limbs, to_limbs
+from ompd.blind.limbs import to_limbs
 from ompd.errors import LabelError, NeighborsError, TableError
 from ompd.search import LimbTable, check_k, choose_k, compute, limbs_of, vote
 from tests import naive
@@ -46,7 +46,7 @@ def tables_and_queries(draw):
 
 def as_pairs(distances, rows):
     return [
-        list(zip(from_limbs(d), r.tolist(), strict=True))
+        list(zip(naive.from_limbs(d), r.tolist(), strict=True))
         for d, r in zip(distances, rows, strict=True)
     ]
 

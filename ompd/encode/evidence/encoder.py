@@ -22,7 +22,7 @@ from ompd.encode.evidence.learners import LEARNERS, require_sklearn
 from ompd.encode.evidence.models import Model
 from ompd.encode.evidence.stacking import Stack
 from ompd.encode.evidence.storage import Reader, Writer
-from ompd.encode.fixed_point import _require_trainable
+from ompd.encode.fixed_point import require_trainable
 from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Schema
 from ompd.search import HELD_OUT, LimbTable, leave_one_out, spread
@@ -138,7 +138,7 @@ class EvidenceEncoder:
             raise ParameterError("seed: expected an integer from 0 to 2**32 - 1")
         values = schema.check(features)
         codes = schema.check_codes(labels, len(values))
-        _require_trainable(codes, schema)
+        require_trainable(codes, schema)
         require_sklearn()
         from sklearn import config_context
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
