@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,18 +16,16 @@ from ompd.arrays import I64, U8, frozen
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.errors import (
-    FeatureError,
     FramingError,
     HintStateError,
-    OverflowParameterError,
     WindowExhaustedError,
 )
-from ompd.sealed.build import VALUE_BITS, Secret, seal
+from ompd.sealed.build import Secret, seal
 from ompd.sealed.folder import Folder
-from ompd.sealed.hints import Hints, random_offsets
+from ompd.sealed.hints import Hints
 from ompd.sealed.layout import Layout
 from ompd.sealed.server import check_layout
-from ompd.sealed.tickets import Found, Ticket, Want, search
+from ompd.sealed.tickets import Found, Ticket, check_queries, search
 
 __all__ = ["Found", "SealedTable", "Ticket"]
 
@@ -184,41 +181,17 @@ class SealedTable(Confidential):
         HintStateError
             If this process was forked, or the table is closed.
         """
-        self._check_queries(queries)
+        check_queries(self._secret, queries)
         queries = frozen(queries)
         with self._lock:
             self._check_usable()
-            secret, hints, partition = self._secret, self._hints, self._secret.partition
-            if partition is None or secret.checks is None:
-                return b"", Ticket.whole(secret, queries)
-            if hints is None or len(queries) > self._left:
-                raise WindowExhaustedError(
-                    f"queries: expected at most {self._left} in this window, got {len(queries)}"
-                )
-            self._left -= len(queries)
-            layout = secret.layout
-            messages = random_offsets(len(queries) * layout.fetches, layout)
-            answered: list[int] = []
-            records, wants = [], []
-            ends = set(accumulate(members))
-            for index, query in enumerate(queries):
-                if index in ends:
-                    hints.next_member()
-                want = Want.of(secret, partition.rank(query, secret.k), query)
-                first = index * layout.fetches
-                fetched = hints.ask(
-                    want.places,
-                    messages[first : first + layout.fetches],
-                    self._left + len(queries) - 1 - index,
-                )
-                answered += range(first, first + len(fetched))
-                records.append(fetched)
-                wants.append(want)
-            hints.next_member()
-            expected = secret.checks.expected(messages, layout.chunk)
-            return messages.tobytes(), Ticket(
-                secret, hints, wants, np.concatenate(records), answered, expected
-            )
+            if self.layout.fetches:
+                if self._hints is None or len(queries) > self._left:
+                    raise WindowExhaustedError(
+                        f"queries: expected at most {self._left} in this window, got {len(queries)}"
+                    )
+                self._left -= len(queries)
+            return Ticket.asked(self._secret, self._hints, queries, members, self._left)
 
     def read(self, ticket: Ticket, answer: bytes) -> Found:
         """Open the answer to a request and find the K nearest rows. Once per ticket.
@@ -410,21 +383,6 @@ class SealedTable(Confidential):
     def _end_if_spent(self) -> None:
         if self._hints is not None and self._hints.spent:
             self._left = 0
-
-    def _check_queries(self, queries: I64) -> None:
-        columns = len(self._secret.code.bases)
-        if (
-            not isinstance(queries, np.ndarray)
-            or queries.dtype != np.int64
-            or queries.ndim != 2
-            or queries.shape[1] != columns
-            or not len(queries)
-        ):
-            raise FeatureError(f"queries: expected an int64 array of shape (q, {columns}), q >= 1")
-        if queries.min() < 0 or int(queries.max()).bit_length() > VALUE_BITS:
-            raise FeatureError(f"queries: expected values from 0 below 2**{VALUE_BITS}")
-        if columns * int(queries.max()) >= 1 << 63:
-            raise OverflowParameterError("queries: a distance could reach 2**63")
 
     def _check_usable(self) -> None:
         if os.getpid() != self._process:

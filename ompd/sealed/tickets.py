@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +12,39 @@ import numpy as np
 from ompd.arrays import I64, U64, Bools
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
-from ompd.sealed.build import Secret
-from ompd.sealed.hints import Hints
+from ompd.errors import FeatureError, OverflowParameterError
+from ompd.sealed.build import VALUE_BITS, Secret
+from ompd.sealed.hints import Hints, random_offsets
 from ompd.sealed.partition import Ranking
 from ompd.sealed.rows import NOWHERE
 
 # The bound of buckets that are not there.
 _FAR = 1 << 62
+
+
+def check_queries(secret: Secret, queries: I64) -> None:
+    """Refuse what cannot be asked of a table.
+
+    Raises
+    ------
+    FeatureError
+        If the queries have another type or shape, or a value is out of range.
+    OverflowParameterError
+        If a distance could reach 2**63.
+    """
+    columns = len(secret.code.bases)
+    if (
+        not isinstance(queries, np.ndarray)
+        or queries.dtype != np.int64
+        or queries.ndim != 2
+        or queries.shape[1] != columns
+        or not len(queries)
+    ):
+        raise FeatureError(f"queries: expected an int64 array of shape (q, {columns}), q >= 1")
+    if queries.min() < 0 or int(queries.max()).bit_length() > VALUE_BITS:
+        raise FeatureError(f"queries: expected values from 0 below 2**{VALUE_BITS}")
+    if columns * int(queries.max()) >= 1 << 63:
+        raise OverflowParameterError("queries: a distance could reach 2**63")
 
 
 class Found(NamedTuple):
@@ -107,6 +135,36 @@ class Ticket(Confidential):
         wants = [Want(query, first, first, first, 0, 0) for query in queries]
         nothing = np.empty((0, 2), dtype=np.int64)
         return cls(secret, None, wants, nothing, [], np.empty(0, dtype=np.uint64))
+
+    @classmethod
+    def asked(
+        cls, secret: Secret, hints: Hints | None, queries: I64, members: Sequence[int], left: int
+    ) -> tuple[bytes, Ticket]:
+        """Ask for each query's buckets; `left` queries of the window come after these."""
+        if secret.partition is None or secret.checks is None or hints is None:
+            return b"", cls.whole(secret, queries)
+        layout = secret.layout
+        messages = random_offsets(len(queries) * layout.fetches, layout)
+        answered: list[int] = []
+        records, wants = [], []
+        ends = set(accumulate(members))
+        for index, query in enumerate(queries):
+            if index in ends:
+                hints.next_member()
+            want = Want.of(secret, secret.partition.rank(query, secret.k), query)
+            first = index * layout.fetches
+            fetched = hints.ask(
+                want.places,
+                messages[first : first + layout.fetches],
+                left + len(queries) - 1 - index,
+            )
+            answered += range(first, first + len(fetched))
+            records.append(fetched)
+            wants.append(want)
+        hints.next_member()
+        expected = secret.checks.expected(messages, layout.chunk)
+        ticket = cls(secret, hints, wants, np.concatenate(records), answered, expected)
+        return messages.tobytes(), ticket
 
 
 def search(ticket: Ticket, answers: U64) -> Found:
