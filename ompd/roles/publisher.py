@@ -159,7 +159,9 @@ class Publisher(Party):
                 self._frozen[disease] = kept.frozen
         for disease, reason in archive.damaged.items():
             warnings.warn(
-                f"state of {disease!r}: {reason}; publish it anew", StoreWarning, stacklevel=4
+                f"state of {disease!r}: {reason}; publish it anew if another opening does not help",
+                StoreWarning,
+                stacklevel=4,
             )
 
     @property

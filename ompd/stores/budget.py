@@ -21,6 +21,7 @@ from ompd.errors import (
     PrivacyParameterError,
     StoreError,
 )
+from ompd.files import FORKED
 from ompd.stores.database import Database
 
 _SALT_BYTES = 32
@@ -286,6 +287,7 @@ class _Memory:
     """What `Database` does, without a file."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False
@@ -296,6 +298,9 @@ class _Memory:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
+        if os.getpid() != self._process:
+            # Each process would count for itself, and together they would pass the limit.
+            raise StoreError(f"budget: {FORKED}")
         with self._lock:
             if not self._finalizer.alive:
                 raise StoreError("budget: was closed")

@@ -262,6 +262,19 @@ def test_processes_do_not_overdraw(path):
         assert ledger.spent("alice") == 3
 
 
+def test_a_forked_process_does_not_count_for_itself(ledger):
+    ledger.spend("alice", digest(1), 0.5)
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.spend("alice", digest(2), 0.5)
+        except StoreError as error:
+            os._exit(42 if "forked" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert ledger.spent("alice") == Fraction(1, 2)
+
+
 def test_a_kill_charges_all_or_nothing(path):
     code = (
         "import os, sys\n"
