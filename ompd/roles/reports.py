@@ -8,6 +8,7 @@ from ompd.errors import OmpdError
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
 from ompd.wire import Kind, Report, content_cap, encode_body
+from ompd.wire.canonical import encode
 
 
 class Reports(list[bytes]):
@@ -60,17 +61,14 @@ def longest(table: Published, rows: int) -> int:
     All reports of a disease are padded to it, or else their length would tell the diagnosis.
     """
     cells = rows * len(table.findings)
-
-    def length(findings: tuple[tuple[str, str], ...]) -> int:
-        body = Report(
-            table.k, table.classes, findings, bytes(2 * rows), bytes(2 * cells), bytes(8 * cells),
-            bytes(rows), table.profile, table.method,
-        )  # fmt: skip
-        return len(encode_body(body))
-
     most = min(rows, len(table.findings))
-    by_length = sorted(table.findings, key=lambda finding: -length((finding,)))[:most]
-    return length(tuple(by_length))
+    # What each adds to the length, from the finding alone: a report can be long, classes many.
+    by_length = sorted(table.findings, key=lambda finding: -len(encode(finding)))
+    body = Report(
+        table.k, table.classes, tuple(by_length[:most]), bytes(2 * rows), bytes(2 * cells),
+        bytes(8 * cells), bytes(rows), table.profile, table.method,
+    )  # fmt: skip
+    return len(encode_body(body))
 
 
 def most_rows(table: Published) -> int:
