@@ -44,15 +44,15 @@ BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12)
 STYLES = {"wbc": ("#0072B2", "o"), "mm": ("#D55E00", "s")}
 
 
-def ring_queries(instances, labels, points):
+def hardened_queries(instances, labels, points):
     """The cloud's table and its queries, blinded under one fresh key."""
     key = HardenedKey.generate(instances.shape[1])
     table = WordTable.of(key.blind(instances), labels, int(labels.max()) + 1)
     return table, key.blind(points)
 
 
-def ring_codes(table, points, k):
-    """All that the cloud does for a batch of ring queries, on one thread."""
+def hardened_codes(table, points, k):
+    """All that the cloud does for a batch of hardened queries, on one thread."""
     return classify(table.table, table.queries(points), None, None, k, threads=1)
 
 
@@ -64,15 +64,15 @@ def speed(rows, queries=256, k=9, rounds=15):
     labels = labels.astype(np.int64)
     step = choose_step(instances, labels, 2, k)
     paper = topk.make("wbc", rows, 9, queries)
-    coarse, sent = ring_queries(coarsen(instances, step), labels, coarsen(points, step))
-    fine, fine_sent = ring_queries(instances, labels, points)
-    if not np.array_equal(ring_codes(fine, fine_sent, k), paper.answer(k)):
+    coarse, sent = hardened_queries(coarsen(instances, step), labels, coarsen(points, step))
+    fine, fine_sent = hardened_queries(instances, labels, points)
+    if not np.array_equal(hardened_codes(fine, fine_sent, k), paper.answer(k)):
         raise AssertionError("the profiles disagree on the same integers")
     seconds = medians(
         {
             "paper": lambda: paper.answer(k),
-            "hardened": lambda: ring_codes(coarse, sent, k),
-            "hardened_fine": lambda: ring_codes(fine, fine_sent, k),
+            "hardened": lambda: hardened_codes(coarse, sent, k),
+            "hardened_fine": lambda: hardened_codes(fine, fine_sent, k),
         },
         rounds,
     )
@@ -96,7 +96,7 @@ def encoded(name, seed):
 
 def accuracy(instances, labels, points, truth, k):
     """Share of right labels through the blinded path, as the hospital decides."""
-    table, sent = ring_queries(instances, labels, points)
+    table, sent = hardened_queries(instances, labels, points)
     found = ballots(table.table, table.queries(sent), None, None, k, threads=1)
     # Noise may have made vectors negative.
     own = LimbTable.from_prefix_sums(instances - instances.min(axis=0), labels, 2)
@@ -302,8 +302,8 @@ def test_hardened(benchmark):
     people = population("wbc")
     instances, labels = people.draw(5000, seed=1)
     points, _ = people.draw(64, seed=2)
-    table, sent = ring_queries(instances, labels.astype(np.int64), points)
-    codes = benchmark(ring_codes, table, sent, 9)
+    table, sent = hardened_queries(instances, labels.astype(np.int64), points)
+    codes = benchmark(hardened_codes, table, sent, 9)
     plain = LimbTable(limbs_of(instances), labels.astype(np.int64), 2)
     assert np.array_equal(codes, classify(plain, limbs_of(points), None, None, 9))
 

@@ -10,7 +10,7 @@ import numpy as np
 from ompd.arrays import F64, I64
 from ompd.audit.hardened import Insider
 from ompd.audit.levels import nearest
-from ompd.audit.views import RingView
+from ompd.audit.views import HardenedView
 
 #: Passes over all features while the criterion sharpens.
 _SWEEPS = 8
@@ -18,7 +18,7 @@ _SWEEPS = 8
 _BLOCK = 256
 
 
-def distances(view: RingView, rows: I64) -> I64:
+def distances(view: HardenedView, rows: I64) -> I64:
     """Return the L1 distances of all rows to the given ones, shape (N, k)."""
     table, _ = view.unwrapped()
     return np.stack([np.abs(table - table[row]).sum(axis=1) for row in rows], axis=1)

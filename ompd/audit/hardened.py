@@ -14,7 +14,7 @@ from ompd.arrays import F64, I64
 from ompd.audit.levels import fit_line, lines_through, nearest
 from ompd.audit.posterior import decode
 from ompd.audit.structure import in_order, match_columns
-from ompd.audit.views import Population, Public, RingView
+from ompd.audit.views import HardenedView, Population, Public
 from ompd.search import WordTable, compute, vote
 
 #: What rounding can add to a difference of two coarse integers.
@@ -45,7 +45,7 @@ class Insider:
     epsilon: float | None = None
 
 
-def adaptive(view: RingView, public: Public) -> tuple[F64, F64]:
+def adaptive(view: HardenedView, public: Public) -> tuple[F64, F64]:
     """Recover cells from the domains and each feature's most frequent value alone.
 
     Orders and signs the columns by the path of fewest levels, fits every feature's domain to the
@@ -76,7 +76,7 @@ def adaptive(view: RingView, public: Public) -> tuple[F64, F64]:
     return guess, answer
 
 
-def informed(view: RingView, insider: Insider, classes: int) -> tuple[F64, F64]:
+def informed(view: HardenedView, insider: Insider, classes: int) -> tuple[F64, F64]:
     """Recover cells with the weights, the labels and the population's class-wise frequencies.
 
     Returns
@@ -93,14 +93,14 @@ def informed(view: RingView, insider: Insider, classes: int) -> tuple[F64, F64]:
     )
 
 
-def outside(view: RingView, population: Population) -> F64:
+def outside(view: HardenedView, population: Population) -> F64:
     """Recover records with what some public records of such patients tell, and no weight.
 
     A weight follows from how far apart the classes' means lie, in the view and in public.
 
     Parameters
     ----------
-    view : RingView
+    view : HardenedView
     population : Population
         Of the public records.
 
@@ -126,7 +126,7 @@ def outside(view: RingView, population: Population) -> F64:
     return decoded(sums[np.newaxis], view.labels, Insider(population, steps, _MISFIT))
 
 
-def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> F64:
+def averaged(view: HardenedView, insider: Insider, classes: int, repeats: int) -> F64:
     """Recover queries, each of which was asked `repeats` times in a row.
 
     Returns
@@ -141,7 +141,7 @@ def averaged(view: RingView, insider: Insider, classes: int, repeats: int) -> F6
     return decoded(releases, voted(view, classes)[::repeats], insider)
 
 
-def known_rows(view: RingView, rows: I64, features: F64) -> F64:
+def known_rows(view: HardenedView, rows: I64, features: F64) -> F64:
     """Recover cells from a few rows whose values are known, without domains or weights.
 
     Returns
@@ -153,21 +153,21 @@ def known_rows(view: RingView, rows: I64, features: F64) -> F64:
     return lines_through(_steps(table), rows, features, tolerance=_ROUNDING)
 
 
-def link(view: RingView) -> tuple[I64, I64]:
+def link(view: HardenedView) -> tuple[I64, I64]:
     """Name the vector behind every row and query; equal records have equal names."""
     _, names = np.unique(np.concatenate([view.table, view.queries]), axis=0, return_inverse=True)
     names = names.reshape(-1)
     return names[: len(view.table)], names[len(view.table) :]
 
 
-def voted(view: RingView, classes: int, k: int = 9) -> I64:
+def voted(view: HardenedView, classes: int, k: int = 9) -> I64:
     """Return the class that the nearest rows of every query vote for."""
     ring = WordTable.of(view.table, view.labels, classes)
     found = compute(ring.table, ring.queries(view.queries), min(k, len(ring)))
     return vote(ring.table, *found)
 
 
-def aligned(view: RingView, insider: Insider) -> tuple[F64, F64]:
+def aligned(view: HardenedView, insider: Insider) -> tuple[F64, F64]:
     """Bring table and queries to the true order, sign and shift of the coarse sums."""
     table, queries = view.unwrapped()
     means = np.cumsum(insider.population.means(insider.steps), axis=1)

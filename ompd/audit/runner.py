@@ -14,7 +14,7 @@ from ompd.audit import hardened, scoring
 from ompd.audit.report import Result
 from ompd.audit.scenes import Records
 from ompd.audit.scoring import Score
-from ompd.audit.views import RingView
+from ompd.audit.views import HardenedView
 
 #: Draws of known rows over which an attack is averaged.
 _DRAWS = 10
@@ -121,7 +121,7 @@ class Runner:
         usual = self.records.population.modes_within(table.labels)
         return self._cells(guess, table.features, usual)
 
-    def score_queries_by_class(self, guess: F64, view: RingView, repeats: int = 1) -> Score:
+    def score_queries_by_class(self, guess: F64, view: HardenedView, repeats: int = 1) -> Score:
         """Score queries; their class is what their neighbours vote for, to the baseline too."""
         votes = hardened.voted(view, self.records.classes)[::repeats]
         usual = self.records.population.modes_within(votes)

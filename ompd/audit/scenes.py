@@ -14,7 +14,7 @@ import numpy as np
 
 from ompd.arrays import I64
 from ompd.audit.hardened import Insider
-from ompd.audit.views import PaperView, Population, Public, RingView
+from ompd.audit.views import HardenedView, PaperView, Population, Public
 from ompd.blind import (
     HardenedKey,
     LaplaceNoise,
@@ -190,19 +190,19 @@ class PaperScene:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class RingScene:
+class HardenedScene:
     """A table and its queries under the `hardened` profile.
 
     Attributes
     ----------
     records : Records
-    view : RingView
+    view : HardenedView
     insider : Insider
         What an attacker knows to whom the encoder was betrayed.
     """
 
     records: Records
-    view: RingView
+    view: HardenedView
     insider: Insider
 
     @classmethod
@@ -240,11 +240,13 @@ class RingScene:
             per_unit = epsilon_per_unit(epsilon, rows)
             rows, asked = _noisy(rows, asked, per_unit, repeats, memoised)
         key = HardenedKey.generate(encoder.coordinates)
-        view = ring_view(key, records.classes, table.labels, rows, asked)
+        view = hardened_view(key, records.classes, table.labels, rows, asked)
         return cls(records, view, insider_of(encoder, records.population, per_unit))
 
 
-def ring_view(key: HardenedKey, classes: int, labels: I64, rows: I64, asked: I64) -> RingView:
+def hardened_view(
+    key: HardenedKey, classes: int, labels: I64, rows: I64, asked: I64
+) -> HardenedView:
     """Blind a table and its queries as `Hospital` does, and read them as the cloud does."""
     upload = HardenedUpload(
         table_id=_TABLE_ID,
@@ -257,7 +259,7 @@ def ring_view(key: HardenedKey, classes: int, labels: I64, rows: I64, asked: I64
     )
     points = key.blind(asked).astype("<u8", copy=False).tobytes()
     job = HardenedJob(table_id=_TABLE_ID, version=1, rows=len(asked), points=points)
-    return RingView.of(upload, [job])
+    return HardenedView.of(upload, [job])
 
 
 def _part(data: Dataset, seed: int) -> Dataset:

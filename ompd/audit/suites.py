@@ -10,11 +10,11 @@ from ompd.arrays import F64
 from ompd.audit import distances, hardened, paper, scoring, sealed, versions
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
-from ompd.audit.scenes import PaperScene, Records, RingScene
+from ompd.audit.scenes import HardenedScene, PaperScene, Records
 from ompd.audit.scoring import Score
 from ompd.audit.traffic import MISDEEDS, SECONDS, TrafficScene
 from ompd.audit.version_scenes import VersionsScene
-from ompd.audit.views import RingView, SealedView, TrafficView
+from ompd.audit.views import HardenedView, SealedView, TrafficView
 from ompd.audit.windows import SealedScene
 from ompd.datasets import Dataset
 from ompd.errors import ParameterError
@@ -142,9 +142,9 @@ def hardened_suite(records: Records, seed: int, progress: Progress) -> Iterator[
     """Run the attacks on the `hardened` profile, without and with noise."""
     runner = Runner("hardened", records, progress)
     public, classes = records.public, records.classes
-    scene = RingScene.of(records)
+    scene = HardenedScene.of(records)
     view, insider = scene.view, scene.insider
-    fine = RingScene.of(records, coarse=False).view
+    fine = HardenedScene.of(records, coarse=False).view
     yield runner.run(
         "control_cells_of_fine_integers",
         "as the next, on integers of full precision, which the profile never sends",
@@ -222,7 +222,7 @@ def sealed_suite(records: Records, seed: int, progress: Progress, windows: int) 
 
 
 def _under_noise(runner: Runner, epsilon: int) -> Result:
-    scene = RingScene.of(runner.records, epsilon=epsilon)
+    scene = HardenedScene.of(runner.records, epsilon=epsilon)
     return runner.run(
         f"cells_under_noise_{epsilon}",
         f"records with noise of epsilon {epsilon}, knowing weights, labels, frequencies",
@@ -250,7 +250,7 @@ def _of_versions(
 
 def _twins(runner: Runner) -> Result:
     records = runner.records
-    here, there = (RingScene.of(records, epsilon=_REPEATED_AT) for _ in range(2))
+    here, there = (HardenedScene.of(records, epsilon=_REPEATED_AT) for _ in range(2))
     rows = records.rarest()
     return runner.run(
         "rare_records_linked_across_tables",
@@ -310,7 +310,7 @@ def _watching(
 
 
 def _distance_attacks(
-    runner: Runner, view: RingView, insider: hardened.Insider, seed: int
+    runner: Runner, view: HardenedView, insider: hardened.Insider, seed: int
 ) -> Iterator[Result]:
     labels = view.labels
     yield runner.known_rows(
@@ -335,7 +335,7 @@ def _distance_attacks(
 
 def _averaging(runner: Runner, repeats: int, *, memoised: bool) -> Result:
     # Of full precision, so that it is the noise alone that hides anything.
-    scene = RingScene.of(
+    scene = HardenedScene.of(
         runner.records, coarse=False, epsilon=_REPEATED_AT, repeats=repeats, memoised=memoised
     )
     name = "query_asked_once" if repeats == 1 else f"query_asked_{repeats}_times"

@@ -10,8 +10,8 @@ import numpy as np
 
 from ompd.arrays import I64
 from ompd.audit.hardened import Insider
-from ompd.audit.scenes import Records, insider_of, made_coarse, ring_view, trained
-from ompd.audit.views import Population, RingView
+from ompd.audit.scenes import Records, hardened_view, insider_of, made_coarse, trained
+from ompd.audit.views import HardenedView, Population
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
 from ompd.errors import TrainingWarning
 from ompd.roles.frozen import noise_key_of
@@ -25,12 +25,12 @@ class VersionsScene:
     ----------
     records : Records
         The table is what all versions begin with.
-    views : tuple of RingView
+    views : tuple of HardenedView
     insiders : tuple of Insider
     """
 
     records: Records
-    views: tuple[RingView, ...]
+    views: tuple[HardenedView, ...]
     insiders: tuple[Insider, ...]
 
     @classmethod
@@ -75,7 +75,7 @@ class VersionsScene:
                 # Whose row it is, not where in the table, decides about its noise.
                 rows = noise.instances(rows, [str(row) for row in order[: len(part)]])
                 asked = noise.queries(asked)
-            views.append(ring_view(key, records.classes, part.labels, rows, asked))
+            views.append(hardened_view(key, records.classes, part.labels, rows, asked))
             population = Population.of(part.schema, part.features, part.labels)
             insiders.append(insider_of(encoder, population, unit or None))
         common = replace(records, table=everyone.take(np.arange(first)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ompd.arrays import F64, I64
 from ompd.audit.hardened import Insider, aligned, decoded
-from ompd.audit.views import RingView
+from ompd.audit.views import HardenedView
 
 #: Beginnings of a record that are followed at a time.
 _BEAM = 40
@@ -22,12 +22,12 @@ _BLOCK = 64
 _STEEP = 25.0
 
 
-def combined(views: Sequence[RingView], insiders: Sequence[Insider]) -> F64:
+def combined(views: Sequence[HardenedView], insiders: Sequence[Insider]) -> F64:
     """Recover the cells of the rows that all versions begin with, from all versions together.
 
     Parameters
     ----------
-    views : sequence of RingView
+    views : sequence of HardenedView
         The first has the fewest rows.
     insiders : sequence of Insider
         What is known of each version: its weights, step, noise and frequencies.
@@ -104,12 +104,14 @@ def _new(sums: F64, insiders: Sequence[Insider]) -> F64:
     return new
 
 
-def apart(left: tuple[RingView, Insider], right: tuple[RingView, Insider], rows: I64) -> F64:
+def apart(
+    left: tuple[HardenedView, Insider], right: tuple[HardenedView, Insider], rows: I64
+) -> F64:
     """Rate how unlike records of one release and of another are, whatever their keys.
 
     Parameters
     ----------
-    left, right : (RingView, Insider)
+    left, right : (HardenedView, Insider)
     rows : int64 array of shape (k,)
         Rows of the left table.
 

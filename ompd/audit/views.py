@@ -69,7 +69,7 @@ class PaperView:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class RingView:
+class HardenedView:
     """Table and queries of the `hardened` profile.
 
     Attributes

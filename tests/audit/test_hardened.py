@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ompd.audit import distances, hardened, scoring
-from ompd.audit.scenes import Records, RingScene
+from ompd.audit.scenes import HardenedScene, Records
 
 
 @pytest.fixture(scope="module")
 def scene(records):
-    return RingScene.of(records)
+    return HardenedScene.of(records)
 
 
 def share(records, guess, truth, usual):
@@ -19,14 +19,14 @@ def share(records, guess, truth, usual):
 
 
 def test_fine_integers_hide_nothing(records):
-    view = RingScene.of(records, coarse=False).view
+    view = HardenedScene.of(records, coarse=False).view
     table, queries = hardened.adaptive(view, records.public)
     np.testing.assert_array_equal(table, records.table.features)
     np.testing.assert_array_equal(queries, records.queries.features)
 
 
 def test_who_knows_weights_reads_fine_integers(records):
-    fine = RingScene.of(records, coarse=False)
+    fine = HardenedScene.of(records, coarse=False)
     table, queries = hardened.informed(fine.view, fine.insider, records.classes)
     np.testing.assert_array_equal(table, records.table.features)
     np.testing.assert_array_equal(queries, records.queries.features)
@@ -45,7 +45,7 @@ def test_coarse_integers_hide_part(scene):
 
 
 def test_known_rows_give_others(mm):
-    scene = RingScene.of(mm)
+    scene = HardenedScene.of(mm)
     records = scene.records
     rows = np.arange(0, len(records.table), 7)
     guess = hardened.known_rows(scene.view, rows, records.table.features[rows])
@@ -54,7 +54,7 @@ def test_known_rows_give_others(mm):
 
 
 def test_public_records_serve_as_well_as_weights(wbc):
-    scene = RingScene.of(wbc)
+    scene = HardenedScene.of(wbc)
     usual = wbc.population.modes_within(wbc.table.labels)
     knowing, without = (
         share(wbc, guess, wbc.table.features, usual)
@@ -69,7 +69,7 @@ def test_public_records_serve_as_well_as_weights(wbc):
 
 def test_an_outsider_reads_any_order_and_sign_of_the_columns(mm):
     """The attack settles what the key hides; the same records come out under every key."""
-    guesses = [hardened.outside(RingScene.of(mm).view, mm.outsider()) for _ in range(4)]
+    guesses = [hardened.outside(HardenedScene.of(mm).view, mm.outsider()) for _ in range(4)]
     for guess in guesses[1:]:
         np.testing.assert_array_equal(guess, guesses[0])
 
@@ -77,7 +77,7 @@ def test_an_outsider_reads_any_order_and_sign_of_the_columns(mm):
 def test_noise_hides_more_the_more_there_is(mm):
     found = []
     for epsilon in (4, 32, 256):
-        noisy = RingScene.of(mm, epsilon=epsilon)
+        noisy = HardenedScene.of(mm, epsilon=epsilon)
         guess, _ = hardened.informed(noisy.view, noisy.insider, 2)
         within = mm.population.modes_within(mm.table.labels)
         found.append(share(mm, guess, mm.table.features, within))
@@ -89,7 +89,7 @@ def test_noise_hides_more_the_more_there_is(mm):
 
 def test_only_fresh_noise_averages_away(wbc):
     def attack(repeats, memoised=True):
-        scene = RingScene.of(wbc, coarse=False, epsilon=32, repeats=repeats, memoised=memoised)
+        scene = HardenedScene.of(wbc, coarse=False, epsilon=32, repeats=repeats, memoised=memoised)
         guess = hardened.averaged(scene.view, scene.insider, 2, repeats)
         return scoring.matches(wbc.table.schema, guess, wbc.queries.features).mean()
 
@@ -100,7 +100,7 @@ def test_only_fresh_noise_averages_away(wbc):
 
 def test_repeats_of_a_query_look_alike_only_where_memoised(wbc):
     def asked(memoised):
-        scene = RingScene.of(wbc, coarse=False, epsilon=32, repeats=3, memoised=memoised)
+        scene = HardenedScene.of(wbc, coarse=False, epsilon=32, repeats=3, memoised=memoised)
         return scene.view.queries.reshape(-1, 3, 9)
 
     same, fresh = asked(True), asked(False)
@@ -136,7 +136,7 @@ def test_multilateration_finds_records_where_distances_tell_all(rng):
     values = (rng.integers(0, 10, 80) + 5 * labels)[:, np.newaxis]
     schema = Schema([Feature("x", "ordinal", 0, 14)], ["a", "b"])
     records = Records.of(datasets.Dataset.from_arrays(schema, values, schema.names(labels)), 0)
-    scene = RingScene.of(records, coarse=False)
+    scene = HardenedScene.of(records, coarse=False)
     rows = np.array([int(records.table.features.argmin()), int(records.table.features.argmax())])
     known = records.table.features[rows]
     far = distances.distances(scene.view, rows)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.audit.scenes import RingScene
+from ompd.audit.scenes import HardenedScene
 from ompd.audit.structure import in_order, match_columns, shortest_path
 
 
@@ -31,7 +31,7 @@ def test_many_columns_are_ordered_greedily():
 
 
 def test_order_and_signs_of_a_hardened_table(records):
-    view = RingScene.of(records, coarse=False).view
+    view = HardenedScene.of(records, coarse=False).view
     ordered, queries = in_order(*view.unwrapped())
     true = records.encoder.encode(records.table.features)
     asked = records.encoder.encode(records.queries.features)

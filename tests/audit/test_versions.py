@@ -7,7 +7,7 @@ import pytest
 
 from ompd import Feature, Schema, datasets
 from ompd.audit import scoring, versions
-from ompd.audit.scenes import Records, RingScene
+from ompd.audit.scenes import HardenedScene, Records
 from ompd.audit.version_scenes import VersionsScene
 
 
@@ -54,7 +54,7 @@ def test_equal_records_link_across_tables(records):
     names, rows = records.names()[0], records.rarest()
     found = []
     for epsilon in (1, 32):
-        here, there = (RingScene.of(records, epsilon=epsilon) for _ in range(2))
+        here, there = (HardenedScene.of(records, epsilon=epsilon) for _ in range(2))
         far = versions.apart((here.view, here.insider), (there.view, there.insider), rows)
         found.append(scoring.rank_of_twins(far, rows, names))
     assert found[0] < 0.8

@@ -61,8 +61,8 @@ SCHEMA = Schema(
 SCHEME = backend()
 #: Bodies that came after the first corpus.
 LATER = (Receipt, HardenedUpload, HardenedJob, SealedUpload, SealedJob, SealedAnswer)
-RING = HardenedUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
-BUCKETS = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
+HARDENED = HardenedUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
+SEALED = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
 
 
 def identity(name: str, secret: int) -> Identity:
@@ -98,7 +98,7 @@ class World:
     def upload_private(self) -> None:
         """Store a small table of each private profile, which lying jobs can name."""
         key = CLOUD.public.envelope_key
-        for sequence, body in enumerate((RING, BUCKETS)):
+        for sequence, body in enumerate((HARDENED, SEALED)):
             kind = KIND_OF[type(body)]
             plain = encode_body(body)
             self.cloud.store(crafted(MARY, "cloud", kind, plain, key, b"p" * 16, sequence))
@@ -449,9 +449,9 @@ def seeds() -> dict[str, bytes]:
             "evidence",
         ),
         "receipt": Receipt(mark, 1, 3),
-        "hardenedupload": msgspec.structs.replace(RING, version=2),
+        "hardenedupload": msgspec.structs.replace(HARDENED, version=2),
         "hardenedjob": HardenedJob(b"r" * 16, 1, 1, bytes(16)),
-        "sealedupload": msgspec.structs.replace(BUCKETS, version=2),
+        "sealedupload": msgspec.structs.replace(SEALED, version=2),
         "sealedjob": SealedJob(b"b" * 16, 1, False, bytes(4)),
         "sealedanswer": SealedAnswer(b"b" * 16, 1, bytes(64)),
         "refusal": Refusal(),

@@ -13,7 +13,7 @@ import ompd
 from ompd import datasets
 from ompd.audit.scenes import insider_of
 from ompd.audit.versions import combined
-from ompd.audit.views import Population, RingView
+from ompd.audit.views import HardenedView, Population
 from ompd.errors import (
     BudgetExceededError,
     NeighborsError,
@@ -78,7 +78,7 @@ def shares(world, data, versions, **options):
         some = part(data, range(len(data.labels) - versions + 1 + version))
         body = opened(world.cloud, world.publish(data=some, k=9, **options), HardenedUpload)
         job = HardenedJob(body.table_id, body.version, 1, bytes(8 * body.coordinates))
-        views.append(RingView.of(body, [job]))
+        views.append(HardenedView.of(body, [job]))
         population = Population.of(some.schema, some.features, some.labels)
         table = world.hospital._tables["flu"]
         unit = table.noise.epsilon_per_unit if table.noise else None
