@@ -115,6 +115,10 @@ class KeyMaterialError(CryptoError):
     """Secret key material has the wrong type, length or range."""
 
 
+class PrekeyError(KeyMaterialError):
+    """A short-lived key is missing, expired, not yet valid or older than a known one."""
+
+
 class UnknownKeyError(OmpdError, LookupError):
     """No registered party has this id or key."""
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from ompd.commands.console import plain_errors
+from ompd.commands.key_tables import fingerprint, moment, show_card, show_entries
 from ompd.errors import KeystoreError, ParameterError, PasswordError, StoreError
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
     from ompd.stores.registry import Registry
-    from ompd.stores.rotation import Registration
 
 keys_app = typer.Typer(
     help="Keys of a party, and the registry of parties.",
@@ -105,14 +102,15 @@ def show(
             from ompd.crypto.identity_files import read_card
 
             card = read_card(folder)
-            card.public.verify()
-            _show_card(card.public, card.role, card.created)
+            public = _with_prekey(folder, card.public)
+            public.verify()
+            show_card(public, card.role, card.created)
             if party is None:
                 party = card.public.id
         if registry is not None:
             with _registry(registry) as opened:
                 entries = opened.parties() if party is None else opened.history(party)
-            _show_entries(entries)
+            show_entries(entries)
 
 
 @keys_app.command()
@@ -124,16 +122,20 @@ def export(
         bool, typer.Option("--rotation", help="The statement of the last rotation instead.")
     ] = False,
 ) -> None:
-    """Write what others need to know of a party. No password is needed."""
+    """Write what others need to know of a party. No password is needed.
+
+    That includes the present short-lived key, if `prekey` has made one.
+    """
     with plain_errors():
         from ompd.crypto.identity_files import read_card
 
         _check_out(out, folder)
         card = read_card(folder)
-        card.public.verify()
+        public = _with_prekey(folder, card.public)
+        public.verify()
         if rotation and not card.rotation:
             raise KeystoreError("folder: its keys are the first ones, nothing to export")
-        _write(out, card.rotation if rotation else card.public.to_bytes(), base64)
+        _write(out, card.rotation if rotation else public.to_bytes(), base64)
         _say(f"wrote {'rotation' if rotation else 'identity'} of {card.public.id}, "
              f"fingerprint {fingerprint(card.public)}")  # fmt: skip
 
@@ -178,6 +180,34 @@ def rotate(
 
 
 @keys_app.command()
+def prekey(
+    folder: FolderOption,
+    out: Annotated[Path, typer.Option(help="File to write: the identity with its new key.")],
+    days: Annotated[float, typer.Option(help="Days that others may seal to the key.")] = 7.0,
+    base64: Annotated[bool, typer.Option("--base64", help="Write text, not bytes.")] = False,
+    password_file: PasswordOption = None,
+) -> None:
+    """Make the next short-lived key, and delete the one before the present one.
+
+    Have every registry admit the file again, within a day; the present key opens until then. What
+    is sealed to a deleted key can be read by nobody any more.
+    """
+    with plain_errors():
+        from ompd.crypto.identity_files import load_identity
+        from ompd.crypto.prekey_files import open_prekeys
+
+        if not 0 < days < 90:
+            raise ParameterError("days: expected up to 90")
+        _check_out(out, folder)
+        password = _password(password_file)
+        identity = load_identity(folder, password)
+        made = open_prekeys(folder, password, identity, lifetime=days * _DAY).rotate()
+        public = identity.public.with_prekey(made)
+        _write(out, public.to_bytes(), base64)
+        _say(f"made a short-lived key of {identity.id}, until {moment(made.not_after / 1000)}")
+
+
+@keys_app.command()
 def admit(
     file: Annotated[Path, typer.Argument(help="What the party exported.")],
     registry: RegistryOption,
@@ -187,7 +217,7 @@ def admit(
         bool, typer.Option("--readmit", help="Take back a revoked party with new keys.")
     ] = False,
 ) -> None:
-    """Enter a party into a registry.
+    """Enter a party into a registry, or the next short-lived key of one that is there.
 
     Compare the fingerprint with the party's own by another way, such as the telephone.
     """
@@ -243,14 +273,10 @@ def revoke(
         _say(f"revoked {party}")
 
 
-def fingerprint(public: PublicIdentity) -> str:
-    """Return 128 bits of SHA-256 over the encoded identity, in groups of four digits."""
-    return _grouped(public.to_bytes())
+def _with_prekey(folder: Path, public: PublicIdentity) -> PublicIdentity:
+    from ompd.crypto.prekey_files import read_prekey
 
-
-def _grouped(data: bytes) -> str:
-    digits = hashlib.sha256(data).hexdigest()[:32]
-    return " ".join(digits[place : place + 4] for place in range(0, 32, 4))
+    return public.with_prekey(read_prekey(folder, public.signing_key))
 
 
 @contextmanager
@@ -334,53 +360,3 @@ def _read(path: Path) -> bytes:
 
 def _say(text: str) -> None:
     Console(highlight=False, file=sys.stdout).print(text, markup=False, soft_wrap=True)
-
-
-def _show_card(public: PublicIdentity, role: str, created: int) -> None:
-    from ompd.crypto import suite_of
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in (
-        ("id", public.id),
-        ("role", role or "not given"),
-        ("created", _moment(created)),
-        ("suite", suite_of(public.envelope_key)),
-        ("fingerprint", fingerprint(public)),
-        ("signing key", _grouped(public.signing_key)),
-        ("envelope key", _grouped(public.envelope_key)),
-    ):
-        table.add_row(name, value)
-    Console(highlight=False).print(table, markup=False)
-
-
-def _show_entries(entries: tuple[Registration, ...]) -> None:
-    now = time.time()
-    table = Table()
-    for heading in ("id", "role", "keys", "state", "from", "until", "fingerprint"):
-        table.add_column(heading, overflow="fold")
-    for entry in entries:
-        start = entry.since if entry.valid_from is None else entry.valid_from
-        ends = (entry.revoked_at, entry.superseded_at, entry.valid_until)
-        end = next((moment for moment in ends if moment is not None), None)
-        state = entry.state(now) + (f": {entry.reason}" if entry.reason else "")
-        table.add_row(
-            entry.public.id, entry.role, str(entry.generation), _escaped(state),
-            _moment(start)[:10], "" if end is None else _moment(end)[:10],
-            fingerprint(entry.public),
-        )  # fmt: skip
-    Console(highlight=False).print(table)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _moment(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (ValueError, OverflowError, OSError):
-        return "out of range"

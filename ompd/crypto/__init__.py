@@ -7,7 +7,7 @@ first key is made or checked, not when this package is imported.
 from __future__ import annotations
 
 from ompd.crypto.backends import backend
-from ompd.crypto.directory import Directory
+from ompd.crypto.directory import Directory, check_fresh, merged
 from ompd.crypto.envelope import (
     COMPACT,
     POST_QUANTUM,
@@ -19,6 +19,7 @@ from ompd.crypto.envelope import (
 )
 from ompd.crypto.identity import Identity, PublicIdentity, check_id
 from ompd.crypto.keys import EnvelopeKey, SigningKey
+from ompd.crypto.prekeys import Prekeys, SignedPrekey
 from ompd.crypto.signatures import SignatureBackend
 
 __all__ = [
@@ -27,13 +28,17 @@ __all__ = [
     "Directory",
     "EnvelopeKey",
     "Identity",
+    "Prekeys",
     "PublicIdentity",
     "SignatureBackend",
+    "SignedPrekey",
     "SigningKey",
     "backend",
     "check_envelope_key",
+    "check_fresh",
     "check_id",
     "check_suite",
+    "merged",
     "overhead",
     "seal",
     "suite_of",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.identity import PublicIdentity
+from ompd.crypto.prekeys import SKEW, successor
 from ompd.crypto.signatures import SignatureBackend
-from ompd.errors import KeyMaterialError, UnknownKeyError
+from ompd.errors import KeyMaterialError, PrekeyError, UnknownKeyError
 
 
 class Directory:
@@ -17,16 +20,23 @@ class Directory:
     ----------
     backend : str or SignatureBackend, optional
         What verifies; see `ompd.crypto.backend`.
+    clock : callable
+        Seconds since the epoch.
     """
 
-    def __init__(self, backend: str | SignatureBackend | None = None) -> None:
+    def __init__(
+        self,
+        backend: str | SignatureBackend | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._backend = choose_backend(backend)
         self._lock = threading.Lock()
         self._by_id: dict[str, PublicIdentity] = {}
         self._id_by_signing_key: dict[bytes, str] = {}
 
     def register(self, public_identity: PublicIdentity) -> None:
-        """Admit a party. Registering the same identity again changes nothing.
+        """Admit a party. Registering the same identity again brings its next short-lived key.
 
         Whether the id may be used by whoever presents it is for the caller to find out.
 
@@ -39,6 +49,8 @@ class Directory:
         ------
         KeyMaterialError
             If the form is wrong, the id is taken by other keys, or the signing key by another id.
+        PrekeyError
+            If its short-lived key has expired, or a newer one is known.
         PointError, SubgroupError, ProofOfPossessionError, SignatureError
             As `PublicIdentity.verify`.
         """
@@ -48,9 +60,10 @@ class Directory:
             )
         # Outside the lock: in pure Python it takes most of a second.
         public_identity.verify(self._backend)
+        check_fresh(public_identity, self._clock())
         with self._lock:
             known = self._by_id.get(public_identity.id)
-            if known is not None and known != public_identity:
+            if known is not None and known.lasting != public_identity.lasting:
                 raise KeyMaterialError("public_identity: its id is registered with other keys")
             owner = self._id_by_signing_key.setdefault(
                 public_identity.signing_key, public_identity.id
@@ -59,7 +72,7 @@ class Directory:
                 raise KeyMaterialError(
                     "public_identity: its signing key is registered under another id"
                 )
-            self._by_id[public_identity.id] = public_identity
+            self._by_id[public_identity.id] = merged(known, public_identity)
 
     def get(self, id: str) -> PublicIdentity:
         """Return the party registered under `id`.
@@ -85,3 +98,31 @@ class Directory:
 
     def __repr__(self) -> str:
         return f"<Directory of {len(self)} parties>"
+
+
+def check_fresh(public_identity: PublicIdentity, now: float) -> None:
+    """Refuse a short-lived key that has expired, or whose maker's clock is ahead.
+
+    The latter would keep out all later ones until that moment.
+
+    Raises
+    ------
+    PrekeyError
+    """
+    prekey = public_identity.prekey
+    if prekey is not None and prekey.not_after <= now * 1000:
+        raise PrekeyError("prekey: has expired")
+    if prekey is not None and prekey.not_before > (now + SKEW) * 1000:
+        raise PrekeyError("prekey: begins in the future; one of the two clocks is wrong")
+
+
+def merged(known: PublicIdentity | None, offered: PublicIdentity) -> PublicIdentity:
+    """Return what is to be registered of the same party: the newer of two short-lived keys.
+
+    Raises
+    ------
+    PrekeyError
+        If the offered one is older.
+    """
+    prekey = successor(None if known is None else known.prekey, offered.prekey)
+    return offered.with_prekey(prekey)

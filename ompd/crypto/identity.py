@@ -3,7 +3,7 @@
 A proof of possession keeps rogue keys out, but it covers the signing key alone: somebody in the
 middle could pass on a party's signing key and proof with an envelope key of their own, or under an
 id of their own. A `PublicIdentity` therefore carries a third signature, the *binding*, over id
-and both keys.
+and both keys. A short-lived envelope key may come with it, under a signature of its own.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import re
 from typing import Self
 
 import msgspec
+from msgspec.structs import astuple
 
 from ompd.confidential import Confidential
 from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.envelope import COMPACT, check_envelope_key, suite_of
 from ompd.crypto.keys import EnvelopeKey, SigningKey
 from ompd.crypto.points import G1_BYTES, G2_BYTES
+from ompd.crypto.prekeys import SignedPrekey
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import FramingError, KeyMaterialError, NonCanonicalError, TooLargeError
 
-#: Longest id, and longest encoded public identity, in bytes (the post-quantum suite needs 1542).
+#: Longest id, and longest encoded public identity, in bytes (the post-quantum suite needs 1542, and
+#: 1351 more with a short-lived key).
 MAX_ID_BYTES = 63
-MAX_PUBLIC_IDENTITY_BYTES = 2048
+MAX_PUBLIC_IDENTITY_BYTES = 3072
 
 _ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 # Keeps a binding from being anything else that the same key signs.
@@ -67,6 +70,8 @@ class PublicIdentity(
         HPKE public key in wire form, 33 or 1217 bytes.
     binding : bytes
         Signature over id and both keys, 96 bytes.
+    prekey : SignedPrekey, optional
+        The present short-lived envelope key. It comes and goes; all else stays until a rotation.
     """
 
     id: str
@@ -74,9 +79,21 @@ class PublicIdentity(
     possession: bytes
     envelope_key: bytes
     binding: bytes
+    prekey: SignedPrekey | None = None
+
+    @property
+    def lasting(self) -> Self:
+        """The same without the short-lived key: what fingerprints and rotations are about."""
+        return self.with_prekey(None)
+
+    def with_prekey(self, prekey: SignedPrekey | None) -> Self:
+        """Return the same with another short-lived key, or none."""
+        return msgspec.structs.replace(self, prekey=prekey)
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding: a MessagePack array that starts with a versioned label.
+
+        Without a short-lived key, it has no field for one.
 
         Raises
         ------
@@ -84,7 +101,7 @@ class PublicIdentity(
             If a field has the wrong type, form or length.
         """
         self.check_form()
-        return msgspec.msgpack.encode(self)
+        return _encode(self)
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Self:
@@ -93,7 +110,7 @@ class PublicIdentity(
         Parameters
         ----------
         encoded : bytes
-            At most 2048 bytes.
+            At most 3072 bytes.
 
         Raises
         ------
@@ -120,7 +137,7 @@ class PublicIdentity(
         if decoded is None:
             raise FramingError("encoded: not the encoding of a public identity")
         decoded.check_form()
-        if msgspec.msgpack.encode(decoded) != encoded:
+        if _encode(decoded) != encoded:
             raise NonCanonicalError("encoded: not the canonical encoding")
         return decoded
 
@@ -143,10 +160,16 @@ class PublicIdentity(
                 raise KeyMaterialError(f"{name}: expected bytes, got {type(value).__name__}")
             if len(value) != length:
                 raise KeyMaterialError(f"{name}: expected {length} bytes, got {len(value)}")
-        suite_of(self.envelope_key)
+        suite = suite_of(self.envelope_key)
+        if self.prekey is not None:
+            if type(self.prekey) is not SignedPrekey:
+                raise KeyMaterialError(
+                    f"prekey: expected SignedPrekey, got {type(self.prekey).__name__}"
+                )
+            self.prekey.check_form(suite)
 
     def verify(self, backend: str | SignatureBackend | None = None) -> None:
-        """Return if keys, proof and binding are all sound; raise otherwise.
+        """Return if keys, proof, binding and any short-lived key are all sound; raise otherwise.
 
         Says that one party made all of it, not that the party is who the id suggests.
 
@@ -164,16 +187,25 @@ class PublicIdentity(
         ProofOfPossessionError
             If the proof of possession is wrong.
         SignatureError
-            If the binding is wrong.
+            If the binding is wrong, or the signature of the short-lived key.
         """
         self.check_form()
         check_envelope_key(self.envelope_key)
         verifier = choose_backend(backend)
         verifier.verify_possession(self.signing_key, self.possession)
         verifier.verify(self.signing_key, binding_message(self), self.binding)
+        if self.prekey is not None:
+            self.prekey.verify(self.id, self.signing_key, verifier)
 
     def __repr__(self) -> str:
         return f"PublicIdentity(id={self.id!r}, signing_key={self.signing_key[:4].hex()}...)"
+
+
+def _encode(public: PublicIdentity) -> bytes:
+    if public.prekey is not None:
+        return msgspec.msgpack.encode(public)
+    # As it was before there were short-lived keys.
+    return msgspec.msgpack.encode((public.__struct_config__.tag, *astuple(public)[:-1]))
 
 
 def binding_message(public: PublicIdentity) -> bytes:

@@ -20,7 +20,7 @@ from ompd.errors import (
     TooLargeError,
     VersionError,
 )
-from ompd.roles.party import Party
+from ompd.roles.party import Party, with_prekeys
 from ompd.stores.tables import PROFILES, MemoryTables, Stored, Tables, Version
 from ompd.wire import KIND_OF, Header, Receipt
 
@@ -55,7 +55,7 @@ class Cloud(Party):
         tables: Tables | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(identity, **options)
+        super().__init__(identity, **with_prekeys(identity, options))
         # In each, newest version first; the one in use stays until the hospital has moved on.
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -9,11 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, seal
+from ompd.crypto import Directory, EnvelopeKey, Identity, Prekeys, PublicIdentity, seal
 from ompd.errors import (
     ContextMismatchError,
+    DecryptionError,
     OmpdError,
     ParameterError,
+    PrekeyError,
     ReflectionError,
     ReplayError,
     RoleError,
@@ -66,6 +69,9 @@ class Party:
         Seconds since the epoch.
     window : float
         Seconds that timestamps may differ from the clock, and that a request stays open.
+    prekeys : Prekeys, optional
+        Short-lived keys that others seal to. Hospitals and clouds make their own, in memory, if
+        none are given; see `ompd.crypto.prekey_files` for keys that outlive the process.
 
     Attributes
     ----------
@@ -81,6 +87,7 @@ class Party:
         replays: FrameGuard | None = None,
         clock: Callable[[], float] = time.time,
         window: float = FRESHNESS_WINDOW,
+        prekeys: Prekeys | None = None,
     ) -> None:
         if not 0 < window < math.inf:
             raise ParameterError("window: expected a positive number of seconds")
@@ -92,8 +99,12 @@ class Party:
         if self._replays.window != window:
             raise ParameterError("replays: expected a memory of the same window")
         if directory is None:
-            directory = Directory(backend=identity.signing_key.backend)
+            directory = Directory(backend=identity.signing_key.backend, clock=clock)
         self.directory = directory
+        self._prekeys = prekeys
+        if prekeys is not None and prekeys.statement is None:
+            prekeys.rotate(directory.get(self.id).prekey if self.id in directory else None)
+        self._announce()
         self.signatures_made = 0
         self.signatures_verified = 0
 
@@ -123,8 +134,9 @@ class Party:
 
     @property
     def public(self) -> PublicIdentity:
-        """What others need to know of this party."""
-        return self._identity.public
+        """What others need to know of this party, with its present short-lived key."""
+        prekey = None if self._prekeys is None else self._prekeys.statement
+        return self._identity.public.with_prekey(prekey)
 
     @property
     def signature_backend(self) -> str:
@@ -140,6 +152,31 @@ class Party:
         """
         self.directory.register(other)
 
+    def rotate_prekey(self) -> PublicIdentity:
+        """Make the next short-lived key, and begin to forget the present one.
+
+        Returns
+        -------
+        PublicIdentity
+            What to hand to everybody who is to seal to this party, before the overlap ends. If
+            this party is in its own directory, it is handed in there.
+
+        Raises
+        ------
+        ParameterError
+            If this party has no short-lived keys.
+        """
+        if self._prekeys is None:
+            raise ParameterError("prekeys: this party was made without")
+        self._prekeys.rotate()
+        self._announce()
+        return self.public
+
+    def _announce(self) -> None:
+        """Hand in the short-lived key where this party is registered with those who ask it."""
+        if self._prekeys is not None and self.id in self.directory:
+            self.directory.register(self.public)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
 
@@ -153,7 +190,7 @@ class Party:
         encrypt_to: bytes | None = None,
         pad_to: int = 0,
     ) -> bytes:
-        """Seal, frame and sign a body; to the recipient's registered key by default."""
+        """Seal, frame and sign a body; to the recipient's short-lived key where there is one."""
         header = Header(
             version=PROTOCOL_VERSION,
             kind=KIND_OF[type(body)],
@@ -165,7 +202,7 @@ class Party:
         )
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
-        key = known.envelope_key if encrypt_to is None else encrypt_to
+        key = self._key_of(known) if encrypt_to is None else encrypt_to
         ciphertext = seal(key, encode_body(body, pad_to), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES
@@ -179,6 +216,17 @@ class Party:
         signature = self._identity.signing_key.sign(message)
         del message
         return signed + signature
+
+    def _key_of(self, known: PublicIdentity, *, fallback: bool = True) -> bytes:
+        """Return what to seal to: a valid short-lived key, else the long-lived one if allowed."""
+        now = self._clock()
+        prekey = known.prekey
+        if prekey is not None and (not fallback or prekey.is_valid(now)):
+            prekey.check_time(now)
+            return prekey.envelope_key
+        if not fallback:
+            raise PrekeyError("prekey: none of this party is known; meet it anew")
+        return known.envelope_key
 
     def _authenticate(
         self,
@@ -264,9 +312,16 @@ class Party:
         return admitted
 
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
-        """Decrypt and decode an authentic frame, with the registered key by default."""
+        """Decrypt and decode an authentic frame, with the party's own keys by default.
+
+        The frame does not tell to which of them it was sealed, so they are tried in turn.
+        """
+        info = frame.header.envelope_info()
+        if key is None and self._prekeys is not None:
+            with contextlib.suppress(DecryptionError):
+                return decode_body(body, self._prekeys.open(frame.ciphertext, info))
         key = self._identity.envelope_key if key is None else key
-        return decode_body(body, key.open(frame.ciphertext, frame.header.envelope_info()))
+        return decode_body(body, key.open(frame.ciphertext, info))
 
     def _refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
         """Tell the sender of an authentic request that it was not accepted, and not why."""
@@ -317,6 +372,13 @@ class Party:
 def _content(frame: Frame) -> bytes:
     """Digest of all bytes of a frame."""
     return hashlib.sha256(frame.data).digest()
+
+
+def with_prekeys(identity: Identity, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a party's options with short-lived keys of its own, if it was given none."""
+    if options.get("prekeys") is None:
+        return {**options, "prekeys": Prekeys(identity, clock=options.get("clock", time.time))}
+    return options
 
 
 def introduce(*parties: Party) -> None:

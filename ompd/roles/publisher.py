@@ -29,7 +29,7 @@ from ompd.params import METHODS, Profile, check_profile
 from ompd.roles.archive import Archive, file_name
 from ompd.roles.frozen import Frozen
 from ompd.roles.intake import Instances, check_size, checked
-from ompd.roles.party import Party
+from ompd.roles.party import Party, with_prekeys
 from ompd.roles.publication import Published, Unconfirmed, prepare
 from ompd.roles.retrieval import PROFILES, SealedRetrieval, TableRef
 from ompd.roles.stages import Stages
@@ -111,7 +111,7 @@ class Publisher(Party):
         state: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(identity, **options)
+        super().__init__(identity, **with_prekeys(identity, options))
         self._profile = check_profile(profile)
         if (epsilon is None) != (ledger is None):
             raise ParameterError("epsilon, ledger: expected both or neither")

@@ -132,6 +132,9 @@ class User(Party):
     least_suite : {"x25519", "mlkem768x25519"}
         The weakest envelope suite that a query is sealed with. The user's own key must be of it
         too, since reports come back in that suite.
+    fallback : bool, default False
+        Whether a query may be sealed to a hospital's long-lived key when no valid short-lived one
+        is known. Whoever records such a query and steals that key later can read it.
     **options
         Directory, replays, clock and window as for `Party`.
 
@@ -149,12 +152,14 @@ class User(Party):
         *,
         least_profile: str = "paper",
         least_suite: str = COMPACT,
+        fallback: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
         self._least_profile = check_profile(least_profile, "least_profile")
         check_suite(identity.envelope_key.suite, least_suite, "this identity")
         self._least_suite = least_suite
+        self._fallback = fallback
         self._sessions = _Sessions()
         self._asked: Pending[_Asked] = Pending(self._window)
 
@@ -191,6 +196,8 @@ class User(Party):
             If there are more than `MAX_BATCH` rows.
         DowngradeError
             If the hospital's envelope key is of a weaker suite than this user demands.
+        PrekeyError
+            If no valid short-lived key of the hospital is known, and the user allows no fallback.
         """
         check_text("disease", disease)
         values = as_feature_matrix(features) if schema is None else schema.check(features)
@@ -203,6 +210,7 @@ class User(Party):
             raise TooLargeError(f"features: expected at most {MAX_BATCH} rows, got {len(values)}")
         recipient = self.directory.get(hospital)
         check_suite(suite_of(recipient.envelope_key), self._least_suite, "the hospital")
+        key = self._key_of(recipient, fallback=self._fallback)
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
@@ -213,7 +221,9 @@ class User(Party):
         if self._sessions.process != os.getpid():
             self._sessions = _Sessions()
         session, sequence = self._sessions.next(hospital)
-        frame = self._send(hospital, query, nonce=session, sequence=sequence, pad_to=pad_to)
+        frame = self._send(
+            hospital, query, nonce=session, sequence=sequence, encrypt_to=key, pad_to=pad_to
+        )
         asked = _Asked(reply_key, len(values))
         self._asked.add(hospital, session, sequence, asked, self._clock())
         return frame

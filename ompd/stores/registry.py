@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from ompd.crypto import PublicIdentity, SignatureBackend
+from ompd.crypto import PublicIdentity, SignatureBackend, check_fresh, merged
 from ompd.crypto import backend as choose_backend
 from ompd.errors import (
     KeyMaterialError,
@@ -120,7 +120,7 @@ class Registry:
         *,
         readmit: bool = False,
     ) -> None:
-        """Admit a party. Admitting the same identity in the same role again changes nothing.
+        """Admit a party. Admitting it again in the same role brings its next short-lived key.
 
         Whether the id may be used by whoever presents it is for the caller to find out.
 
@@ -142,6 +142,8 @@ class Registry:
             key was ever registered under another id or in an earlier generation.
         RevokedKeyError
             If just these keys were revoked.
+        PrekeyError
+            If its short-lived key has expired, or a newer one is known.
         PointError, SubgroupError, ProofOfPossessionError, SignatureError
             As `PublicIdentity.verify`.
         ParameterError
@@ -153,17 +155,20 @@ class Registry:
         start, end = _check_period(valid_from, valid_until)
         # Outside the transaction: in pure Python it takes most of a second.
         public_identity.verify(self._backend)
+        check_fresh(public_identity, self._clock())
         with self._database.writing() as connection:
             known = _current(connection, public_identity.id)
             if known is None:
                 connection.execute("INSERT INTO parties VALUES (?, ?)", (public_identity.id, role))
                 generation = 1
             else:
-                if known.public == public_identity and known.revoked_at is not None:
+                same = known.public.lasting == public_identity.lasting
+                if same and known.revoked_at is not None:
                     raise RevokedKeyError("public_identity: its keys were revoked")
                 if known.role != role:
                     raise KeyMaterialError("public_identity: its id is registered in another role")
-                if known.public == public_identity:
+                if same:
+                    _update(connection, known, merged(known.public, public_identity))
                     return
                 if known.revoked_at is None or not readmit:
                     raise KeyMaterialError("public_identity: its id is registered with other keys")
@@ -205,6 +210,8 @@ class Registry:
             If the present key did not sign this.
         KeyMaterialError
             If the new signing key was registered before.
+        PrekeyError
+            If their short-lived key has expired.
         PointError, SubgroupError, ProofOfPossessionError
             As `PublicIdentity.verify`.
         """
@@ -215,9 +222,10 @@ class Registry:
             )
         old = self._present(public_identity.id)
         old.check(self._clock())
-        if old.public == public_identity:
+        if old.public.lasting == public_identity.lasting:
             return
         public_identity.verify(self._backend)
+        check_fresh(public_identity, self._clock())
         message = rotation_message(old.public.signing_key, public_identity)
         self._backend.verify(old.public.signing_key, message, signature_by_old_key)
         with self._database.writing() as connection:
@@ -405,6 +413,13 @@ def _supersede(connection: sqlite3.Connection, known: Registration, now: float) 
     connection.execute(
         "UPDATE generations SET superseded_at = ? WHERE id = ? AND generation = ?",
         (now, known.public.id, known.generation),
+    )
+
+
+def _update(connection: sqlite3.Connection, known: Registration, public: PublicIdentity) -> None:
+    connection.execute(
+        "UPDATE generations SET public = ? WHERE id = ? AND generation = ?",
+        (public.to_bytes(), public.id, known.generation),
     )
 
 

@@ -56,7 +56,7 @@ class Rotation(
         if new.id != old.id or new.signing_key == old.public.signing_key:
             raise KeyMaterialError("new: expected the same id and another signing key")
         message = rotation_message(old.public.signing_key, new)
-        return cls(new.to_bytes(), old.signing_key.sign(message))
+        return cls(new.lasting.to_bytes(), old.signing_key.sign(message))
 
     @property
     def public_identity(self) -> PublicIdentity:
@@ -97,7 +97,7 @@ def rotation_message(old_signing_key: bytes, new: PublicIdentity) -> bytes:
 
     The old key is part of it, so that a statement serves at one place of the chain only.
     """
-    return _ROTATION_LABEL + msgspec.msgpack.encode((old_signing_key, new.to_bytes()))
+    return _ROTATION_LABEL + msgspec.msgpack.encode((old_signing_key, new.lasting.to_bytes()))
 
 
 class Registration(msgspec.Struct, frozen=True):

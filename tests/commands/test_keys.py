@@ -249,3 +249,32 @@ def test_help_names_every_command():
     for command in ("new", "show", "export", "rotate", "admit", "accept", "renew", "revoke"):
         assert command in shown
         run(command, "--help")
+
+
+def test_short_lived_keys(tmp_path):
+    new()
+    assert "short-lived key none" in flat(run("show", "--folder", "st-mary").stdout)
+    run("export", "--folder", "st-mary", "--out", "bare")
+    fingerprint = run("admit", "bare", "--registry", "r.db", "--role", "hospital").stdout
+    files = []
+    for name in ("first", "second"):
+        said = run("prekey", "--folder", "st-mary", "--out", name, "--days", "3").stdout
+        assert "made a short-lived key of st-mary, until" in said
+        files.append(PublicIdentity.from_bytes((tmp_path / name).read_bytes()))
+        admitted = run("admit", name, "--registry", "r.db", "--role", "hospital").stdout
+        assert admitted == fingerprint  # which the short-lived key does not change
+        with Registry("r.db") as registry:
+            assert registry.get("st-mary") == files[-1]
+    assert files[0].lasting == files[1].lasting
+    assert files[0].prekey != files[1].prekey
+    assert (
+        "newer" in run("admit", "first", "--registry", "r.db", "--role", "hospital", code=2).stderr
+    )
+    assert " to 20" in flat(run("show", "--folder", "st-mary").stdout)
+    run("export", "--folder", "st-mary", "--out", "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "second").read_bytes()
+    for days in ("0", "90", "-1", "nan"):
+        run("prekey", "--folder", "st-mary", "--out", "x", "--days", days, code=2)
+    # The next generation has none until it makes one.
+    run("rotate", "--folder", "st-mary", "--out", "statement")
+    assert "short-lived key none" in flat(run("show", "--folder", "st-mary").stdout)

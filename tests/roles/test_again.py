@@ -31,7 +31,9 @@ def made(tmp_path, profile, *, durable):
     world = World(profile=profile, **options)
     if durable:
         guard = DurableReplayGuard(tmp_path / "c.db", 120)
-        world.cloud = ompd.Cloud(world.cloud._identity, clock=world.clock, replays=guard)
+        world.cloud = ompd.Cloud(
+            world.cloud._identity, clock=world.clock, replays=guard, prekeys=world.cloud._prekeys
+        )
         ompd.introduce(world.hospital, world.cloud, world.user)
     world.publish("flu", DATA if profile == "sealed" else instances(), k=5)
     return world
@@ -102,10 +104,16 @@ def test_answers_outlive_a_restart(tmp_path):
     world.cloud._replays.close()
     options = {"clock": world.clock}
     hospital = ompd.Hospital(
-        world.hospital._identity, replays=DurableReplayGuard(tmp_path / "h.db", 120), **options
+        world.hospital._identity,
+        replays=DurableReplayGuard(tmp_path / "h.db", 120),
+        prekeys=world.hospital._prekeys,
+        **options,
     )
     cloud = ompd.Cloud(
-        world.cloud._identity, replays=DurableReplayGuard(tmp_path / "c.db", 120), **options
+        world.cloud._identity,
+        replays=DurableReplayGuard(tmp_path / "c.db", 120),
+        prekeys=world.cloud._prekeys,
+        **options,
     )
     ompd.introduce(hospital, cloud, world.user)
     # The tables are gone, the answers are not.
@@ -185,8 +193,8 @@ def test_a_batch_is_answered_by_member(world):
 
 
 def test_who_was_revoked_gets_nothing_again(tmp_path):
-    registry = Registry(tmp_path / "registry.db")
     world = World()
+    registry = Registry(tmp_path / "registry.db", clock=world.clock)
     for party, role in ((world.hospital, "hospital"), (world.cloud, "cloud"), (world.user, "user")):
         registry.admit(party.public, role)
         party.directory = registry

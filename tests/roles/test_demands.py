@@ -146,9 +146,11 @@ def test_a_forked_user_draws_a_session_of_its_own(world):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        frames = [world.user.ask("st-mary", "flu", [6, 6, 6]) for _ in range(2)]
-        os.write(writer, msgspec.msgpack.encode(frames))
-        os._exit(0)
+        try:
+            frames = [world.user.ask("st-mary", "flu", [6, 6, 6]) for _ in range(2)]
+            os.write(writer, msgspec.msgpack.encode(frames))
+        finally:
+            os._exit(0)  # whatever happened: the tests go on in the parent only
     os.close(writer)
     with open(reader, "rb") as pipe:
         forked = msgspec.msgpack.decode(pipe.read(), type=list[bytes])

@@ -36,7 +36,6 @@ from ompd.wire import (
     SealedAnswer,
     SealedJob,
     SealedUpload,
-    decode_body,
 )
 from tests import naive
 from tests.roles.conftest import World, instances
@@ -454,9 +453,9 @@ def test_requests_are_decodable_and_nothing_else(sealed):
     ready(sealed)
     job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [5, 5, 5]))
     frame = Frame.decode(job, Kind.SEALED_JOB)
-    plain = sealed.cloud._identity.envelope_key.open(frame.ciphertext, frame.header.envelope_info())
+    body = sealed.cloud._open(frame, SealedJob)
     layout = sealed.hospital._tables["flu"].retrieval.table.layout
-    offsets = np.frombuffer(decode_body(SealedJob, plain).request, "<u2")
+    offsets = np.frombuffer(body.request, "<u2")
     assert offsets.shape == (layout.fetches * layout.chunks,)
     assert offsets.max() < layout.chunk
 

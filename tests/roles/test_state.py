@@ -32,6 +32,8 @@ class Deployment(World):
         self.folder = folder
         super().__init__(profile="sealed", state=folder)
         self.identity = self.hospital._identity
+        # As kept beside the identity; `tests/crypto/test_prekeys.py` is about that.
+        self.prekeys = self.hospital._prekeys
 
     def restart(self, *, crash=False):
         if not crash:
@@ -40,7 +42,9 @@ class Deployment(World):
         # A process that ended holds no lock; so does an object that nothing refers to.
         del old
         gc.collect()
-        self.hospital = ompd.Hospital(self.identity, state=self.folder, clock=self.clock)
+        self.hospital = ompd.Hospital(
+            self.identity, state=self.folder, clock=self.clock, prekeys=self.prekeys
+        )
         self.hospital.meet(self.cloud.public)
         self.hospital.meet(self.user.public)
 
@@ -359,6 +363,7 @@ def test_a_child_does_not_keep_the_folder_locked(deployment):
     ready, done = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(done[1])  # or it would outlive a parent that fails
         os.write(ready[1], b"1")
         os.read(done[0], 1)
         os._exit(0)

@@ -10,7 +10,7 @@ import pytest
 
 import ompd
 from ompd.errors import ContextMismatchError, NoAnswerError, ParameterError
-from ompd.wire import Frame, Kind, SealedAnswer, SealedJob, decode_body
+from ompd.wire import Frame, Kind, SealedAnswer, SealedJob
 from tests.roles.conftest import World, instances
 
 
@@ -69,11 +69,7 @@ def sequence(report):
 def spoilt(world, job, answer, change):
     """The answer after a change to its buckets, as a lying cloud would sign it."""
     header = Frame.decode(answer, Kind.SEALED_ANSWER).header
-    key = world.hospital._identity.envelope_key
-    body = decode_body(
-        SealedAnswer,
-        key.open(Frame.decode(answer, Kind.SEALED_ANSWER).ciphertext, header.envelope_info()),
-    )
+    body = world.hospital._open(Frame.decode(answer, Kind.SEALED_ANSWER), SealedAnswer)
     changed = msgspec.structs.replace(body, buckets=change(body.buckets))
     return world.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
 
@@ -255,12 +251,7 @@ def test_requests_of_one_member_share_and_those_of_others_do_not():
         header = Frame.decode(job, Kind.SEALED_JOB).header
         opened = world.hospital._forwarded.find("cloud", header.nonce)
         fetched.append(opened.context.records[:, 1].tolist())
-        assert decode_body(
-            SealedJob,
-            world.cloud._identity.envelope_key.open(
-                Frame.decode(job, Kind.SEALED_JOB).ciphertext, header.envelope_info()
-            ),
-        ).request
+        assert world.cloud._open(Frame.decode(job, Kind.SEALED_JOB), SealedJob).request
     shared, alone, again = fetched
     assert set(shared) == set(alone) == set(again)
     assert shared.count(shared[0]) == 1

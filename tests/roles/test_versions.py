@@ -253,7 +253,12 @@ def reopened(world, folder, **options):
     """The same hospital in another process."""
     world.hospital.close()
     fresh = ompd.Hospital(
-        world.hospital._identity, profile="hardened", state=folder, clock=world.clock, **options
+        world.hospital._identity,
+        profile="hardened",
+        state=folder,
+        clock=world.clock,
+        prekeys=world.hospital._prekeys,
+        **options,
     )
     for peer in (world.cloud, world.user):
         fresh.meet(peer.public)

@@ -1,0 +1,194 @@
+"""Short-lived keys at rest, in the folder of the identity that they belong to.
+
+``prekeys.json`` has the private halves under AES-256-GCM, with the password stretched as for the
+other files, and the present statement beside them in the clear. It is replaced as a whole whenever
+a key is added or its time is over, so that a deleted key is in no file any more. A copy of it, such
+as a backup, keeps the keys that it has: do not make one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ompd.crypto.identity import Identity
+from ompd.crypto.identity_files import read_private, write_private
+from ompd.crypto.keys import EnvelopeKey
+from ompd.crypto.keystore import (
+    _derive,
+    _GcmCipher,
+    _GcmParams,
+    _new_kdf,
+    _normalise,
+    _parse,
+    _ScryptKdf,
+    _Strict,
+    _to_json,
+    _unhex,
+    _usable,
+)
+from ompd.crypto.prekeys import LIFETIME, OVERLAP, Held, Prekeys, SignedPrekey
+from ompd.errors import KeystoreError, OmpdError, PasswordError
+
+#: Name of the file.
+PREKEY_FILE = "prekeys.json"
+
+_AAD_LABEL = b"ompd/prekey-file/1\x00"
+_NONCE_BYTES = 12
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One key inside the ciphertext."""
+
+    private: bytes
+    statement: SignedPrekey
+    until: int
+
+
+class _PrekeyFile(_Strict, frozen=True):
+    format: Literal["ompd-prekeys"]
+    version: Literal[1]
+    signing_key: str
+    present: str
+    kdf: _ScryptKdf
+    cipher: _GcmCipher
+
+    def associated_data(self) -> bytes:
+        """Everything but the ciphertext."""
+        cipher = msgspec.structs.replace(self.cipher, message="")
+        header = msgspec.structs.replace(self, cipher=cipher)
+        return _AAD_LABEL + msgspec.json.encode(header, order="deterministic")
+
+
+def open_prekeys(
+    folder: str | os.PathLike[str],
+    password: str,
+    identity: Identity,
+    *,
+    clock: Callable[[], float] = time.time,
+    lifetime: float = LIFETIME,
+    overlap: float = OVERLAP,
+    _n: int | None = None,
+) -> Prekeys:
+    """Return the short-lived keys of an identity, which from now on are kept in its folder.
+
+    Keys whose time is over are deleted at once, and those of an earlier generation of the identity
+    when the next one is made. One process at a time may make new ones.
+
+    Parameters
+    ----------
+    folder : path
+        Of the identity; see `ompd.crypto.identity_files`.
+    password : str
+    identity : Identity
+    clock, lifetime, overlap
+        As for `Prekeys`.
+
+    Raises
+    ------
+    KeystoreError
+        If the file is damaged, too costly, readable by others or contradicts itself; from every
+        change, if another process changed it meanwhile.
+    PasswordError
+        If the password is wrong, or anything in the file was changed.
+    """
+    path = Path(folder) / PREKEY_FILE
+    last = read_private(path) if os.path.lexists(path) else None
+    held: tuple[Held, ...] = ()
+    file = None if last is None else _parse(last, _PrekeyFile)
+    if file is not None and _unhex(file.signing_key, "signing_key") == identity.public.signing_key:
+        kdf = file.kdf
+        key = AESGCM(_derive(kdf, _normalise(password)))
+        held = _opened(file, key, identity)
+    else:
+        kdf = _new_kdf(_n)
+        key = AESGCM(_derive(kdf, _usable(password)))
+
+    def save(kept: tuple[Held, ...]) -> None:
+        nonlocal last
+        now = read_private(path) if os.path.lexists(path) else None
+        if now != last:
+            raise KeystoreError(f"{PREKEY_FILE}: another process has changed it")
+        content = _written(kept, kdf, key, identity)
+        write_private(path, content, exclusive=last is None)
+        last = content
+
+    prekeys = Prekeys(
+        identity, clock=clock, lifetime=lifetime, overlap=overlap, held=held, save=save
+    )
+    prekeys.expire()
+    return prekeys
+
+
+def read_prekey(folder: str | os.PathLike[str], signing_key: bytes) -> SignedPrekey | None:
+    """Return the present statement, without the password; None if there is none of this identity.
+
+    Raises
+    ------
+    KeystoreError
+        If the file is damaged or readable by others.
+    """
+    path = Path(folder) / PREKEY_FILE
+    if not os.path.lexists(path):
+        return None
+    file = _parse(read_private(path), _PrekeyFile)
+    if not file.present or _unhex(file.signing_key, "signing_key") != signing_key:
+        return None
+    raw = _unhex(file.present, "present")
+    found: SignedPrekey | None = None
+    # The decoder's own errors quote what they read.
+    with contextlib.suppress(ValueError):
+        found = msgspec.msgpack.decode(raw, type=SignedPrekey)
+    if found is None:
+        raise KeystoreError("present: expected an encoded short-lived key")
+    return found
+
+
+def _written(kept: tuple[Held, ...], kdf: _ScryptKdf, key: AESGCM, identity: Identity) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    blank = _PrekeyFile(
+        format="ompd-prekeys",
+        version=1,
+        signing_key=identity.public.signing_key.hex(),
+        present=msgspec.msgpack.encode(kept[-1].statement).hex() if kept else "",
+        kdf=kdf,
+        cipher=_GcmCipher("aes-256-gcm", _GcmParams(nonce.hex()), ""),
+    )
+    plain = msgspec.msgpack.encode(
+        [_Kept(each.key.to_bytes(), each.statement, each.until) for each in kept]
+    )
+    message = key.encrypt(nonce, plain, blank.associated_data()).hex()
+    cipher = msgspec.structs.replace(blank.cipher, message=message)
+    return _to_json(msgspec.structs.replace(blank, cipher=cipher))
+
+
+def _opened(file: _PrekeyFile, key: AESGCM, identity: Identity) -> tuple[Held, ...]:
+    nonce = _unhex(file.cipher.params.nonce, "nonce", _NONCE_BYTES)
+    message = _unhex(file.cipher.message, "cipher message")
+    raw: bytes | None = None
+    with contextlib.suppress(InvalidTag, ValueError):
+        raw = key.decrypt(nonce, message, file.associated_data())
+    if raw is None:
+        raise PasswordError("password: is wrong, or the file of short-lived keys is damaged")
+    held: tuple[Held, ...] | None = None
+    with contextlib.suppress(OmpdError, ValueError):
+        kept = msgspec.msgpack.decode(raw, type=list[_Kept])
+        held = tuple(
+            Held(each.statement, EnvelopeKey.from_bytes(each.private), each.until) for each in kept
+        )
+    backend = identity.signing_key.backend
+    if held is None or any(each.key.public_bytes != each.statement.envelope_key for each in held):
+        raise KeystoreError("prekey file: its content is not what it names")
+    for each in held:
+        each.statement.check_form(identity.envelope_key.suite)
+        each.statement.verify(identity.id, identity.public.signing_key, backend)
+    return held
