@@ -10,6 +10,10 @@ from ompd.errors import ParameterError
 LIMB_BITS = 64
 #: Largest prefix sum that the encoder may produce; leaves room for signed differences in int64.
 PREFIX_BITS = 62
+#: Most classes of a table: their codes travel and rest as 16-bit numbers.
+MAX_CLASSES = 1 << 16
+#: Longest name of a class or disease, in characters; reports carry it.
+MAX_TEXT = 255
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ WORDS = {
     "files": "",
     "threads": "",
     "params": "errors",
-    "schema": "arrays errors",
+    "schema": "arrays errors params",
 }
 
 #: Rank of every other entry, and what it may import besides itself and the words.

@@ -7,10 +7,10 @@ from typing import Protocol
 from ompd.arrays import F64, I64
 from ompd.datasets import Dataset
 from ompd.errors import LabelError, ParameterError, TooLargeError
+from ompd.params import MAX_CLASSES
 from ompd.roles.retrieval import Retrieval
 from ompd.roles.retrieval.contract import coordinates_of
 from ompd.schema import Schema, are_ambiguous
-from ompd.search import MAX_CLASSES
 from ompd.wire import KIND_OF, MAX_COORDINATES, content_cap
 
 

@@ -1,7 +1,6 @@
 """Features and classes of one disease, and what callers name matched to what it names."""
 
 from ompd.schema.domains import (
-    MAX_CLASS_NAME,
     Feature,
     Kind,
     Schema,
@@ -10,7 +9,6 @@ from ompd.schema.domains import (
 from ompd.schema.matching import are_ambiguous, check_aligned
 
 __all__ = [
-    "MAX_CLASS_NAME",
     "Feature",
     "Kind",
     "Schema",

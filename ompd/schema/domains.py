@@ -12,11 +12,10 @@ import numpy as np
 
 from ompd.arrays import F64, I64, Bools
 from ompd.errors import DomainError, FeatureError, LabelError, LabelWarning, SchemaError
+from ompd.params import MAX_TEXT
 from ompd.schema.matching import arrange, has_names, match_labels
 
 Kind = Literal["numeric", "ordinal", "nominal"]
-#: Longest class name, in characters; reports carry it.
-MAX_CLASS_NAME = 255
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,10 +85,10 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         if len(set(names)) != len(names):
             raise SchemaError("features: names must be unique")
         if not self.classes or not all(
-            isinstance(name, str) and 1 <= len(name) <= MAX_CLASS_NAME for name in self.classes
+            isinstance(name, str) and 1 <= len(name) <= MAX_TEXT for name in self.classes
         ):
             raise SchemaError(
-                f"classes: expected at least one name, each of 1 to {MAX_CLASS_NAME} characters"
+                f"classes: expected at least one name, each of 1 to {MAX_TEXT} characters"
             )
         if len(set(self.classes)) != len(self.classes):
             raise SchemaError("classes: names must be unique")

@@ -88,7 +88,13 @@ def seal(
     report: Callable[[float], None],
     threads: int,
 ) -> tuple[Secret, U8]:
-    """Cut, encrypt and shuffle a table; arguments and errors are those of `SealedTable.build`."""
+    """Cut, encrypt and shuffle a table; arguments are those of `SealedTable.build`.
+
+    Raises
+    ------
+    TrainingError, LabelError, NeighborsError, OverflowParameterError, ParameterError
+        As there.
+    """
     _check_rows(vectors, labels, classes, k)
     vectors, labels = frozen(vectors), frozen(labels)
     rows = len(vectors)

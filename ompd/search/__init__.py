@@ -10,14 +10,13 @@ from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.left_out import HELD_OUT, LeftOut, leave_one_out, spread
 from ompd.search.relief import nearest_hit_miss
-from ompd.search.table import MAX_CLASSES, LimbTable, limbs_of
+from ompd.search.table import LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
 from ompd.search.vote import tally, vote
 from ompd.search.words import WordTable
 
 __all__ = [
     "HELD_OUT",
-    "MAX_CLASSES",
     "Index",
     "LeftOut",
     "LimbTable",

@@ -10,10 +10,8 @@ import numpy as np
 
 from ompd.arrays import I64, U64, frozen
 from ompd.errors import LabelError, TableError
+from ompd.params import MAX_CLASSES
 from ompd.search.index import Index, append_rows, build_index, remove_rows
-
-#: Class codes travel and rest as 16-bit numbers.
-MAX_CLASSES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

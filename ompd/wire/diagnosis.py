@@ -6,9 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from ompd.params import Method, Profile
+from ompd.params import MAX_CLASSES, Method, Profile
 from ompd.wire.fields import (
-    MAX_CLASSES,
     MAX_COORDINATES,
     MAX_K,
     MAX_LIMBS,

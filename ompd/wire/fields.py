@@ -7,19 +7,17 @@ from typing import Annotated
 import msgspec
 
 from ompd.errors import ParameterError
+from ompd.params import MAX_TEXT
 
 #: Most queries in one frame.
 MAX_BATCH = 100_000
 #: Widest values, in 64-bit limbs, and longest vectors.
 MAX_LIMBS = 64
 MAX_COORDINATES = 4096
-#: Longest label or disease name, and longest advice, in characters.
-MAX_TEXT = 255
+#: Longest advice, in characters.
 MAX_ADVICE = 65_536
 #: Most neighbours: counts of votes travel as 16-bit numbers.
 MAX_K = 65_535
-#: Most classes of a table.
-MAX_CLASSES = 65_536
 
 PartyId = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]

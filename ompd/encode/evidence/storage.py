@@ -108,7 +108,12 @@ class Reader:
 
     @staticmethod
     def require(condition: bool) -> None:
-        """Refuse the data unless the condition holds."""
+        """Refuse the data unless the condition holds.
+
+        Raises
+        ------
+        StoreError
+        """
         if not condition:
             raise StoreError("data: is of another form")
 
