@@ -81,7 +81,6 @@ OTHERS = {"faiss": "faiss-cpu"}
 MOST_LINES = 400
 #: Modules that are to be split.
 LONG = {
-    "crypto/keystore.py",
     "roles/publisher.py",
     "stores/registry.py",
 }

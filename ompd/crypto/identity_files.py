@@ -24,18 +24,16 @@ from pathlib import Path
 
 from ompd import files
 from ompd.crypto.identity import Identity, PublicIdentity
+from ompd.crypto.key_json import MAX_FILE_BYTES
 from ompd.crypto.keystore import (
-    MAX_FILE_BYTES,
     IdentityCard,
-    _card,
-    _IdentityFile,
-    _parse,
-    _usable,
+    card_of,
     decrypt_envelope_key,
     decrypt_signing_key,
     encrypt_envelope_key,
     encrypt_signing_key,
 )
+from ompd.crypto.passwords import usable
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeystoreError
 
@@ -77,7 +75,7 @@ def save_identity(
     PasswordError
         If the password cannot be used.
     """
-    _usable(password)
+    usable(password)
     path = Path(folder)
     _private_folder(path)
     _sweep(path)
@@ -136,7 +134,7 @@ def load_identity(
     path = Path(folder)
     _sweep(path)
     encoded = _read_private(path / IDENTITY_FILE)
-    named = _card(_parse(encoded, _IdentityFile)).public
+    named = card_of(encoded).public
     keystore = _read_private(_signing_file(path, named))
     with ThreadPoolExecutor(2) as pool:
         envelope = pool.submit(decrypt_envelope_key, encoded, password)
@@ -159,7 +157,7 @@ def read_card(folder: str | os.PathLike[str]) -> IdentityCard:
     KeystoreError
         If ``identity.json`` is missing, damaged or readable by others.
     """
-    return _card(_parse(_read_private(Path(folder) / IDENTITY_FILE), _IdentityFile))
+    return card_of(_read_private(Path(folder) / IDENTITY_FILE))
 
 
 def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:

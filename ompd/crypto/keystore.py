@@ -15,13 +15,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import json
-import re
 import secrets
 import time
-import unicodedata
 import uuid
-from typing import Annotated, Any, Literal, Never, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -29,95 +26,48 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ompd.crypto.identity import PublicIdentity
+from ompd.crypto.key_json import GcmCipher, GcmParams, Strict, parse, to_json, unhex
 from ompd.crypto.keys import SECRET_BYTES, EnvelopeKey, SigningKey
+from ompd.crypto.passwords import Pbkdf2Kdf, ScryptKdf, derived_key, new_kdf, normalised, usable
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeystoreError, OmpdError, PasswordError
 
-#: Largest key file that is read, in bytes; a post-quantum identity takes some 8 KB.
-MAX_FILE_BYTES = 32 * 1024
-#: Longest password, in characters after normalisation.
-MAX_PASSWORD = 1024
-
-# What EIP-2335 uses in its own vectors: 256 MiB, about a second.
-_SCRYPT_N = 1 << 18
-_SCRYPT_R = 8
-_SCRYPT_P = 1
-# What a stranger's file may ask for: no more memory than our own, and twice the time.
-_MAX_SCRYPT_BYTES = 128 * (_SCRYPT_N + 1024) * _SCRYPT_R
-_MAX_SCRYPT_BLOCKS = 1 << 22  # N * r * p
-_MAX_PBKDF2_ROUNDS = 1 << 23
-
-_DERIVED_BYTES = 32
-_SALT_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 _AAD_LABEL = b"ompd/identity-file/1\x00"
 
-T = TypeVar("T")
-_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 _Uuid = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything that is read from a key file."""
-
-
-class _ScryptParams(_Strict, frozen=True):
-    dklen: Literal[32]
-    n: _Positive
-    r: _Positive
-    p: _Positive
-    salt: str
-
-
-class _Pbkdf2Params(_Strict, frozen=True):
-    dklen: Literal[32]
-    c: _Positive
-    prf: Literal["hmac-sha256"]
-    salt: str
-
-
-class _ScryptKdf(_Strict, frozen=True, tag_field="function", tag="scrypt"):
-    params: _ScryptParams
-    message: Literal[""]
-
-
-class _Pbkdf2Kdf(_Strict, frozen=True, tag_field="function", tag="pbkdf2"):
-    params: _Pbkdf2Params
-    message: Literal[""]
-
-
-class _NoParams(_Strict, frozen=True):
+class _NoParams(Strict, frozen=True):
     pass
 
 
-class _Checksum(_Strict, frozen=True):
+class _Checksum(Strict, frozen=True):
     function: Literal["sha256"]
     params: _NoParams
     message: str
 
 
-class _CtrParams(_Strict, frozen=True):
+class _CtrParams(Strict, frozen=True):
     iv: str
 
 
-class _CtrCipher(_Strict, frozen=True):
+class _CtrCipher(Strict, frozen=True):
     function: Literal["aes-128-ctr"]
     params: _CtrParams
     message: str
 
 
-class _Crypto(_Strict, frozen=True):
-    kdf: _ScryptKdf | _Pbkdf2Kdf
+class _Crypto(Strict, frozen=True):
+    kdf: ScryptKdf | Pbkdf2Kdf
     checksum: _Checksum
     cipher: _CtrCipher
 
 
-class _Keystore(_Strict, frozen=True):
+class _Keystore(Strict, frozen=True):
     crypto: _Crypto
     pubkey: str
     path: str
@@ -126,23 +76,13 @@ class _Keystore(_Strict, frozen=True):
     description: str = ""
 
 
-class _GcmParams(_Strict, frozen=True):
-    nonce: str
-
-
-class _GcmCipher(_Strict, frozen=True):
-    function: Literal["aes-256-gcm"]
-    params: _GcmParams
-    message: str
-
-
-class _IdentityCrypto(_Strict, frozen=True):
+class _IdentityCrypto(Strict, frozen=True):
     # A union, since only there does msgspec insist on the tag.
-    kdf: _ScryptKdf | _Pbkdf2Kdf
-    cipher: _GcmCipher
+    kdf: ScryptKdf | Pbkdf2Kdf
+    cipher: GcmCipher
 
 
-class _IdentityFile(_Strict, frozen=True):
+class _IdentityFile(Strict, frozen=True):
     crypto: _IdentityCrypto
     format: Literal["ompd-identity"]
     version: Literal[1]
@@ -206,8 +146,8 @@ def encrypt_signing_key(
     PasswordError
         If the password is no string, empty, too long or not encodable.
     """
-    kdf = _new_kdf(_n)
-    derived = _derive(kdf, _usable(password))
+    kdf = new_kdf(_n)
+    derived = derived_key(kdf, usable(password))
     iv = secrets.token_bytes(16)
     message = _ctr(derived, iv, key.to_bytes())
     keystore = _Keystore(
@@ -222,7 +162,7 @@ def encrypt_signing_key(
         version=4,
         description=description,
     )
-    return _to_json(keystore)
+    return to_json(keystore)
 
 
 def decrypt_signing_key(
@@ -245,13 +185,13 @@ def decrypt_signing_key(
     PasswordError
         If the password is wrong or the ciphertext damaged: the checksum cannot tell which.
     """
-    keystore = _parse(encoded, _Keystore)
+    keystore = parse(encoded, _Keystore)
     crypto = keystore.crypto
-    iv = _unhex(crypto.cipher.params.iv, "iv", 16)
-    message = _unhex(crypto.cipher.message, "cipher message", SECRET_BYTES)
-    checksum = _unhex(crypto.checksum.message, "checksum message", 32)
-    public_key = _unhex(keystore.pubkey, "pubkey", 48)
-    derived = _derive(crypto.kdf, _normalise(password))
+    iv = unhex(crypto.cipher.params.iv, "iv", 16)
+    message = unhex(crypto.cipher.message, "cipher message", SECRET_BYTES)
+    checksum = unhex(crypto.checksum.message, "checksum message", 32)
+    public_key = unhex(keystore.pubkey, "pubkey", 48)
+    derived = derived_key(crypto.kdf, normalised(password))
     if not hmac.compare_digest(_checksum(derived, message), checksum):
         raise PasswordError("password: is wrong, or the keystore is damaged")
     try:
@@ -302,10 +242,10 @@ def encrypt_envelope_key(
     """
     if key.public_bytes != public.envelope_key:
         raise KeystoreError("key: is not the envelope key of this identity")
-    kdf = _new_kdf(_n)
+    kdf = new_kdf(_n)
     nonce = secrets.token_bytes(_NONCE_BYTES)
     blank = _IdentityFile(
-        crypto=_IdentityCrypto(kdf, _GcmCipher("aes-256-gcm", _GcmParams(nonce.hex()), "")),
+        crypto=_IdentityCrypto(kdf, GcmCipher("aes-256-gcm", GcmParams(nonce.hex()), "")),
         format="ompd-identity",
         version=1,
         uuid=str(uuid.uuid4()),
@@ -315,12 +255,12 @@ def encrypt_envelope_key(
         rotation=rotation.hex(),
     )
     # The salt is fresh, so the AES key serves for this one message.
-    cipher = AESGCM(_derive(kdf, _usable(password)))
+    cipher = AESGCM(derived_key(kdf, usable(password)))
     message = cipher.encrypt(nonce, key.to_bytes(), blank.associated_data()).hex()
     sealed = msgspec.structs.replace(blank.crypto.cipher, message=message)
     crypto = msgspec.structs.replace(blank.crypto, cipher=sealed)
-    encoded = _to_json(msgspec.structs.replace(blank, crypto=crypto))
-    _parse(encoded, _IdentityFile)  # what could not be read again is not written either
+    encoded = to_json(msgspec.structs.replace(blank, crypto=crypto))
+    parse(encoded, _IdentityFile)  # what could not be read again is not written either
     return encoded
 
 
@@ -334,13 +274,13 @@ def decrypt_envelope_key(encoded: bytes, password: str) -> tuple[EnvelopeKey, Id
     PasswordError
         If the password is wrong or anything in the file was changed.
     """
-    file = _parse(encoded, _IdentityFile)
-    if not isinstance(file.crypto.kdf, _ScryptKdf):
+    file = parse(encoded, _IdentityFile)
+    if not isinstance(file.crypto.kdf, ScryptKdf):
         raise KeystoreError("kdf: expected scrypt, which costs a guesser memory as well")
     card = _card(file)
-    nonce = _unhex(file.crypto.cipher.params.nonce, "nonce", _NONCE_BYTES)
-    message = _unhex(file.crypto.cipher.message, "cipher message")
-    cipher = AESGCM(_derive(file.crypto.kdf, _normalise(password)))
+    nonce = unhex(file.crypto.cipher.params.nonce, "nonce", _NONCE_BYTES)
+    message = unhex(file.crypto.cipher.message, "cipher message")
+    cipher = AESGCM(derived_key(file.crypto.kdf, normalised(password)))
     raw: bytes | None = None
     with contextlib.suppress(InvalidTag, ValueError):
         raw = cipher.decrypt(nonce, message, file.associated_data())
@@ -354,67 +294,6 @@ def decrypt_envelope_key(encoded: bytes, password: str) -> tuple[EnvelopeKey, Id
     return key, card
 
 
-# --- passwords and what they become --------------------------------------------------------------
-
-
-def _normalise(password: object) -> bytes:
-    """Password as EIP-2335 feeds it to the key derivation."""
-    if type(password) is not str:
-        raise PasswordError(f"password: expected str, got {type(password).__name__}")
-    # NFKD makes one character at most 18, so this bounds the work as well.
-    if len(password) > MAX_PASSWORD:
-        raise PasswordError(f"password: expected at most {MAX_PASSWORD} characters")
-    kept = "".join(
-        character
-        for character in unicodedata.normalize("NFKD", password)
-        if not (ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F)
-    )
-    encoded: bytes | None = None
-    # The codec's error would carry the password.
-    with contextlib.suppress(UnicodeEncodeError):
-        encoded = kept.encode()
-    if encoded is None:
-        raise PasswordError("password: expected characters that UTF-8 can encode")
-    return encoded
-
-
-def _usable(password: object) -> bytes:
-    """Like `_normalise`, for a password that is to protect something."""
-    normalised = _normalise(password)
-    if not normalised:
-        raise PasswordError("password: expected at least one character besides control characters")
-    return normalised
-
-
-def _new_kdf(n: int | None) -> _ScryptKdf:
-    salt = secrets.token_bytes(_SALT_BYTES).hex()
-    cost = _SCRYPT_N if n is None else n
-    params = _ScryptParams(dklen=32, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, salt=salt)
-    return _ScryptKdf(params, message="")
-
-
-def _derive(kdf: _ScryptKdf | _Pbkdf2Kdf, password: bytes) -> bytes:
-    """Stretch a password to 32 bytes, if the file asks for no more than the caps."""
-    salt = _unhex(kdf.params.salt, "salt")
-    if not 8 <= len(salt) <= 64:
-        raise KeystoreError(f"salt: expected 8 to 64 bytes, got {len(salt)}")
-    if isinstance(kdf, _Pbkdf2Kdf):
-        if kdf.params.c > _MAX_PBKDF2_ROUNDS:
-            raise KeystoreError("kdf: asks for more time than the cap allows")
-        return hashlib.pbkdf2_hmac("sha256", password, salt, kdf.params.c, _DERIVED_BYTES)
-    n, r, p = kdf.params.n, kdf.params.r, kdf.params.p
-    if n < 2 or n & (n - 1):
-        raise KeystoreError("kdf: expected n to be a power of two above 1")
-    if 128 * (n + p) * r > _MAX_SCRYPT_BYTES or n * r * p > _MAX_SCRYPT_BLOCKS:
-        raise KeystoreError("kdf: asks for more memory or time than the caps allow")
-    derived: bytes | None = None
-    with contextlib.suppress(ValueError, MemoryError):
-        derived = Scrypt(salt=salt, length=_DERIVED_BYTES, n=n, r=r, p=p).derive(password)
-    if derived is None:
-        raise KeystoreError("kdf: cannot be computed here")
-    return derived
-
-
 def _checksum(derived: bytes, message: bytes) -> bytes:
     return hashlib.sha256(derived[16:32] + message).digest()
 
@@ -425,55 +304,20 @@ def _ctr(derived: bytes, iv: bytes, content: bytes) -> bytes:
     return stream.update(content) + stream.finalize()
 
 
-# --- JSON ----------------------------------------------------------------------------------------
+def card_of(encoded: bytes) -> IdentityCard:
+    """Read what an encrypted envelope key tells without the password.
 
-
-def _to_json(value: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def _parse(encoded: object, form: type[T]) -> T:
-    """Decode strictly: no unknown, missing or repeated fields, no other types."""
-    if type(encoded) is not bytes:
-        raise KeystoreError(f"encoded: expected bytes, got {type(encoded).__name__}")
-    if len(encoded) > MAX_FILE_BYTES:
-        raise KeystoreError(f"encoded: expected at most {MAX_FILE_BYTES} bytes")
-    parsed: T | None = None
-    # The decoders' own errors quote what they read.
-    with contextlib.suppress(ValueError, RecursionError):
-        tree = json.loads(
-            encoded.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant
-        )
-        parsed = msgspec.convert(tree, form, strict=True)
-    if parsed is None:
-        raise KeystoreError("encoded: expected the JSON of a key file, each field once")
-    return parsed
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a field is repeated")
-    return found
-
-
-def _no_constant(_: str) -> Never:
-    raise ValueError("not a number of JSON")
-
-
-def _unhex(text: str, name: str, length: int | None = None) -> bytes:
-    # bytes.fromhex alone would pass over white space.
-    if not _HEX.fullmatch(text):
-        raise KeystoreError(f"{name}: expected hexadecimal digits in pairs")
-    raw = bytes.fromhex(text)
-    if length is not None and len(raw) != length:
-        raise KeystoreError(f"{name}: expected {length} bytes, got {len(raw)}")
-    return raw
+    Raises
+    ------
+    KeystoreError
+        If it is not the content of an identity file.
+    """
+    return _card(parse(encoded, _IdentityFile))
 
 
 def _card(file: _IdentityFile) -> IdentityCard:
-    rotation = _unhex(file.rotation, "rotation")
-    raw = _unhex(file.public, "public")
+    rotation = unhex(file.rotation, "rotation")
+    raw = unhex(file.public, "public")
     public: PublicIdentity | None = None
     with contextlib.suppress(OmpdError):
         public = PublicIdentity.from_bytes(raw)

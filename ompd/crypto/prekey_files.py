@@ -22,20 +22,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ompd.crypto.identity import Identity
 from ompd.crypto.identity_files import read_private, write_private
+from ompd.crypto.key_json import GcmCipher, GcmParams, Strict, parse, to_json, unhex
 from ompd.crypto.keys import EnvelopeKey
-from ompd.crypto.keystore import (
-    _derive,
-    _GcmCipher,
-    _GcmParams,
-    _new_kdf,
-    _normalise,
-    _parse,
-    _ScryptKdf,
-    _Strict,
-    _to_json,
-    _unhex,
-    _usable,
-)
+from ompd.crypto.passwords import ScryptKdf, derived_key, new_kdf, normalised, usable
 from ompd.crypto.prekeys import LIFETIME, OVERLAP, Held, Prekeys, SignedPrekey
 from ompd.errors import KeystoreError, OmpdError, PasswordError
 
@@ -54,13 +43,13 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     until: int
 
 
-class _PrekeyFile(_Strict, frozen=True):
+class _PrekeyFile(Strict, frozen=True):
     format: Literal["ompd-prekeys"]
     version: Literal[1]
     signing_key: str
     present: str
-    kdf: _ScryptKdf
-    cipher: _GcmCipher
+    kdf: ScryptKdf
+    cipher: GcmCipher
 
     def associated_data(self) -> bytes:
         """Everything but the ciphertext."""
@@ -104,14 +93,14 @@ def open_prekeys(
     path = Path(folder) / PREKEY_FILE
     last = read_private(path) if os.path.lexists(path) else None
     held: tuple[Held, ...] = ()
-    file = None if last is None else _parse(last, _PrekeyFile)
-    if file is not None and _unhex(file.signing_key, "signing_key") == identity.public.signing_key:
+    file = None if last is None else parse(last, _PrekeyFile)
+    if file is not None and unhex(file.signing_key, "signing_key") == identity.public.signing_key:
         kdf = file.kdf
-        key = AESGCM(_derive(kdf, _normalise(password)))
+        key = AESGCM(derived_key(kdf, normalised(password)))
         held = _opened(file, key, identity)
     else:
-        kdf = _new_kdf(_n)
-        key = AESGCM(_derive(kdf, _usable(password)))
+        kdf = new_kdf(_n)
+        key = AESGCM(derived_key(kdf, usable(password)))
 
     def save(kept: tuple[Held, ...]) -> None:
         nonlocal last
@@ -140,10 +129,10 @@ def read_prekey(folder: str | os.PathLike[str], signing_key: bytes) -> SignedPre
     path = Path(folder) / PREKEY_FILE
     if not os.path.lexists(path):
         return None
-    file = _parse(read_private(path), _PrekeyFile)
-    if not file.present or _unhex(file.signing_key, "signing_key") != signing_key:
+    file = parse(read_private(path), _PrekeyFile)
+    if not file.present or unhex(file.signing_key, "signing_key") != signing_key:
         return None
-    raw = _unhex(file.present, "present")
+    raw = unhex(file.present, "present")
     found: SignedPrekey | None = None
     # The decoder's own errors quote what they read.
     with contextlib.suppress(ValueError):
@@ -153,7 +142,7 @@ def read_prekey(folder: str | os.PathLike[str], signing_key: bytes) -> SignedPre
     return found
 
 
-def _written(kept: tuple[Held, ...], kdf: _ScryptKdf, key: AESGCM, identity: Identity) -> bytes:
+def _written(kept: tuple[Held, ...], kdf: ScryptKdf, key: AESGCM, identity: Identity) -> bytes:
     nonce = secrets.token_bytes(_NONCE_BYTES)
     blank = _PrekeyFile(
         format="ompd-prekeys",
@@ -161,19 +150,19 @@ def _written(kept: tuple[Held, ...], kdf: _ScryptKdf, key: AESGCM, identity: Ide
         signing_key=identity.public.signing_key.hex(),
         present=msgspec.msgpack.encode(kept[-1].statement).hex() if kept else "",
         kdf=kdf,
-        cipher=_GcmCipher("aes-256-gcm", _GcmParams(nonce.hex()), ""),
+        cipher=GcmCipher("aes-256-gcm", GcmParams(nonce.hex()), ""),
     )
     plain = msgspec.msgpack.encode(
         [_Kept(each.key.to_bytes(), each.statement, each.until) for each in kept]
     )
     message = key.encrypt(nonce, plain, blank.associated_data()).hex()
     cipher = msgspec.structs.replace(blank.cipher, message=message)
-    return _to_json(msgspec.structs.replace(blank, cipher=cipher))
+    return to_json(msgspec.structs.replace(blank, cipher=cipher))
 
 
 def _opened(file: _PrekeyFile, key: AESGCM, identity: Identity) -> tuple[Held, ...]:
-    nonce = _unhex(file.cipher.params.nonce, "nonce", _NONCE_BYTES)
-    message = _unhex(file.cipher.message, "cipher message")
+    nonce = unhex(file.cipher.params.nonce, "nonce", _NONCE_BYTES)
+    message = unhex(file.cipher.message, "cipher message")
     raw: bytes | None = None
     with contextlib.suppress(InvalidTag, ValueError):
         raw = key.decrypt(nonce, message, file.associated_data())

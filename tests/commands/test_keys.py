@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ompd.commands.app import app
-from ompd.crypto import PublicIdentity, keystore
+from ompd.crypto import PublicIdentity, passwords
 from ompd.crypto.identity_files import load_identity
 from ompd.stores.registry import Registry
 
@@ -19,7 +19,7 @@ PASSWORD = "correct horse"  # noqa: S105
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch, tmp_path):
-    monkeypatch.setattr(keystore, "_SCRYPT_N", 16)
+    monkeypatch.setattr(passwords, "_SCRYPT_N", 16)
     monkeypatch.setenv("OMPD_PASSWORD", PASSWORD)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)

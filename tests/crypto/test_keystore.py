@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.crypto import EnvelopeKey, Identity, SigningKey
-from ompd.crypto import keystore as module
+from ompd.crypto import EnvelopeKey, Identity, SigningKey, passwords
 from ompd.crypto.identity_files import load_identity, read_card, save_identity, write_private
+from ompd.crypto.key_json import MAX_FILE_BYTES
 from ompd.crypto.keystore import (
-    MAX_FILE_BYTES,
     decrypt_envelope_key,
     decrypt_signing_key,
     encrypt_envelope_key,
@@ -112,7 +111,7 @@ def test_what_is_written_opens_by_hand() -> None:
 
 
 def test_default_cost_and_fresh_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module._new_kdf(None).params.n == 2**18
+    assert passwords.new_kdf(None).params.n == 2**18
     first, second = (
         json.loads(encrypt_signing_key(ALICE.signing_key, PASSWORD, _n=CHEAP))["crypto"]
         for _ in range(2)
@@ -292,7 +291,7 @@ def test_hostile_costs(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("derived")
 
-    monkeypatch.setattr(module, "Scrypt", never)
+    monkeypatch.setattr(passwords, "Scrypt", never)
     hostile = changed(
         encoded, ("crypto", "kdf", "params"), lambda inner, name: inner[name].update(params)
     )

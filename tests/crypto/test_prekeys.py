@@ -16,7 +16,7 @@ from ompd.crypto import (
     Prekeys,
     PublicIdentity,
     SigningKey,
-    keystore,
+    passwords,
     prekey_files,
     seal,
 )
@@ -294,7 +294,7 @@ def test_a_registry_keeps_them_with_the_generation(tmp_path, prekeys, clock):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(keystore, "_SCRYPT_N", 16)
+    monkeypatch.setattr(passwords, "_SCRYPT_N", 16)
     save_identity(tmp_path / "keys", MARY, PASSWORD)
     return tmp_path / "keys"
 
