@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ompd
-from ompd.crypto import Directory, Identity
+from ompd.crypto import Directory, Identity, Prekeys
 from ompd.errors import ContextMismatchError, OmpdError, StoreError, StoreWarning, VersionError
 from ompd.stores import FolderTables, MemoryTables
 from ompd.wire import Frame, Kind, SealedAnswer, Verdict
@@ -46,15 +46,18 @@ class Site(World):
         super().__init__(profile="sealed" if profile == "fetched" else profile)
         self.folder = folder
         self.cloud = None
+        # As from a file: jobs that were made before a restart are opened after it.
+        self.prekeys = Prekeys(IDENTITY, clock=self.clock)
         self.start()
 
     def start(self, tables=None):
         if self.cloud is not None:
             self.cloud.close()
         tables = FolderTables(self.folder) if tables is None else tables
-        self.cloud = ompd.Cloud(IDENTITY, tables=tables, clock=self.clock)
+        options = {"clock": self.clock, "prekeys": self.prekeys}
+        self.cloud = ompd.Cloud(IDENTITY, tables=tables, **options)
         for other in (self.hospital, self.user):
-            other.directory = Directory()
+            other.directory = Directory(clock=self.clock)
         ompd.introduce(self.hospital, self.cloud, self.user)
 
     def upload(self, disease="flu", seed=0):
@@ -112,7 +115,7 @@ def test_a_cloud_started_again_answers_as_before(site):
 
 def test_a_folder_answers_as_memory_does(site):
     upload = site.upload()
-    memory = ompd.Cloud(IDENTITY, tables=MemoryTables(), clock=site.clock)
+    memory = ompd.Cloud(IDENTITY, tables=MemoryTables(), clock=site.clock, prekeys=site.prekeys)
     memory.meet(site.hospital.public)
     memory.store(upload)
     site.hospital.confirm(site.cloud.store(upload))
@@ -331,8 +334,8 @@ class Past:
     def start(self, world):
         if world.cloud is not None:
             world.cloud.close()
-        clock = self.site.clock
-        world.cloud = ompd.Cloud(IDENTITY, tables=FolderTables(world.folder), clock=clock)
+        options = {"clock": self.site.clock, "prekeys": self.site.prekeys}
+        world.cloud = ompd.Cloud(IDENTITY, tables=FolderTables(world.folder), **options)
         world.cloud.meet(self.site.hospital.public)
 
     def check(self, world, *expected):
