@@ -9,26 +9,21 @@ The file is trusted: who can write to it decides who takes part.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import Protocol, Self
-
-import msgspec
 
 from ompd.crypto import PublicIdentity, SignatureBackend, check_fresh, merged
 from ompd.crypto import backend as choose_backend
 from ompd.errors import (
     KeyMaterialError,
-    OmpdError,
     ParameterError,
     RevokedKeyError,
     SignatureError,
-    StoreError,
     UnknownKeyError,
 )
+from ompd.stores import generations
 from ompd.stores.database import Database
 from ompd.stores.rotation import ROLES, Registration, Role, rotation_message
 
@@ -48,23 +43,6 @@ class PartyDirectory(Protocol):
     def __contains__(self, id: object) -> bool: ...
 
     def __len__(self) -> int: ...
-
-
-_SCHEMA = (
-    "CREATE TABLE parties (id TEXT PRIMARY KEY, role TEXT NOT NULL) WITHOUT ROWID",
-    # A signing key serves once, for one party and one generation, for ever.
-    "CREATE TABLE generations ("
-    "id TEXT NOT NULL REFERENCES parties (id), generation INTEGER NOT NULL, "
-    "signing_key BLOB NOT NULL UNIQUE, public BLOB NOT NULL, since REAL NOT NULL, "
-    "valid_from REAL, valid_until REAL, superseded_at REAL, revoked_at REAL, "
-    "reason TEXT NOT NULL, rotation BLOB NOT NULL, "
-    "PRIMARY KEY (id, generation)) WITHOUT ROWID",
-)
-_SELECT = (
-    "SELECT id, signing_key, public, role, generation, since, valid_from, valid_until, "
-    "superseded_at, revoked_at, reason, rotation FROM generations JOIN parties USING (id) "
-)
-_CURRENT = _SELECT + "WHERE superseded_at IS NULL "
 
 
 class Registry:
@@ -99,7 +77,9 @@ class Registry:
     ) -> None:
         self._backend = choose_backend(backend)
         self._clock = clock
-        self._database = Database(path, application=0x4F4D5052, version=1, schema=_SCHEMA)
+        self._database = Database(
+            path, application=0x4F4D5052, version=1, schema=generations.SCHEMA
+        )
 
     def close(self) -> None:
         """Close the file; the registry cannot be used any more."""
@@ -157,7 +137,7 @@ class Registry:
         public_identity.verify(self._backend)
         check_fresh(public_identity, self._clock())
         with self._database.writing() as connection:
-            known = _current(connection, public_identity.id)
+            known = generations.current(connection, public_identity.id)
             if known is None:
                 connection.execute("INSERT INTO parties VALUES (?, ?)", (public_identity.id, role))
                 generation = 1
@@ -168,13 +148,15 @@ class Registry:
                 if known.role != role:
                     raise KeyMaterialError("public_identity: its id is registered in another role")
                 if same:
-                    _update(connection, known, merged(known.public, public_identity))
+                    generations.update(connection, known, merged(known.public, public_identity))
                     return
                 if known.revoked_at is None or not readmit:
                     raise KeyMaterialError("public_identity: its id is registered with other keys")
-                _supersede(connection, known, self._clock())
+                generations.supersede(connection, known, self._clock())
                 generation = known.generation + 1
-            _insert(connection, public_identity, generation, self._clock(), start, end, b"")
+            generations.insert(
+                connection, public_identity, generation, self._clock(), start, end, b""
+            )
 
     def register(self, public_identity: PublicIdentity) -> None:
         """Admit a party as a user, the least role; one that is admitted already keeps its own.
@@ -186,7 +168,7 @@ class Registry:
         """
         _check_identity(public_identity)
         with self._database.reading() as connection:
-            known = _current(connection, public_identity.id)
+            known = generations.current(connection, public_identity.id)
         self.admit(public_identity, "user" if known is None else known.role)
 
     def rotate(self, public_identity: PublicIdentity, signature_by_old_key: bytes) -> None:
@@ -230,13 +212,13 @@ class Registry:
         self._backend.verify(old.public.signing_key, message, signature_by_old_key)
         with self._database.writing() as connection:
             # Again, since it was read before two slow verifications.
-            known = _current(connection, public_identity.id)
+            known = generations.current(connection, public_identity.id)
             if known is None or known.generation != old.generation:
                 raise KeyMaterialError("public_identity: other keys took over in the meantime")
             now = self._clock()
             known.check(now)
-            _supersede(connection, known, now)
-            _insert(
+            generations.supersede(connection, known, now)
+            generations.insert(
                 connection, public_identity, known.generation + 1, now, None, known.valid_until,
                 signature_by_old_key,
             )  # fmt: skip
@@ -252,7 +234,7 @@ class Registry:
             If it is no finite number, or not after the start.
         """
         with self._database.writing() as connection:
-            known = _known(connection, id)
+            known = generations.known(connection, id)
             if known.revoked_at is not None:
                 raise RevokedKeyError("id: the keys of this party were revoked")
             _check_period(known.valid_from, valid_until)
@@ -284,7 +266,7 @@ class Registry:
         if not reason.isprintable():
             raise ParameterError("reason: expected printable characters")
         with self._database.writing() as connection:
-            known = _known(connection, id)
+            known = generations.known(connection, id)
             connection.execute(
                 "UPDATE generations SET revoked_at = ?, reason = ? "
                 "WHERE id = ? AND generation = ? AND revoked_at IS NULL",
@@ -323,8 +305,8 @@ class Registry:
     def parties(self) -> tuple[Registration, ...]:
         """Return the present generation of every party, by id."""
         with self._database.reading() as connection:
-            rows = connection.execute(_CURRENT + "ORDER BY id").fetchall()
-        return tuple(map(_registration, rows))
+            rows = connection.execute(generations.CURRENT + "ORDER BY id").fetchall()
+        return tuple(map(generations.registration, rows))
 
     def history(self, id: str) -> tuple[Registration, ...]:
         """Return all generations of a party, the oldest first.
@@ -334,12 +316,12 @@ class Registry:
         UnknownKeyError
             If there is no such party.
         """
-        query = _SELECT + "WHERE id = ? ORDER BY generation"
+        query = generations.SELECT + "WHERE id = ? ORDER BY generation"
         with self._database.reading() as connection:
-            rows = connection.execute(query, (_text(id),)).fetchall()
+            rows = connection.execute(query, (generations.text_of(id),)).fetchall()
         if not rows:
-            raise _unknown()
-        return tuple(map(_registration, rows))
+            raise generations.unknown()
+        return tuple(map(generations.registration, rows))
 
     def __contains__(self, id: object) -> bool:
         try:
@@ -361,7 +343,7 @@ class Registry:
 
     def _present(self, id: str) -> Registration:
         with self._database.reading() as connection:
-            return _known(connection, id)
+            return generations.known(connection, id)
 
 
 def _check_identity(public_identity: object) -> None:
@@ -386,72 +368,3 @@ def _check_period(start: object, end: object) -> tuple[float | None, float | Non
 def _finite(value: object) -> bool:
     # A float cannot hold every int.
     return -(2.0**53) < value < 2.0**53  # type: ignore[operator]
-
-
-def _text(id: object) -> str:
-    """An id that SQLite can be asked for; whatever is no text is no party's."""
-    return id if type(id) is str and id.isascii() else ""
-
-
-def _unknown() -> UnknownKeyError:
-    return UnknownKeyError("id: no party of this id is registered")
-
-
-def _current(connection: sqlite3.Connection, id: str) -> Registration | None:
-    row = connection.execute(_CURRENT + "AND id = ?", (_text(id),)).fetchone()
-    return None if row is None else _registration(row)
-
-
-def _known(connection: sqlite3.Connection, id: str) -> Registration:
-    found = _current(connection, id)
-    if found is None:
-        raise _unknown()
-    return found
-
-
-def _supersede(connection: sqlite3.Connection, known: Registration, now: float) -> None:
-    connection.execute(
-        "UPDATE generations SET superseded_at = ? WHERE id = ? AND generation = ?",
-        (now, known.public.id, known.generation),
-    )
-
-
-def _update(connection: sqlite3.Connection, known: Registration, public: PublicIdentity) -> None:
-    connection.execute(
-        "UPDATE generations SET public = ? WHERE id = ? AND generation = ?",
-        (public.to_bytes(), public.id, known.generation),
-    )
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    public: PublicIdentity,
-    generation: int,
-    now: float,
-    valid_from: float | None,
-    valid_until: float | None,
-    rotation: bytes,
-) -> None:
-    taken = connection.execute(
-        "SELECT 1 FROM generations WHERE signing_key = ?", (public.signing_key,)
-    ).fetchone()
-    if taken:
-        raise KeyMaterialError("public_identity: its signing key was registered before")
-    connection.execute(
-        "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, '', ?)",
-        (public.id, generation, public.signing_key, public.to_bytes(), float(now), valid_from,
-         valid_until, rotation),
-    )  # fmt: skip
-
-
-def _registration(row: tuple[object, ...]) -> Registration:
-    """Decode a row, and notice one that was not written by this module."""
-    id, signing_key, encoded, *rest = row
-    found: Registration | None = None
-    with contextlib.suppress(OmpdError, ValueError):
-        public = PublicIdentity.from_bytes(encoded)  # type: ignore[arg-type]
-        names = Registration.__struct_fields__
-        found = msgspec.convert(dict(zip(names, (public, *rest), strict=True)), Registration)
-    if found is None or (found.public.id, found.public.signing_key) != (id, signing_key):
-        raise StoreError("registry: an entry is damaged")
-    return found

@@ -388,7 +388,7 @@ def test_a_killed_writer_leaves_nothing_half_done(path: Path, clock: Clock) -> N
         " EnvelopeKey.from_bytes(b'\\1' + bytes([number % 251]) * 32))\n"
         "registry = module.Registry(sys.argv[1])\n"
         "registry.admit(one(9001).public, 'user')\n"
-        "module._insert = lambda *a: os.kill(os.getpid(), 9)\n"
+        "module.generations.insert = lambda *a: os.kill(os.getpid(), 9)\n"
         "new = one(9002).public\n"
         "registry.rotate(new, Rotation.make(one(9001), new).signature)\n"
     )
