@@ -42,7 +42,7 @@ from rich.progress import Progress
 from rich.table import Table
 from scipy import stats
 
-from ompd.crypto import EnvelopeKey, backend, seal
+from ompd.crypto import EnvelopeKey, backend, encrypt
 from ompd.crypto.points import GROUP_ORDER
 from ompd.crypto.signatures import SIGNATURE_DST
 from ompd.errors import DecryptionError
@@ -153,7 +153,7 @@ def opening() -> list[Case]:
 
     def sealed(raw: bytes) -> tuple[EnvelopeKey, bytes]:
         key = EnvelopeKey.from_bytes(bytes(bytearray(raw)))
-        return key, seal(key.public_bytes, PLAINTEXT, INFO)
+        return key, encrypt(key.public_bytes, PLAINTEXT, INFO)
 
     def against_random(raw: bytes) -> Callable[[int], tuple[EnvelopeKey, bytes]]:
         def make(which: int) -> tuple[EnvelopeKey, bytes]:
@@ -184,7 +184,7 @@ def opening() -> list[Case]:
 
     def open_it(pair: tuple[EnvelopeKey, bytes]) -> bytes | None:
         try:
-            return pair[0].open(pair[1], INFO)
+            return pair[0].decrypt(pair[1], INFO)
         except DecryptionError:
             return None
 

@@ -71,7 +71,7 @@ def table_3(found: Findings) -> str:
         "",
         tables.markdown(["method, accuracy in %", *(TITLES.get(d, d) for d in data)], body),
         "Mean ± sd over the same splits; bold is the highest mean. OMPD runs through user, "
-        "hospital and cloud in sealed and signed frames; OMPD-MW (all weights 1) is blinded "
+        "hospital and cloud in encrypted and signed frames; OMPD-MW (all weights 1) is blinded "
         "and classified by the same engine; EPDK and PPDP are executable protocols "
         "(`bench/epdk.py`, `bench/ppdp.py`), reconstructed where their sources leave gaps. "
         "The scikit-learn classifiers have their defaults, and where scale matters standardised "

@@ -70,7 +70,7 @@ def unweighted(schema) -> ReliefEncoder:
 
 
 def protocol(train: Dataset, test: Dataset, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Answers by way of user, hospital and cloud: sealed and signed frames in every leg.
+    """Answers by way of user, hospital and cloud: encrypted and signed frames in every leg.
 
     Returns
     -------

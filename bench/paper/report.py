@@ -80,7 +80,7 @@ def _short(found: Findings) -> str:
     )
     total = found.exchanges[-1].total
     lines.append(
-        f"- One query moves {total:,} bytes in four signed and sealed frames, {ADVICE_BYTES} of "
+        f"- One query moves {total:,} bytes in four signed and encrypted frames, {ADVICE_BYTES} of "
         f"them advice; the paper's {cost_text.PAPER_BYTES} cannot hold the advice and one blinded "
         "vector (Figure 3)."
     )

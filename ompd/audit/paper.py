@@ -121,7 +121,7 @@ def ciphertext_only(view: PaperView, public: Public) -> tuple[F64, F64]:
 
 
 def overheard(view: PaperView, public: Public) -> F64:
-    """Recover queries without table and tokens, as a listener to unsealed jobs would.
+    """Recover queries without table and tokens, as a listener to unencrypted jobs would.
 
     Two coordinates of a query have the ratio u_j / u_2 mod p of two numbers whose product is far
     below p, the second being a padding coordinate. Such a fraction is unique and Euclid's

@@ -126,7 +126,7 @@ def _show(result: DemoResult) -> None:
 
     what = {
         "setup": ("keys, weights, table", "table_upload"),
-        "query": ("user signs and seals the features", "user_to_hospital"),
+        "query": ("user signs and encrypts the features", "user_to_hospital"),
         "job": (JOBS[result.profile], "hospital_to_cloud"),
         "verdict": (ANSWERS[result.profile], "cloud_to_hospital"),
         "report": (REPORTS[result.profile], "hospital_to_user"),

@@ -183,14 +183,14 @@ def rotate(
 def prekey(
     folder: FolderOption,
     out: Annotated[Path, typer.Option(help="File to write: the identity with its new key.")],
-    days: Annotated[float, typer.Option(help="Days that others may seal to the key.")] = 7.0,
+    days: Annotated[float, typer.Option(help="Days that others may encrypt to the key.")] = 7.0,
     base64: Annotated[bool, typer.Option("--base64", help="Write text, not bytes.")] = False,
     password_file: PasswordOption = None,
 ) -> None:
     """Make the next short-lived key, and delete the one before the present one.
 
     Have every registry admit the file again, within a day; the present key opens until then. What
-    is sealed to a deleted key can be read by nobody any more.
+    is encrypted to a deleted key can be read by nobody any more.
     """
     with plain_errors():
         from ompd.crypto.identity_files import load_identity

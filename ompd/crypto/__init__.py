@@ -1,6 +1,6 @@
-"""Signatures, sealed envelopes and the identities that own the keys.
+"""Signatures, encrypted envelopes and the identities that own the keys.
 
-Most callers need `Identity`, `Directory` and `seal`. The signature backends are loaded when the
+Most callers need `Identity`, `Directory` and `encrypt`. The signature backends are loaded when the
 first key is made or checked, not when this package is imported.
 """
 
@@ -13,8 +13,8 @@ from ompd.crypto.envelope import (
     POST_QUANTUM,
     check_envelope_key,
     check_suite,
+    encrypt,
     overhead,
-    seal,
     suite_of,
 )
 from ompd.crypto.identity import Identity, PublicIdentity, check_id
@@ -38,8 +38,8 @@ __all__ = [
     "check_fresh",
     "check_id",
     "check_suite",
+    "encrypt",
     "merged",
     "overhead",
-    "seal",
     "suite_of",
 ]

@@ -1,4 +1,4 @@
-"""Sealed envelopes: HPKE (RFC 9180) to one recipient, in two named suites.
+"""Encrypted envelopes: HPKE (RFC 9180) to one recipient, in two named suites.
 
 The recipient's public key decides the suite, so a ciphertext names none and cannot be talked down
 to a weaker one. An envelope proves nothing about its sender: the sender signs it. Whatever the
@@ -79,7 +79,7 @@ class _Suite(NamedTuple):
     load_private: Callable[[bytes], tuple[Any, bytes]]
 
 
-def seal(public_bytes: bytes, plaintext: bytes, info: bytes) -> bytes:
+def encrypt(public_bytes: bytes, plaintext: bytes, info: bytes) -> bytes:
     """Encrypt `plaintext` for the owner of a public key.
 
     Parameters
@@ -215,7 +215,7 @@ def decrypt(suite: str, key: Any, ciphertext: bytes, info: bytes) -> bytes:
             # Raised below, so that the library's exception does not come along as context.
             opened = None
     if opened is None:
-        raise DecryptionError("ciphertext: was not sealed to this key with this info")
+        raise DecryptionError("ciphertext: was not encrypted to this key with this info")
     return opened
 
 

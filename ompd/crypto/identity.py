@@ -224,7 +224,7 @@ class Identity(Confidential):
     signing_key : SigningKey
         Signs the party's frames.
     envelope_key : EnvelopeKey
-        Opens what is sealed to the party.
+        Decrypts what is encrypted to the party.
 
     Attributes
     ----------
@@ -277,7 +277,7 @@ class Identity(Confidential):
         backend : str or SignatureBackend, optional
             What computes signatures; see `ompd.crypto.backend`.
         suite : {"x25519", "mlkem768x25519"}
-            How others seal envelopes to this party.
+            How others encrypt to this party.
 
         Raises
         ------

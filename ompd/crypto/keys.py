@@ -174,15 +174,15 @@ class EnvelopeKey(Confidential):
         """Name of the suite."""
         return self._suite
 
-    def open(self, ciphertext: bytes, info: bytes) -> bytes:
+    def decrypt(self, ciphertext: bytes, info: bytes) -> bytes:
         """Return the content of an envelope.
 
         Parameters
         ----------
         ciphertext : bytes
-            What `seal` returned.
+            What `encrypt` returned.
         info : bytes
-            The same as given to `seal`.
+            The same as given to `encrypt`.
 
         Raises
         ------

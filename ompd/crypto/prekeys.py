@@ -1,9 +1,9 @@
-"""Short-lived envelope keys: what was recorded stays sealed when a long-lived key is stolen.
+"""Short-lived envelope keys: what was recorded stays secret when a long-lived key is stolen.
 
 The owner signs such a key with its BLS key, hands the statement out as part of its
 `PublicIdentity`, and makes a new one every few days. The private half is deleted some time after
-the next one took over or the key expired, and with it goes every way to open what was sealed to it.
-Signal calls them signed prekeys.
+the next one took over or the key expired, and with it goes every way to open what was encrypted to
+it. Signal calls them signed prekeys.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ompd.crypto.signatures import SignatureBackend
 
 _LOGGER = logging.getLogger("ompd.keys")
-#: Seconds that others may seal to a key, and that it opens once it is superseded or has expired.
+#: Seconds that others may encrypt to a key, and that it opens once it is superseded or has expired.
 LIFETIME = 7 * 86_400.0
 OVERLAP = 86_400.0
 #: Seconds before its making from when a key is valid, for clocks that differ.
@@ -54,8 +54,8 @@ class SignedPrekey(
     envelope_key : bytes
         HPKE public key in wire form, which begins with its suite.
     not_before, not_after : int
-        First moment at which others may seal to it, and the first at which they may not any more,
-        in milliseconds since the epoch. Of two keys, the one that begins later counts.
+        First moment at which others may encrypt to it, and the first at which they may not any
+        more, in milliseconds since the epoch. Of two keys, the one that begins later counts.
     signature : bytes
         By the owner's signing key over id and all of this, 96 bytes.
     """
@@ -98,11 +98,11 @@ class SignedPrekey(
         backend.verify(signing_key, _message(id, self), self.signature)
 
     def is_valid(self, now: float) -> bool:
-        """Whether others may seal to it at `now`, in seconds since the epoch."""
+        """Whether others may encrypt to it at `now`, in seconds since the epoch."""
         return self.not_before <= now * 1000 < self.not_after
 
     def check_time(self, now: float) -> None:
-        """Return if others may seal to it at `now`, in seconds since the epoch; raise otherwise.
+        """Return if others may encrypt to it at `now`, in seconds since the epoch; raise otherwise.
 
         Raises
         ------
@@ -168,7 +168,7 @@ class Prekeys(Confidential):
     clock : callable
         Seconds since the epoch.
     lifetime : float
-        Seconds that others may seal to a key, up to 90 days.
+        Seconds that others may encrypt to a key, up to 90 days.
     overlap : float
         Seconds that a key still opens once it was superseded or has expired.
     held : sequence of Held
@@ -251,20 +251,20 @@ class Prekeys(Confidential):
             self._held = held
             return statement
 
-    def open(self, ciphertext: bytes, info: bytes) -> bytes:
+    def decrypt(self, ciphertext: bytes, info: bytes) -> bytes:
         """Return the content of an envelope to one of the keys.
 
         Raises
         ------
         DecryptionError
-            If it was sealed to none of those that are left.
+            If it was encrypted to none of those that are left.
         """
         for held in reversed(self._alive()):
             try:
-                return held.key.open(ciphertext, info)
+                return held.key.decrypt(ciphertext, info)
             except DecryptionError:
                 continue
-        raise DecryptionError("ciphertext: was not sealed to a short-lived key that is left")
+        raise DecryptionError("ciphertext: was not encrypted to a short-lived key that is left")
 
     def expire(self) -> None:
         """Delete the keys whose time is over; `rotate` and `open` do so as well."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-from ompd.crypto import Directory, EnvelopeKey, Identity, Prekeys, PublicIdentity, seal
+from ompd.crypto import Directory, EnvelopeKey, Identity, Prekeys, PublicIdentity, encrypt
 from ompd.errors import (
     ContextMismatchError,
     DecryptionError,
@@ -70,7 +70,7 @@ class Party:
     window : float
         Seconds that timestamps may differ from the clock, and that a request stays open.
     prekeys : Prekeys, optional
-        Short-lived keys that others seal to. Hospitals and clouds make their own, in memory, if
+        Short-lived keys that others encrypt to. Hospitals and clouds make their own, in memory, if
         none are given; see `ompd.crypto.prekey_files` for keys that outlive the process.
 
     Attributes
@@ -158,7 +158,7 @@ class Party:
         Returns
         -------
         PublicIdentity
-            What to hand to everybody who is to seal to this party, before the overlap ends. If
+            What to hand to everybody who is to encrypt to this party, before the overlap ends. If
             this party is in its own directory, it is handed in there.
 
         Raises
@@ -190,7 +190,7 @@ class Party:
         encrypt_to: bytes | None = None,
         pad_to: int = 0,
     ) -> bytes:
-        """Seal, frame and sign a body; to the recipient's short-lived key where there is one."""
+        """Encrypt, frame and sign a body; to the recipient's short-lived key where there is one."""
         header = Header(
             version=PROTOCOL_VERSION,
             kind=KIND_OF[type(body)],
@@ -203,7 +203,7 @@ class Party:
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
         key = self._key_of(known) if encrypt_to is None else encrypt_to
-        ciphertext = seal(key, encode_body(body, pad_to), header.envelope_info())
+        ciphertext = encrypt(key, encode_body(body, pad_to), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES
         if size > CAPS[header.kind]:
@@ -218,7 +218,7 @@ class Party:
         return signed + signature
 
     def _key_of(self, known: PublicIdentity, *, fallback: bool = True) -> bytes:
-        """Return what to seal to: a valid short-lived key, else the long-lived one if allowed."""
+        """Return a valid short-lived key to encrypt to, else the long-lived one if allowed."""
         now = self._clock()
         prekey = known.prekey
         if prekey is not None and (not fallback or prekey.is_valid(now)):
@@ -314,14 +314,14 @@ class Party:
     def _open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
         """Decrypt and decode an authentic frame, with the party's own keys by default.
 
-        The frame does not tell to which of them it was sealed, so they are tried in turn.
+        The frame does not tell to which of them it was encrypted, so they are tried in turn.
         """
         info = frame.header.envelope_info()
         if key is None and self._prekeys is not None:
             with contextlib.suppress(DecryptionError):
-                return decode_body(body, self._prekeys.open(frame.ciphertext, info))
+                return decode_body(body, self._prekeys.decrypt(frame.ciphertext, info))
         key = self._identity.envelope_key if key is None else key
-        return decode_body(body, key.open(frame.ciphertext, info))
+        return decode_body(body, key.decrypt(frame.ciphertext, info))
 
     def _refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
         """Tell the sender of an authentic request that it was not accepted, and not why."""

@@ -130,11 +130,11 @@ class User(Party):
         What a table may tell the cloud at most, for this user to ask it: hospitals are told and
         refuse, and a report from a weaker one is refused as well.
     least_suite : {"x25519", "mlkem768x25519"}
-        The weakest envelope suite that a query is sealed with. The user's own key must be of it
+        The weakest envelope suite that a query is encrypted with. The user's own key must be of it
         too, since reports come back in that suite.
     fallback : bool, default False
-        Whether a query may be sealed to a hospital's long-lived key when no valid short-lived one
-        is known. Whoever records such a query and steals that key later can read it.
+        Whether a query may be encrypted to a hospital's long-lived key when no valid short-lived
+        one is known. Whoever records such a query and steals that key later can read it.
     **options
         Directory, replays, clock and window as for `Party`.
 

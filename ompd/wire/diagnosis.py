@@ -66,7 +66,7 @@ class Query(Body, frozen=True):
     values : bytes
         Little-endian float64, C order (row, feature).
     reply_key : bytes
-        Public envelope key that the report is sealed to, fresh for this query.
+        Public envelope key that the report is encrypted to, fresh for this query.
     least_profile : {"sealed", "hardened", "paper"}
         The hospital is to ask no table that tells the cloud more than this.
     """

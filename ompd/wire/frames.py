@@ -79,7 +79,7 @@ class Frame:
 
     @property
     def ciphertext(self) -> bytes:
-        """What was sealed; a copy is made when it is asked for."""
+        """What was encrypted; a copy is made when it is asked for."""
         return self.data[self._start : -SIGNATURE_BYTES]
 
     @property

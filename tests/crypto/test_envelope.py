@@ -1,4 +1,4 @@
-"""Sealed envelopes, against an independent HPKE written from RFC 9180."""
+"""Encrypted envelopes, against an independent HPKE written from RFC 9180."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ompd.crypto import EnvelopeKey, check_envelope_key, envelope, overhead, seal, suite_of
+from ompd.crypto import EnvelopeKey, check_envelope_key, encrypt, envelope, overhead, suite_of
 from ompd.errors import (
     BackendUnavailableError,
     DecryptionError,
@@ -114,7 +114,7 @@ def test_oracle_opens_the_vector_of_the_rfc() -> None:
 
 
 def test_oracle_opens_our_envelopes(key: EnvelopeKey) -> None:
-    sealed = seal(key.public_bytes, b"content", b"header")
+    sealed = encrypt(key.public_bytes, b"content", b"header")
     assert oracle_open(key.to_bytes(), sealed, b"header") == b"content"
 
 
@@ -129,7 +129,7 @@ def test_opens_an_envelope_made_by_the_oracle() -> None:
     assert key.public_bytes == b"\1" + bytes.fromhex(
         "3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d"
     )
-    assert key.open(ciphertext, b"info") == b"content"
+    assert key.decrypt(ciphertext, b"info") == b"content"
 
 
 # --- the interface -------------------------------------------------------------------------------
@@ -144,23 +144,23 @@ def test_round_trip_and_sizes(key: EnvelopeKey, size: int) -> None:
     assert suite_of(key.public_bytes) == key.suite
     assert check_envelope_key(key.public_bytes) is None
     plaintext = bytes(size)
-    sealed = seal(key.public_bytes, plaintext, b"header")
+    sealed = encrypt(key.public_bytes, plaintext, b"header")
     assert len(sealed) == size + extra
-    assert key.open(sealed, b"header") == plaintext
-    assert EnvelopeKey.from_bytes(key.to_bytes()).open(sealed, b"header") == plaintext
-    assert seal(key.public_bytes, plaintext, b"header") != sealed
+    assert key.decrypt(sealed, b"header") == plaintext
+    assert EnvelopeKey.from_bytes(key.to_bytes()).decrypt(sealed, b"header") == plaintext
+    assert encrypt(key.public_bytes, plaintext, b"header") != sealed
 
 
 def assert_refused(key: EnvelopeKey, ciphertext: Any, info: Any = b"header") -> None:
     with pytest.raises(DecryptionError) as caught:
-        key.open(ciphertext, info)
+        key.decrypt(ciphertext, info)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
-    assert str(caught.value) == "ciphertext: was not sealed to this key with this info"
+    assert str(caught.value) == "ciphertext: was not encrypted to this key with this info"
 
 
 def test_everything_else_is_refused_alike(key: EnvelopeKey) -> None:
-    sealed = seal(key.public_bytes, b"content", b"header")
+    sealed = encrypt(key.public_bytes, b"content", b"header")
     assert_refused(key, sealed, b"heade")
     assert_refused(key, sealed, b"")
     assert_refused(EnvelopeKey.generate(key.suite), sealed)
@@ -185,7 +185,7 @@ def test_everything_else_is_refused_alike(key: EnvelopeKey) -> None:
 
 
 def test_encapsulated_point_of_small_order_is_refused(key: EnvelopeKey) -> None:
-    sealed = seal(key.public_bytes, b"content", b"header")
+    sealed = encrypt(key.public_bytes, b"content", b"header")
     at = 0 if key.suite == "x25519" else 1088
     for coordinate in SMALL_ORDER:
         changed = sealed[:at] + coordinate.to_bytes(32, "little") + sealed[at + 32 :]
@@ -200,7 +200,7 @@ def test_encapsulated_point_of_small_order_is_refused(key: EnvelopeKey) -> None:
     [b"", b"\0", b"\1", b"\2", b"\3" + bytes(32), b"\0" + bytes(32), b"\1" + bytes(31), None, "k"],
 )
 def test_bad_public_key_forms(encoded: Any) -> None:
-    for call in (check_envelope_key, suite_of, lambda raw: seal(raw, b"", b"")):
+    for call in (check_envelope_key, suite_of, lambda raw: encrypt(raw, b"", b"")):
         with pytest.raises(KeyMaterialError, match=r"^public_bytes: "):
             call(encoded)
 
@@ -222,10 +222,10 @@ def x25519_part(coordinate: int, suite: str) -> bytes:
 def test_small_order_and_unreduced_keys(suite: str) -> None:
     for coordinate in SMALL_ORDER:
         with pytest.raises(SubgroupError, match="small order"):
-            seal(x25519_part(coordinate, suite), b"", b"")
+            encrypt(x25519_part(coordinate, suite), b"", b"")
     for coordinate in (X25519_P, X25519_P + 9, 2**255, 2**255 + 9, 2**256 - 1):
         with pytest.raises(KeyMaterialError, match="not reduced"):
-            seal(x25519_part(coordinate, suite), b"", b"")
+            encrypt(x25519_part(coordinate, suite), b"", b"")
     assert check_envelope_key(x25519_part(9, suite)) is None
 
 
@@ -261,7 +261,7 @@ def test_unknown_suite(suite: Any) -> None:
 def test_seal_takes_bytes_only(key: EnvelopeKey) -> None:
     for plaintext, info in (("x", b""), (b"", "x"), (bytearray(), b""), (b"", None)):
         with pytest.raises(ParameterError, match=r"^(plaintext|info): expected bytes"):
-            seal(key.public_bytes, plaintext, info)  # type: ignore[arg-type]
+            encrypt(key.public_bytes, plaintext, info)  # type: ignore[arg-type]
 
 
 def test_library_without_mlkem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_library_without_mlkem(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendUnavailableError):
         EnvelopeKey.generate("mlkem768x25519")
     with pytest.raises(BackendUnavailableError):
-        seal(public, b"", b"")
+        encrypt(public, b"", b"")
     assert EnvelopeKey.generate().suite == "x25519"
 
 

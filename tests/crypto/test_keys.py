@@ -83,8 +83,8 @@ def test_errors_are_clean() -> None:
         lambda: SigningKey.from_bytes(MARKER.hex()),  # type: ignore[arg-type]
         lambda: SigningKey.from_bytes(b"\xff" + MARKER[1:]),
         lambda: SigningKey(SCALAR, "blst"),
-        lambda: compact.open(bytes(100), b""),
-        lambda: hybrid.open(bytes(2000), b""),
+        lambda: compact.decrypt(bytes(100), b""),
+        lambda: hybrid.decrypt(bytes(2000), b""),
         lambda: EnvelopeKey.from_bytes(b"\1" + MARKER + b"\0"),
         lambda: EnvelopeKey.from_bytes(b"\3" + MARKER),
         lambda: Identity("UPPER", signing, compact),

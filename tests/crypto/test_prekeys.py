@@ -16,9 +16,9 @@ from ompd.crypto import (
     Prekeys,
     PublicIdentity,
     SigningKey,
+    encrypt,
     passwords,
     prekey_files,
-    seal,
 )
 from ompd.crypto.identity_files import save_identity
 from ompd.crypto.prekey_files import PREKEY_FILE, open_prekeys, read_prekey
@@ -72,9 +72,9 @@ def prekeys(clock):
 
 
 def opens(prekeys, public_bytes):
-    """Whether what is sealed to this key can still be opened."""
+    """Whether what is encrypted to this key can still be opened."""
     try:
-        return prekeys.open(seal(public_bytes, b"content", b"info"), b"info") == b"content"
+        return prekeys.decrypt(encrypt(public_bytes, b"content", b"info"), b"info") == b"content"
     except DecryptionError:
         return False
 
@@ -82,7 +82,7 @@ def opens(prekeys, public_bytes):
 def test_a_key_opens_until_the_overlap_ends(prekeys, clock):
     assert prekeys.statement is None
     with pytest.raises(DecryptionError):
-        prekeys.open(b"", b"")
+        prekeys.decrypt(b"", b"")
     first = prekeys.rotate()
     assert prekeys.statement == first
     assert opens(prekeys, first.envelope_key)
@@ -126,9 +126,9 @@ def test_an_expired_key_is_deleted_also_without_a_next_one(prekeys, clock):
 
 def test_it_does_not_open_with_the_long_lived_key_and_cannot_be_copied(prekeys):
     prekeys.rotate()
-    sealed = seal(prekeys.statement.envelope_key, b"content", b"info")
+    sealed = encrypt(prekeys.statement.envelope_key, b"content", b"info")
     with pytest.raises(DecryptionError):
-        MARY.envelope_key.open(sealed, b"info")
+        MARY.envelope_key.decrypt(sealed, b"info")
     for action in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="secret"):
             action(prekeys)

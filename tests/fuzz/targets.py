@@ -22,7 +22,7 @@ from ompd.crypto import (
     SigningKey,
     backend,
     check_envelope_key,
-    seal,
+    encrypt,
     suite_of,
 )
 from ompd.errors import OmpdError
@@ -139,7 +139,7 @@ def world() -> World:
 def opened(frame: bytes, kind: Kind, owner: Identity, body: type) -> object:
     """Return the body of a frame as its recipient sees it."""
     decoded = Frame.decode(frame, kind)
-    plain = owner.envelope_key.open(decoded.ciphertext, decoded.header.envelope_info())
+    plain = owner.envelope_key.decrypt(decoded.ciphertext, decoded.header.envelope_info())
     return decode_body(body, plain)
 
 
@@ -152,9 +152,9 @@ def crafted(
     nonce: bytes,
     sequence: int,
 ) -> bytes:
-    """Return a frame with any plaintext, rightly sealed and signed: a registered peer may lie."""
+    """Return any plaintext, rightly encrypted and signed: a registered peer may lie."""
     header = Header(1, kind, sender.id, recipient, nonce, int(NOW * 1000), sequence)
-    signed, message = encode_signed_part(header, seal(key, plaintext, header.envelope_info()))
+    signed, message = encode_signed_part(header, encrypt(key, plaintext, header.envelope_info()))
     return signed + sender.signing_key.sign(message)
 
 
@@ -213,7 +213,7 @@ def envelope_private(data: bytes) -> None:
 
 def envelope_public(data: bytes) -> None:
     check_envelope_key(data)
-    seal(data, b"content", b"")
+    encrypt(data, b"content", b"")
 
 
 def signing_private(data: bytes) -> None:
@@ -233,7 +233,7 @@ def points(data: bytes) -> None:
 
 
 def ciphertext(data: bytes) -> None:
-    ALICE.envelope_key.open(data, b"header")
+    ALICE.envelope_key.decrypt(data, b"header")
 
 
 # --- parties, with bytes off the network ---------------------------------------------------------
@@ -494,7 +494,7 @@ def seeds() -> dict[str, bytes]:
         "envelope-public": ALICE.public.envelope_key,
         "signing-private": ALICE.signing_key.to_bytes(),
         "points": ALICE.public.signing_key + signature + b"message",
-        "ciphertext": seal(ALICE.public.envelope_key, b"content", b"header"),
+        "ciphertext": encrypt(ALICE.public.envelope_key, b"content", b"header"),
         "hospital-forward": frames["query"],
         "cloud-answer": frames["paper_job"],
         "cloud-store": frames["paper_upload"],

@@ -171,7 +171,9 @@ def test_reports_open_with_a_key_of_their_own_only(world):
         keys.add(body.reply_key)
         frame = Frame.decode(report, Kind.REPORT)
         with pytest.raises(DecryptionError):
-            world.user._identity.envelope_key.open(frame.ciphertext, frame.header.envelope_info())
+            world.user._identity.envelope_key.decrypt(
+                frame.ciphertext, frame.header.envelope_info()
+            )
         assert world.user.read(report)
     assert len(keys) == 3
     assert world.user.public.envelope_key not in keys

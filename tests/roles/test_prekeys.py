@@ -1,4 +1,4 @@
-"""Forward secrecy of queries: what was recorded stays sealed when long-lived keys are stolen."""
+"""Forward secrecy of queries: what was recorded stays secret when long-lived keys are stolen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.roles.conftest import World, instances
 def stolen(party, data, kind):
     """What a thief of a party's long-lived key makes of a recorded frame."""
     frame = Frame.decode(data, kind)
-    return party._identity.envelope_key.open(frame.ciphertext, frame.header.envelope_info())
+    return party._identity.envelope_key.decrypt(frame.ciphertext, frame.header.envelope_info())
 
 
 def own(party, data, kind, body):

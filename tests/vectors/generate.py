@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ompd.crypto import EnvelopeKey, Identity, SigningKey, seal
+from ompd.crypto import EnvelopeKey, Identity, SigningKey, encrypt
 from ompd.roles import Party
 from ompd.wire import (
     KIND_OF,
@@ -128,9 +128,9 @@ def header(kind: Kind, **changes: object) -> Header:
 
 
 def frame(people, head, plaintext, *, signer=None, info=None, encrypt_to=None) -> bytes:
-    """Seal, encode and sign."""
+    """Encrypt, encode and sign."""
     recipient = people[encrypt_to or ROUTES[head.kind][1]]
-    ciphertext = seal(
+    ciphertext = encrypt(
         recipient.public.envelope_key, plaintext, head.envelope_info() if info is None else info
     )
     signed, message = encode_signed_part(head, ciphertext)
@@ -201,7 +201,9 @@ def failures(people):
             frame(people, head, plaintext, encrypt_to="mallory"),
         )
         yield make(
-            "DecryptionError", "sealed for another header", frame(people, head, plaintext, info=b"")
+            "DecryptionError",
+            "sealed for another header",
+            frame(people, head, plaintext, info=b""),
         )
         yield make("FramingError", "no end mark", frame(people, head, plaintext.rstrip(b"\0")[:-1]))
         yield make(
