@@ -68,7 +68,7 @@ _DIGEST = 32
 _HEADER_CAP = 16 << 20
 _DTYPE = re.compile(r"[|<][uifb][1248]")
 #: How the files began that this layout replaced.
-_OLD = (b"OMPDTBL\x00", b"OMPDSEALED\x00", b"ompd frozen ")
+_OLD = (b"OMPDTBL\x00", b"OMPDSEALED\x00", b"ompd frozen ", b'{"version":')
 
 
 def frozen(array: npt.NDArray[Kind], boundary: int = 1) -> npt.NDArray[Kind]:

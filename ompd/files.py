@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
 import weakref
 from collections.abc import Iterable, Iterator
@@ -189,11 +190,17 @@ def is_spare(name: str) -> bool:
 def own_folder(path: Path, error: type[Exception], name: str) -> FolderLock:
     """Make a folder of mode 0700 if it is missing, and lock it; its parent exists.
 
-    An `error` with this name tells what the system refuses, also that somebody else has the folder.
+    An empty one that others may enter is closed to them; what somebody has put things into is not
+    changed. An `error` with this name tells what the system refuses, that others may enter, or that
+    somebody else has the folder.
     """
     with refusing(error, name):
         make_folder(path)
-        path.chmod(0o700)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if os.name == "posix" and mode & 0o077:
+            if any(path.iterdir()):
+                raise error(f"{name}: expected mode 0700, got {mode:04o}; others could enter it")
+            path.chmod(0o700)
         return FolderLock(path)
     raise AssertionError  # pragma: no cover  (`refusing` swallows nothing)
 

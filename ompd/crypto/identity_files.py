@@ -175,10 +175,8 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
     KeystoreError
         If the file system refuses.
     """
-    try:
+    with files.refusing(KeystoreError, path.name):
         files.write_private(path, [content], exclusive=exclusive)
-    except OSError as error:
-        raise KeystoreError(f"{path.name}: {error.strerror}") from None
 
 
 def read_private(path: Path) -> bytes:
@@ -203,12 +201,10 @@ def _signing_file(folder: Path, public: PublicIdentity) -> Path:
 
 
 def _private_folder(path: Path) -> None:
-    try:
+    with files.refusing(KeystoreError, "folder"):
         with contextlib.suppress(FileExistsError):  # by something else than a folder
             files.make_folder(path)
         mode = path.stat().st_mode
-    except OSError as error:
-        raise KeystoreError(f"folder: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         raise KeystoreError("folder: expected a folder")
     if os.name == "posix" and mode & 0o077:
@@ -218,7 +214,7 @@ def _private_folder(path: Path) -> None:
 
 
 def _read_private(path: Path) -> bytes:
-    try:
+    with files.refusing(KeystoreError, path.name):
         # Without waiting: a pipe in the file's place is refused below instead of being read.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
@@ -232,8 +228,6 @@ def _read_private(path: Path) -> bytes:
                     "others could read or change it"
                 )
             content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise KeystoreError(f"{path.name}: {error.strerror}") from None
     if len(content) > MAX_FILE_BYTES:
         raise KeystoreError(f"{path.name}: expected at most {MAX_FILE_BYTES} bytes")
     return content

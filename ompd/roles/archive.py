@@ -4,8 +4,8 @@ A folder of mode 0700 holds, for every disease, one file and what it names.
 
 ``disease-<32 hex digits>``
     The disease's name, the last version that was ever given, and the table that is asked, with what
-    encodes, calibrates and advises; JSON, then a line with its BLAKE2b digest. The digits are a
-    digest of the name.
+    encodes, calibrates and advises; packed as `ompd.arrays` has it. The digits are a digest of the
+    name.
 ``<32 hex digits>-<version>``
     A sealed table; see `ompd.sealed.folder`.
 ``<32 hex digits>.frozen``
@@ -19,21 +19,19 @@ disease: the others open.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import shutil
-import stat
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from ompd.arrays import Form, pack, unpack
 from ompd.errors import HintStateError, OmpdError, StoreError
-from ompd.files import FORKED, FolderLock, make_folder, sweep, write_private
+from ompd.files import own_folder, refusing, sweep, write_private
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
@@ -42,7 +40,7 @@ from ompd.sealed import SealedTable
 from ompd.search.calibration import Calibration
 from ompd.search.decision import Rule
 
-_VERSION = 3
+_FORM = Form("disease", 4)
 #: Names of the files of diseases, and of the tables and files that they name.
 _DISEASE = re.compile(r"disease-[0-9a-f]{32}")
 _FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
@@ -71,7 +69,6 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One disease: the content of its file."""
 
-    version: int
     disease: str
     table_id: bytes
     last: int
@@ -130,12 +127,9 @@ class Archive:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self.damaged: dict[str, str] = {}
-        with _translated():
-            make_folder(self._folder)
-            _make_private(self._folder)
-            self._folder_lock = _locked(self._folder)
+        self._folder_lock = own_folder(self._folder, StoreError, "state")
         try:
-            with _translated():
+            with refusing(StoreError, "state"):
                 self._read_entries()
         except BaseException:
             self.close()
@@ -152,8 +146,7 @@ class Archive:
 
     def check(self) -> None:
         """Refuse a process that was forked from the one with the folder, or closed it."""
-        if not self.held:
-            raise StoreError(f"state: {FORKED if self._folder_lock.forked else 'was closed'}")
+        self._folder_lock.check(StoreError, "state")
 
     def check_profile(self, profile: str) -> None:
         """Refuse what another profile left; takes no hints off the disk."""
@@ -186,7 +179,7 @@ class Archive:
         with self._lock:
             entry = self._entries.get(disease)
             if entry is None:
-                entry = _Entry(_VERSION, disease, place.table_id, place.version)
+                entry = _Entry(disease, place.table_id, place.version)
             self._replace(msgspec.structs.replace(entry, last=place.version))
 
     def freeze(self, disease: str, frozen: Frozen) -> None:
@@ -194,7 +187,7 @@ class Archive:
         self.check()
         with self._lock:
             entry = self._entries[disease]
-            with _translated():
+            with refusing(StoreError, "state"):
                 write_private(self._folder / _frozen_name(entry), [frozen.to_bytes()])
             self._replace(msgspec.structs.replace(entry, frozen=True))
             self._mended(disease)
@@ -231,15 +224,16 @@ class Archive:
 
     def _read_entries(self) -> None:
         if (self._folder / _OLD_FILE).exists():
-            raise StoreError(f"state: expected version {_VERSION}; publish into a new folder")
+            raise StoreError("state: is of an older version; publish into a new folder")
         sweep(self._folder)
         names = sorted(path.name for path in self._folder.iterdir())
         for name in filter(_DISEASE.fullmatch, names):
             try:
-                entry = _decoded((self._folder / name).read_bytes())
-            except (OSError, StoreError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                self.damaged[name] = reason or "cannot be read"
+                with refusing(StoreError, "file"):
+                    data = (self._folder / name).read_bytes()
+                entry = unpack(data, _FORM, _Entry, name="file", error=StoreError).content
+            except OmpdError as error:
+                self.damaged[name] = str(error)
             else:
                 self._entries[entry.disease] = entry
         if not self.damaged:
@@ -263,7 +257,7 @@ class Archive:
     def _frozen(self, entry: _Entry) -> Frozen | None:
         if not entry.frozen:
             return None
-        with _translated():
+        with refusing(StoreError, "state"):
             return Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
 
     def _published(self, entry: _Entry) -> Published | None:
@@ -284,10 +278,9 @@ class Archive:
         )
 
     def _replace(self, entry: _Entry) -> None:
-        content = msgspec.json.encode(entry)
         file = self._folder / file_name(entry.disease)
-        with _translated():
-            write_private(file, [content, b"\n", _digest(content)])
+        with refusing(StoreError, "state"):
+            write_private(file, pack(_FORM, entry).parts)
         self._entries[entry.disease] = entry
 
 
@@ -307,50 +300,3 @@ def _open(folder: Path) -> SealedTable:
         return SealedTable.open(folder)
     except HintStateError:
         return SealedTable.open(folder, fresh=True)
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=32).hexdigest().encode()
-
-
-def _decoded(data: bytes) -> _Entry:
-    content, _, digest = data.rpartition(b"\n")
-    found = None
-    if digest == _digest(content):
-        with contextlib.suppress(msgspec.MsgspecError):
-            found = msgspec.json.decode(content, type=_Entry)
-    if found is None:
-        raise StoreError("file: it is damaged")
-    if found.version != _VERSION:
-        raise StoreError(f"file: expected version {_VERSION}")
-    return found
-
-
-def _make_private(folder: Path) -> None:
-    """Keep others out of an empty folder; what somebody has put things into is not changed."""
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if os.name != "posix" or not mode & 0o077:
-        return
-    if any(folder.iterdir()):
-        raise StoreError(f"state: expected mode 0700, got {mode:04o}; others could enter it")
-    folder.chmod(0o700)
-
-
-def _locked(folder: Path) -> FolderLock:
-    try:
-        return FolderLock(folder)
-    except BlockingIOError:
-        pass
-    raise StoreError("state: another process has the folder")
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn errors of the file system into ours, which name no path."""
-    problem = ""
-    try:
-        yield
-    except OSError as error:
-        problem = error.strerror or "cannot be used"
-    if problem:
-        raise StoreError(f"state: {problem}")

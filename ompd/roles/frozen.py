@@ -18,15 +18,14 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, Form, pack, unpack
 from ompd.blind import HardenedKey, LaplaceNoise
 from ompd.encode import CoarseEncoder, EvidenceEncoder
 from ompd.errors import OmpdError, ParameterError, StoreError
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
 from ompd.schema import Schema
 
-_FORM = b"ompd frozen 1\n"
-_DIGEST_BYTES = 32
+_FORM = Form("frozen", 2)
 #: Of a record's name; short, so that a row and its name fill one block of the noise's hash.
 _NAME_BYTES = 16
 
@@ -131,7 +130,8 @@ class Frozen:
 
     def to_bytes(self) -> bytes:
         """Return everything for storage; it is as secret as the records."""
-        content = msgspec.msgpack.encode(
+        packed = pack(
+            _FORM,
             _Stored(
                 method=self.method,
                 encoder=stored_encoder(self.encoder.base),
@@ -142,9 +142,9 @@ class Frozen:
                 unit=None if self.unit is None else str(self.unit),
                 noise_key=self.noise_key,
                 learned=dict(self.learned),
-            )
+            ),
         )
-        return _FORM + hashlib.sha256(content).digest() + content
+        return b"".join(packed.parts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Frozen:
@@ -153,14 +153,12 @@ class Frozen:
         Raises
         ------
         StoreError
-            If the bytes are damaged, foreign or of another version.
+            If the bytes are damaged or foreign.
+        VersionError
+            If they are of another version.
         """
-        start = len(_FORM) + _DIGEST_BYTES
-        head, content = data[:start], data[start:]
-        if head != _FORM + hashlib.sha256(content).digest():
-            raise StoreError("frozen: is damaged or of another version")
+        kept = unpack(data, _FORM, _Stored, name="frozen", error=StoreError).content
         try:
-            kept = msgspec.msgpack.decode(content, type=_Stored)
             frozen = cls(
                 method=kept.method,
                 encoder=CoarseEncoder(restored_encoder(kept.encoder), kept.step),
@@ -171,7 +169,7 @@ class Frozen:
                 noise_key=kept.noise_key,
                 learned=kept.learned,
             )
-        except (msgspec.MsgspecError, OmpdError, ValueError):
+        except (OmpdError, ValueError):
             frozen = None
         if frozen is None:
             raise StoreError("frozen: is damaged")

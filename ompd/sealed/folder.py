@@ -34,22 +34,24 @@ find damage and mix-ups, not attackers.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import secrets
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ompd.arrays import Array, Form, pack, unpack
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import BucketCipher
-from ompd.errors import HintStateError, OmpdError
-from ompd.files import FolderLock, is_spare, make_folder, sweep, sync_folder, write_private
+from ompd.errors import HintStateError, OmpdError, VersionError
+from ompd.files import (
+    FolderLock,
+    is_spare,
+    make_folder,
+    refusing,
+    sweep,
+    sync_folder,
+    write_private,
+)
 from ompd.sealed.build import Secret
 from ompd.sealed.checks import Checks
 from ompd.sealed.hints import FIELDS, Hints
@@ -57,11 +59,10 @@ from ompd.sealed.layout import Layout
 from ompd.sealed.partition import Partition
 from ompd.sealed.rows import RowCode
 
-_MAGIC = b"OMPDSEALED\x00\x01"
-_DIGEST_BYTES = 32
-_LENGTH_BYTES = 4
+#: Of each of the files.
+_VERSION = 2
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 class Folder(Confidential):
@@ -83,14 +84,15 @@ class Folder(Confidential):
         HintStateError
             If the folder is in use, holds something or cannot be made. Another try may follow.
         """
-        with _typed("folder"):
+        with refusing(HintStateError, "folder"):
             # First the folder itself, or a table could be lost with it.
             make_folder(path)
             _check_empty(path)
             path.chmod(0o700)
-        lock = _locked(path)
+        with refusing(HintStateError, "folder"):
+            lock = FolderLock(path)
         try:
-            with _typed("folder"):
+            with refusing(HintStateError, "folder"):
                 # Again, now that nobody else can be about to write.
                 _check_empty(path)
                 sweep(path)
@@ -118,12 +120,13 @@ class Folder(Confidential):
         HintStateError
             If the folder is in use, or a file is missing, damaged or an old copy.
         """
-        with _typed("folder"):
+        with refusing(HintStateError, "folder"):
             if not path.is_dir():
                 raise HintStateError("folder: it is missing")
-        lock = _locked(path)
+        with refusing(HintStateError, "folder"):
+            lock = FolderLock(path)
         try:
-            with _typed("folder"):
+            with refusing(HintStateError, "folder"):
                 sweep(path)
             table_id, secret = _read_secret(path / "table")
             if fresh:
@@ -161,46 +164,28 @@ class Folder(Confidential):
         return "<Folder of a sealed table>"
 
 
-def _locked(path: Path) -> FolderLock:
-    with _typed("lock"):
-        try:
-            return FolderLock(path)
-        except BlockingIOError:
-            pass
-    raise HintStateError("folder: another process has the table open")
-
-
 def _check_empty(path: Path) -> None:
     """Refuse a folder that holds more than an earlier try to write a table left there."""
     if any(entry.name != "lock" and not is_spare(entry.name) for entry in path.iterdir()):
         raise HintStateError("folder: expected an empty one")
 
 
-@contextlib.contextmanager
-def _typed(name: str) -> Iterator[None]:
-    """Raise what the system refuses as an error of the hints' state."""
-    try:
-        yield
-    except OSError as error:
-        raise HintStateError(f"{name}: {error.strerror}") from None
-
-
 def _identity(file: Path) -> dict[str, int]:
     """What a copy of the file would not share with it."""
-    with _typed(file.name):
+    with refusing(HintStateError, file.name):
         status = file.stat()
     return {"inode": status.st_ino, "changed": status.st_ctime_ns}
 
 
 def _discard(path: Path) -> None:
-    with _typed("hints"):
+    with refusing(HintStateError, "hints"):
         for name in ("closed", "hints"):
             (path / name).unlink(missing_ok=True)
         sync_folder(path)
 
 
 def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None, int]:
-    with _typed("closed"):
+    with refusing(HintStateError, "closed"):
         closed = (path / "closed").exists()
     if not closed:
         _discard(path)
@@ -212,7 +197,7 @@ def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None
         raise HintStateError("hints: they are not the ones that were put here last")
     if meta != {"table": table_id, "layout": asdict(layout)} or set(arrays) != set(FIELDS):
         raise HintStateError("hints: they are of another table")
-    with _typed("closed"):
+    with refusing(HintStateError, "closed"):
         try:
             # Whoever removes this file has the hints; a second process fails here.
             (path / "closed").unlink()
@@ -279,42 +264,26 @@ def _read_secret(file: Path) -> tuple[str, Secret]:
 
 def _write(file: Path, meta: dict[str, Any], arrays: Arrays, *, exclusive: bool = False) -> str:
     """Write a file of mode 0600 as a whole, durably; returns its digest."""
-    shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
-    header = json.dumps({"meta": meta, "arrays": shapes}).encode()
-    parts: list[bytes | memoryview] = [
-        _MAGIC,
-        len(header).to_bytes(_LENGTH_BYTES, "little"),
-        header,
-    ]
-    parts += [
-        np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays.values()
-    ]
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for part in parts:
-        digest.update(part)
-    with _typed(file.name):
-        write_private(file, [*parts, digest.digest()], exclusive=exclusive)
-    return digest.hexdigest()
+    packed = pack(_form(file), meta, arrays)
+    with refusing(HintStateError, file.name):
+        write_private(file, packed.parts, exclusive=exclusive)
+    return packed.digest.hex()
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Arrays, str]:
     """Read what `_write` wrote: meta, arrays, digest."""
-    with _typed(file.name):
-        encoded = file.read_bytes()
-    body, tail = memoryview(encoded)[:-_DIGEST_BYTES], encoded[-_DIGEST_BYTES:]
-    digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES)
-    if digest.digest() != tail or bytes(body[: len(_MAGIC)]) != _MAGIC:
-        raise HintStateError(f"{file.name}: it is damaged")
+    with refusing(HintStateError, file.name):
+        data = file.read_bytes()
+    problem = ""
     try:
-        start = len(_MAGIC) + _LENGTH_BYTES
-        position = start + int.from_bytes(body[len(_MAGIC) : start], "little")
-        header = json.loads(bytes(body[start:position]))
-        arrays: Arrays = {}
-        for name, kind, shape in header["arrays"]:
-            count = int(np.prod(shape, dtype=np.int64))
-            array = np.frombuffer(body, dtype=kind, count=count, offset=position)
-            arrays[name] = array.reshape(shape).copy()
-            position += array.nbytes
-        return header["meta"], arrays, digest.hexdigest()
-    except (KeyError, TypeError, ValueError):
-        raise HintStateError(f"{file.name}: it is of another form") from None
+        meta, arrays, digest = unpack(
+            data, _form(file), dict[str, Any], name=file.name, error=HintStateError
+        )
+        return meta, arrays, digest.hex()
+    except VersionError as error:
+        problem = str(error)
+    raise HintStateError(problem)
+
+
+def _form(file: Path) -> Form:
+    return Form(f"{file.name} of a sealed table", _VERSION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -14,6 +13,7 @@ import pytest
 
 from ompd.errors import HintStateError, WindowExhaustedError
 from ompd.sealed import Layout, SealedTable, answer
+from ompd.sealed.folder import _read
 from tests.sealed.conftest import SMALL, clustered, naive
 
 
@@ -276,6 +276,7 @@ import sys
 import time
 
 import numpy as np
+from ompd.sealed.folder import _read
 from ompd.sealed import SealedTable, answer
 
 folder, data, log = sys.argv[1:]
@@ -339,9 +340,7 @@ def test_no_hint_is_used_twice_across_twenty_kills(rng, tmp_path):
 
 def test_marker_names_what_it_belongs_to(saved):
     folder, *_ = saved
-    encoded = (folder / "closed").read_bytes()
-    text = encoded[encoded.index(b"{") :].decode("latin-1")
-    marker = json.JSONDecoder().raw_decode(text)[0]["meta"]
+    marker, _, _ = _read(folder / "closed")
     status = (folder / "hints").stat()
     assert marker["inode"] == status.st_ino
     assert marker["changed"] == status.st_ctime_ns
