@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ompd
-from ompd.crypto import EnvelopeKey, Identity, SigningKey
+from ompd.crypto import EnvelopeKey, Identity, Prekeys, SigningKey
 from ompd.crypto.identity_files import load_identity, save_identity
 from ompd.errors import OmpdError, ReplayError, StoreError, StoreWarning, VersionError
 from ompd.sealed import SealedTable, answer
@@ -137,6 +137,8 @@ class Site:
         self.cloud = ompd.Cloud.create("cloud", clock=self.clock)
         self.user = ompd.User.create("alice", clock=self.clock)
         self.hospital = None
+        # As kept beside the identity.
+        self.prekeys = Prekeys(identity, clock=self.clock)
         self.open()
         for disease in ("flu", "gout"):
             self.hospital.confirm(self.cloud.store(self.publish(disease)))
@@ -145,7 +147,9 @@ class Site:
         return self.hospital.publish(disease, instances(seed=seed), cloud="cloud", k=3)
 
     def open(self):
-        self.hospital = ompd.Hospital(self.identity, state=self.folder, clock=self.clock)
+        self.hospital = ompd.Hospital(
+            self.identity, state=self.folder, clock=self.clock, prekeys=self.prekeys
+        )
         ompd.introduce(self.hospital, self.cloud, self.user)
 
     def reopen(self):
