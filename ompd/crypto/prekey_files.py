@@ -2,8 +2,9 @@
 
 ``prekeys.json`` has the private halves under AES-256-GCM, with the password stretched as for the
 other files, and the present statement beside them in the clear. It is replaced as a whole whenever
-a key is added or its time is over, so that a deleted key is in no file any more. A copy of it, such
-as a backup, keeps the keys that it has: do not make one.
+a key is added or its time is over, so that a deleted key is in no file any more; what a crash left
+beside it goes before anything else is done. A copy of it, such as a backup, keeps the keys that it
+has: do not make one. ``lock`` is locked by whoever reads or replaces it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from ompd.crypto.keys import EnvelopeKey
 from ompd.crypto.passwords import ScryptKdf, derived_key, new_kdf, normalised, usable
 from ompd.crypto.prekeys import LIFETIME, OVERLAP, Held, Prekeys, SignedPrekey
 from ompd.errors import KeystoreError, OmpdError, PasswordError
+from ompd.files import FolderLock, is_spare, refusing
 
 #: Name of the file.
 PREKEY_FILE = "prekeys.json"
@@ -91,7 +93,9 @@ def open_prekeys(
         If the password is wrong, or anything in the file was changed.
     """
     path = Path(folder) / PREKEY_FILE
-    last = read_private(path) if os.path.lexists(path) else None
+    with _locked(path.parent):
+        last = read_private(path) if os.path.lexists(path) else None
+    written = last
     held: tuple[Held, ...] = ()
     file = None if last is None else parse(last, _PrekeyFile)
     if file is not None and unhex(file.signing_key, "signing_key") == identity.public.signing_key:
@@ -103,13 +107,15 @@ def open_prekeys(
         key = AESGCM(derived_key(kdf, usable(password)))
 
     def save(kept: tuple[Held, ...]) -> None:
-        nonlocal last
-        now = read_private(path) if os.path.lexists(path) else None
-        if now != last:
-            raise KeystoreError(f"{PREKEY_FILE}: another process has changed it")
-        content = _written(kept, kdf, key, identity)
-        write_private(path, content, exclusive=last is None)
-        last = content
+        nonlocal last, written
+        with _locked(path.parent):
+            now = read_private(path) if os.path.lexists(path) else None
+            # The second is there if all but the syncing of the folder went well.
+            if now not in (last, written):
+                raise KeystoreError(f"{PREKEY_FILE}: another process has changed it")
+            written = _written(kept, kdf, key, identity)
+            write_private(path, written, exclusive=now is None)
+            last = written
 
     prekeys = Prekeys(
         identity, clock=clock, lifetime=lifetime, overlap=overlap, held=held, save=save
@@ -140,6 +146,21 @@ def read_prekey(folder: str | os.PathLike[str], signing_key: bytes) -> SignedPre
     if found is None:
         raise KeystoreError("present: expected an encoded short-lived key")
     return found
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other writers away, and remove what one that crashed left: it has private keys."""
+    with refusing(KeystoreError, PREKEY_FILE):
+        lock = FolderLock(folder, wait=True)
+    try:
+        with refusing(KeystoreError, PREKEY_FILE):
+            for path in folder.iterdir():
+                if path.name.startswith(f".{PREKEY_FILE}.") and is_spare(path.name):
+                    path.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def _written(kept: tuple[Held, ...], kdf: ScryptKdf, key: AESGCM, identity: Identity) -> bytes:

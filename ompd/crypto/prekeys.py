@@ -182,7 +182,9 @@ class Prekeys(Confidential):
         If a time is out of range.
     """
 
-    __slots__ = ("_clock", "_held", "_identity", "_lifetime", "_lock", "_overlap", "_save")
+    __slots__ = (
+        "_clock", "_held", "_identity", "_lifetime", "_lock", "_overlap", "_save", "_unsaved",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -205,12 +207,28 @@ class Prekeys(Confidential):
         self._held = held
         self._save = save
         self._lock = threading.Lock()
+        self._unsaved = False
 
     @property
     def statement(self) -> SignedPrekey | None:
         """What to hand out; None before the first key."""
         held = self._held
         return held[-1].statement if held else None
+
+    def begin(self, known: SignedPrekey | None = None) -> None:
+        """Make the next key if there is none that others take; `known` as for `rotate`.
+
+        Kept keys may have expired while nothing ran, or be those of a backup.
+
+        Raises
+        ------
+        KeystoreError
+            If the keys cannot be kept.
+        """
+        present = self.statement
+        older = present is not None and known is not None and present.not_before < known.not_before
+        if present is None or older or not present.is_valid(self._clock()):
+            self.rotate(known)
 
     def rotate(self, known: SignedPrekey | None = None) -> SignedPrekey:
         """Make the next key; the present one opens for `overlap` seconds more, none before it does.
@@ -249,6 +267,7 @@ class Prekeys(Confidential):
             held = _left((*kept, Held(statement, key, end + overlap)), now)
             self._save(held)
             self._held = held
+            self._unsaved = False
             return statement
 
     def decrypt(self, ciphertext: bytes, info: bytes) -> bytes:
@@ -267,17 +286,22 @@ class Prekeys(Confidential):
         raise DecryptionError("ciphertext: was not encrypted to a short-lived key that is left")
 
     def expire(self) -> None:
-        """Delete the keys whose time is over; `rotate` and `open` do so as well."""
-        self._alive()
+        """Delete the keys whose time is over; `rotate` and `open` do so as well.
 
-    def _alive(self) -> tuple[Held, ...]:
+        Also tries again what the disk refused then, as `rotate` does and `open` does not.
+        """
+        self._alive(again=True)
+
+    def _alive(self, *, again: bool = False) -> tuple[Held, ...]:
         now = int(self._clock() * 1000)
-        if any(held.until <= now for held in self._held):
+        if any(held.until <= now for held in self._held) or (again and self._unsaved):
             with self._lock:
-                # Here first: no query is to wait for a disk, and `rotate` tries that again.
+                # Here first: no query is to wait for a disk.
                 self._held = _left(self._held, now)
+                self._unsaved = True
                 try:
                     self._save(self._held)
+                    self._unsaved = False
                 except KeystoreError as error:
                     _LOGGER.warning("a short-lived key is over and still on disk: %s", error)
         return self._held

@@ -10,7 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-from ompd.crypto import Directory, EnvelopeKey, Identity, Prekeys, PublicIdentity, encrypt
+from ompd.crypto import (
+    Directory,
+    EnvelopeKey,
+    Identity,
+    Prekeys,
+    PublicIdentity,
+    SignedPrekey,
+    encrypt,
+)  # fmt: skip
 from ompd.errors import (
     ContextMismatchError,
     DecryptionError,
@@ -102,8 +110,8 @@ class Party:
             directory = Directory(backend=identity.signing_key.backend, clock=clock)
         self.directory = directory
         self._prekeys = prekeys
-        if prekeys is not None and prekeys.statement is None:
-            prekeys.rotate(directory.get(self.id).prekey if self.id in directory else None)
+        if prekeys is not None:
+            prekeys.begin(self._known_prekey())
         self._announce()
         self.signatures_made = 0
         self.signatures_verified = 0
@@ -168,9 +176,13 @@ class Party:
         """
         if self._prekeys is None:
             raise ParameterError("prekeys: this party was made without")
-        self._prekeys.rotate()
+        self._prekeys.rotate(self._known_prekey())
         self._announce()
         return self.public
+
+    def _known_prekey(self) -> SignedPrekey | None:
+        """What this party's own directory hands out of it."""
+        return self.directory.get(self.id).prekey if self.id in self.directory else None
 
     def _announce(self) -> None:
         """Hand in the short-lived key where this party is registered with those who ask it."""

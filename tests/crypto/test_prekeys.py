@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import pickle
+import threading
 
 import msgspec
 import pytest
 
+from ompd import files
 from ompd.crypto import (
     Directory,
     EnvelopeKey,
@@ -317,7 +321,7 @@ def test_keys_outlive_the_process_and_are_encrypted(folder, clock):
         assert held.key.to_bytes()[1:].hex() not in text
     assert (folder / PREKEY_FILE).stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in folder.iterdir())[1:] == [
-        PREKEY_FILE, f"signing-{MARY.public.signing_key[:8].hex()}.json",
+        "lock", PREKEY_FILE, f"signing-{MARY.public.signing_key[:8].hex()}.json",
     ]  # fmt: skip
 
 
@@ -429,3 +433,100 @@ def test_a_statement_shows_little(prekeys):
     statement = prekeys.rotate()
     assert type(statement) is SignedPrekey
     assert len(repr(statement)) < 60
+
+
+def test_what_a_crash_left_beside_the_file_is_removed(folder, clock, monkeypatch):
+    opened(folder, clock).rotate()
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(os, "replace", lambda *_: os._exit(7))
+        opened(folder, clock).rotate()
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    # It has the key that is to be deleted one day.
+    assert list(folder.glob(".prekeys.json.*.new"))
+    other = folder / f".identity.json.{'0' * 16}.new"  # somebody else may be writing it just now
+    other.touch()
+    opened(folder, clock)
+    assert [path.name for path in folder.glob(".*")] == [other.name]
+
+
+def test_of_two_writers_at_the_same_time_one_is_refused(folder, clock, monkeypatch):
+    opened(folder, clock).rotate()
+    one, other = opened(folder, clock), opened(folder, clock)
+    refused = []
+
+    def rotate():
+        try:
+            other.rotate()
+        except KeystoreError as error:
+            refused.append(str(error))
+
+    second = threading.Thread(target=rotate)
+    write = prekey_files.write_private
+
+    def late(*arguments, **options):
+        # The first has looked at the file and not written it yet.
+        if second.ident is None:
+            second.start()
+            second.join(0.2)
+        write(*arguments, **options)
+
+    monkeypatch.setattr(prekey_files, "write_private", late)
+    made = one.rotate()
+    second.join()
+    assert refused == ["prekeys.json: another process has changed it"]
+    assert opened(folder, clock).statement == made
+
+
+def test_a_folder_that_cannot_be_synced_blocks_no_later_key(folder, clock, monkeypatch):
+    made = opened(folder, clock)
+    first = made.rotate()
+
+    def broken(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", broken)
+        with pytest.raises(KeystoreError):
+            made.rotate()
+    assert made.statement == first
+    second = made.rotate()
+    assert opened(folder, clock).statement == second
+
+
+def test_what_the_disk_refused_to_delete_is_deleted_when_told_again(folder, clock, monkeypatch):
+    made = opened(folder, clock)
+    first = made.rotate()
+    made.rotate()
+
+    def full(*_, **__):
+        raise KeystoreError("prekeys.json: No space left on device")
+
+    clock.now += OVERLAP
+    with monkeypatch.context() as patch:
+        patch.setattr(prekey_files, "write_private", full)
+        made.expire()
+    assert not opens(made, first.envelope_key)
+    made.expire()
+    assert len(opened(folder, Clock())._held) == 1
+    before = (folder / PREKEY_FILE).read_bytes()
+    made.expire()
+    assert (folder / PREKEY_FILE).read_bytes() == before
+
+
+def test_a_key_to_begin_with_is_one_that_others_take(prekeys, clock):
+    prekeys.begin()
+    first = prekeys.statement
+    prekeys.begin(first)
+    assert prekeys.statement == first
+    clock.now += 1
+    newer = Prekeys(MARY, clock=clock).rotate()
+    prekeys.begin(newer)  # these are a backup's
+    second = prekeys.statement
+    assert second.not_before > newer.not_before
+    clock.now += LIFETIME
+    prekeys.begin(second)
+    assert prekeys.statement.is_valid(clock.now)
+    # What is on its way still opens.
+    assert opens(prekeys, second.envelope_key)

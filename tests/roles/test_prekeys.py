@@ -148,6 +148,25 @@ def test_a_hospital_hands_its_keys_in_where_it_is_registered(world, tmp_path):
         assert user.read(hospital.report(cloud.answer(hospital.forward(query))))
 
 
+def test_a_hospital_that_stood_still_starts_with_a_key_that_is_taken(tmp_path, world):
+    clock = world.clock
+    identity = Identity.generate("st-mary")
+    with Registry(tmp_path / "registry.db", clock=clock) as registry:
+        registry.admit(identity.public, "hospital")
+        options = {"directory": registry, "clock": clock}
+        kept = Prekeys(identity, clock=clock)
+        ompd.Hospital(identity, prekeys=kept, **options)
+        clock.now += LIFETIME + 1  # expired, and not deleted yet
+        hospital = ompd.Hospital(identity, prekeys=kept, **options)
+        assert registry.get("st-mary").prekey == hospital.public.prekey
+        assert hospital.public.prekey.is_valid(clock.now)
+        # Those of a backup are older than what is handed out.
+        backup = Prekeys(identity, clock=clock, held=kept._held)
+        hospital.rotate_prekey()
+        again = ompd.Hospital(identity, prekeys=backup, **options)
+        assert registry.get("st-mary").prekey == again.public.prekey
+
+
 def test_given_keys_are_used(world):
     identity = Identity.generate("st-john")
     prekeys = Prekeys(identity, clock=world.clock)
