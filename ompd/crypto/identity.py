@@ -21,7 +21,13 @@ from ompd.crypto.keys import EnvelopeKey, SigningKey
 from ompd.crypto.points import G1_BYTES, G2_BYTES
 from ompd.crypto.prekeys import SignedPrekey
 from ompd.crypto.signatures import SignatureBackend
-from ompd.errors import FramingError, KeyMaterialError, NonCanonicalError, TooLargeError
+from ompd.errors import (
+    FramingError,
+    KeyMaterialError,
+    NonCanonicalError,
+    PrekeyError,
+    TooLargeError,
+)
 
 #: Longest id, and longest encoded public identity, in bytes (the post-quantum suite needs 1542, and
 #: 1351 more with a short-lived key).
@@ -89,6 +95,29 @@ class PublicIdentity(
     def with_prekey(self, prekey: SignedPrekey | None) -> Self:
         """Return the same with another short-lived key, or none."""
         return msgspec.structs.replace(self, prekey=prekey)
+
+    def key_at(self, now: float, *, fallback: bool = True) -> bytes:
+        """Return what to encrypt to: a valid short-lived key, else the long-lived one if allowed.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        fallback : bool, default True
+            Whether the long-lived key will do.
+
+        Raises
+        ------
+        PrekeyError
+            If it will not, and there is no valid short-lived one.
+        """
+        prekey = self.prekey
+        if prekey is not None and (not fallback or prekey.is_valid(now)):
+            prekey.check_time(now)
+            return prekey.envelope_key
+        if not fallback:
+            raise PrekeyError("prekey: none of this party is known; meet it anew")
+        return self.envelope_key
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding: a MessagePack array that starts with a versioned label.

@@ -24,7 +24,6 @@ from ompd.errors import (
     DecryptionError,
     OmpdError,
     ParameterError,
-    PrekeyError,
     ReflectionError,
     ReplayError,
     RoleError,
@@ -214,7 +213,7 @@ class Party:
         )
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
-        key = self._key_of(known) if encrypt_to is None else encrypt_to
+        key = known.key_at(self._clock()) if encrypt_to is None else encrypt_to
         ciphertext = encrypt(key, encode_body(body, pad_to), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES
@@ -228,17 +227,6 @@ class Party:
         signature = self._identity.signing_key.sign(message)
         del message
         return signed + signature
-
-    def _key_of(self, known: PublicIdentity, *, fallback: bool = True) -> bytes:
-        """Return a valid short-lived key to encrypt to, else the long-lived one if allowed."""
-        now = self._clock()
-        prekey = known.prekey
-        if prekey is not None and (not fallback or prekey.is_valid(now)):
-            prekey.check_time(now)
-            return prekey.envelope_key
-        if not fallback:
-            raise PrekeyError("prekey: none of this party is known; meet it anew")
-        return known.envelope_key
 
     def _authenticate(
         self,

@@ -210,7 +210,7 @@ class User(Party):
             raise TooLargeError(f"features: expected at most {MAX_BATCH} rows, got {len(values)}")
         recipient = self.directory.get(hospital)
         check_suite(suite_of(recipient.envelope_key), self._least_suite, "the hospital")
-        key = self._key_of(recipient, fallback=self._fallback)
+        key = recipient.key_at(self._clock(), fallback=self._fallback)
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
