@@ -16,6 +16,7 @@ from ompd.audit.scenes import Records
 from ompd.audit.views import TrafficView
 from ompd.datasets import Dataset
 from ompd.errors import OmpdError
+from ompd.roles.answers import Answers
 from ompd.roles.cloud import Cloud
 from ompd.roles.hospital import Hospital
 from ompd.roles.party import introduce
@@ -38,7 +39,7 @@ MISDEEDS = ("withhold", "delay", "refuse", "swap", "cut", "corrupt", "corrupt_se
 SECONDS = ("other", "neighbour", "same")
 
 
-class _Forgetful(Hospital):
+class _Forgetful(Answers):
     """Sends nothing where there is no answer: one half of the control that must be caught."""
 
     def _reports(self, done: Done) -> Reports:
@@ -63,7 +64,7 @@ class _LyingCloud(Cloud):
         frames = [Frame.decode(job, Kind.SEALED_JOB) for job in jobs]
         sums = []
         for frame in frames:
-            body = self._open(frame, SealedJob)
+            body = self._post.open(frame, SealedJob)
             stored = self._find(body.table_id, body.version, frame.header.sender)
             made = stored.prepare(body)()
             assert isinstance(made, SealedAnswer)  # noqa: S101  (the table is sealed)
@@ -78,7 +79,7 @@ class _LyingCloud(Cloud):
         elif misdeed == "corrupt_second":
             second[-1] ^= 1
         answers = [
-            self._send(
+            self._post.send(
                 frame.header.sender,
                 SealedAnswer(each.table_id, each.version, bytes(buckets)),
                 nonce=frame.header.nonce,
@@ -117,8 +118,9 @@ class TrafficScene:
         rows = np.arange(max(_ROWS, len(table))) % len(table)
         names = [table.schema.classes[code] for code in table.labels[rows]]
         data = Dataset.from_arrays(table.schema, table.features[rows].tolist(), names)
-        made = _Forgetful if leaking else Hospital
-        hospital = made.create(_HOSPITAL, profile="sealed", patience=patience)
+        hospital = Hospital.create(_HOSPITAL, profile="sealed", patience=patience)
+        if leaking:
+            hospital._answers.__class__ = _Forgetful
         cloud = _LyingCloud.create("cloud")
         users = User.create("first"), User.create("second")
         introduce(hospital, cloud, *users)
@@ -169,7 +171,7 @@ class TrafficScene:
             return
         # A fresh window for each trial, so that only the two queries meet.
         self.hospital.renewed(self.cloud.answer(self.hospital.renew(_DISEASE)))
-        retrieval = self.hospital._tables[_DISEASE].retrieval
+        retrieval = self.hospital.tables[_DISEASE].retrieval
         if self.leaking and isinstance(retrieval, SealedRetrieval):
             hints = retrieval.table._hints
             assert hints is not None  # noqa: S101  (there is a window)

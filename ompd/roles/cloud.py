@@ -20,7 +20,7 @@ from ompd.errors import (
     TooLargeError,
     VersionError,
 )
-from ompd.roles.party import Party, with_prekeys
+from ompd.roles.party import Party
 from ompd.stores.tables import PROFILES, MemoryTables, Stored, Tables, Version
 from ompd.wire import KIND_OF, Header, Receipt
 
@@ -48,6 +48,8 @@ class Cloud(Party):
     tables : Tables
     """
 
+    role = "cloud"
+
     def __init__(
         self,
         identity: Identity,
@@ -55,7 +57,7 @@ class Cloud(Party):
         tables: Tables | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(identity, **with_prekeys(identity, options))
+        super().__init__(identity, **options)
         # In each, newest version first; the one in use stays until the hospital has moved on.
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
@@ -87,11 +89,11 @@ class Cloud(Party):
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
-        frame = self._authenticate(upload, *_UPLOADS)
+        frame = self._post.authenticate(upload, *_UPLOADS)
         header = frame.header
         if (receipt := self._acknowledged(header)) is not None:
             return receipt
-        body = self._open(frame, _UPLOADS[header.kind])
+        body = self._post.open(frame, _UPLOADS[header.kind])
         ref = body.table_id, body.version, header.sender
         with self._lock:
             self._check_succession(*ref)
@@ -136,21 +138,21 @@ class Cloud(Party):
             answer is not kept.
         """
         try:
-            frame = self._authenticate(job, *_JOBS)
+            frame = self._post.authenticate(job, *_JOBS)
         except ReplayError:
-            if (given := self._again(job, *_JOBS)) is not None:
+            if (given := self._post.again(job, *_JOBS)) is not None:
                 return given
             raise
         header = frame.header
-        body = self._open(frame, _JOBS[header.kind])
+        body = self._post.open(frame, _JOBS[header.kind])
         table = self._find(body.table_id, body.version, header.sender)
         if not isinstance(body, table.job):
             raise ContextMismatchError("job: is of another profile than the table")
         run = table.prepare(body)
-        self._claim(frame)
+        self._post.claim(frame)
         self._retire(body.table_id, body.version)
-        answer = self._send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
-        return self._answered(header, answer)
+        answer = self._post.send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
+        return self._post.answered(header, answer)
 
     def refuse(self, job: bytes) -> bytes:
         """Answer a job that `answer` did not accept with a frame that tells no reason.
@@ -160,7 +162,7 @@ class Cloud(Party):
         OmpdError
             If the frame is not authentic and fresh, or was received before.
         """
-        return self._refuse(job, *_JOBS)
+        return self._post.refuse(job, *_JOBS)
 
     def _acknowledged(self, header: Header) -> bytes | None:
         """Return a receipt for an upload that is stored already, also one with another time."""
@@ -176,7 +178,7 @@ class Cloud(Party):
 
     def _receipt(self, header: Header, table_id: bytes, version: int, k: int) -> bytes:
         body = Receipt(table_id, version, k)
-        return self._send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
+        return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
     def _check_succession(self, table_id: bytes, version: int, owner: str) -> tuple[Version, ...]:
         """Refuse a version that cannot follow those that are here; returns these."""
@@ -210,7 +212,7 @@ class Cloud(Party):
     def _retire(self, table_id: bytes, version: int) -> None:
         """Let older versions end, once one is asked; what is on its way to them still counts."""
         with self._lock:
-            expires = self._clock() + self._window
+            expires = self._post.now() + self._post.window
             versions = self.tables.versions(table_id)
             moved = tuple(
                 replace(each, asked=True)
@@ -226,7 +228,7 @@ class Cloud(Party):
                     self.tables.keep(table_id, moved)
 
     def _living(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
-        now = self._clock()
+        now = self._post.now()
         return tuple(each for each in versions if each.expires is None or now <= each.expires)
 
 

@@ -9,7 +9,13 @@ from ompd.arrays import I64
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder
-from ompd.errors import LabelError, NeighborsError, ParameterError
+from ompd.errors import (
+    ContextMismatchError,
+    LabelError,
+    NeighborsError,
+    ParameterError,
+    VersionError,
+)
 from ompd.params import Method, Profile
 from ompd.roles.frozen import Release
 from ompd.roles.retrieval import PROFILES, Retrieval, TableRef
@@ -144,6 +150,19 @@ def prepare(
     )
     table = Unconfirmed(published, made.vectors, made.labels, plan.decision, plan.priors)
     return table, made.upload, made.release
+
+
+def check_ref(place: TableRef, expected: TableRef) -> None:
+    """Refuse an answer about another table or version.
+
+    Raises
+    ------
+    ContextMismatchError, VersionError
+    """
+    if place.table_id != expected.table_id:
+        raise ContextMismatchError("answer: is about another table")
+    if place.version != expected.version:
+        raise VersionError("answer: is about another version of the table")
 
 
 def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ompd.errors import ParameterError, QuotaError
+from ompd.roles.pending import CAPACITY
 from ompd.roles.retrieval import TableRef
-from ompd.stores import CAPACITY
 from ompd.wire import MAX_BATCH
 
 

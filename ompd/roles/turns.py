@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ompd.errors import ContextMismatchError, TooLargeError
+from ompd.roles.pending import CAPACITY
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
 from ompd.wire import Header
 
-#: Jobs open at once.
-CAPACITY = 100_000
 #: Bytes of answers that wait in one line for their turn.
 MOST_KEPT = 256 << 20
 
@@ -117,7 +116,6 @@ class Turns:
         self._patience = patience
         self._read = read
         self._abandon = abandon
-        self._capacity = CAPACITY
         # Insertion order is expiry order, since every job lives equally long.
         self._open: dict[tuple[str, bytes], tuple[OpenJob, _Line]] = {}
         # By the identity of the window, which the jobs in the line keep alive.
@@ -134,8 +132,8 @@ class Turns:
         ------
         TooLargeError
         """
-        if len(self._open) >= self._capacity:
-            raise TooLargeError(f"requests: expected at most {self._capacity} open at once")
+        if len(self._open) >= CAPACITY:
+            raise TooLargeError(f"requests: expected at most {CAPACITY} open at once")
 
     def add(self, job: OpenJob, now: float) -> None:
         """Put a job at the end of its line."""

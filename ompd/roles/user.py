@@ -22,8 +22,8 @@ from ompd.errors import (
 )
 from ompd.params import Method, Profile, check_profile, weaker
 from ompd.roles.party import Party
+from ompd.roles.pending import Pending
 from ompd.schema import Schema, as_feature_matrix
-from ompd.stores import Pending
 from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, check_text, encode_body
 
 #: Query bodies are padded to multiples of this many bytes.
@@ -146,6 +146,8 @@ class User(Party):
         If the identity's own suite is weaker.
     """
 
+    role = "user"
+
     def __init__(
         self,
         identity: Identity,
@@ -161,7 +163,12 @@ class User(Party):
         self._least_suite = least_suite
         self._fallback = fallback
         self._sessions = _Sessions()
-        self._asked: Pending[_Asked] = Pending(self._window)
+        self._asked: Pending[_Asked] = Pending(self._post.window)
+
+    @property
+    def open_queries(self) -> int:
+        """How many queries wait for their report."""
+        return len(self._asked)
 
     def ask(
         self, hospital: str, disease: str, features: Any, *, schema: Schema | None = None
@@ -210,10 +217,10 @@ class User(Party):
             raise TooLargeError(f"features: expected at most {MAX_BATCH} rows, got {len(values)}")
         recipient = self.directory.get(hospital)
         check_suite(suite_of(recipient.envelope_key), self._least_suite, "the hospital")
-        key = recipient.key_at(self._clock(), fallback=self._fallback)
+        key = recipient.key_at(self._post.now(), fallback=self._fallback)
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
-        reply_key = EnvelopeKey.generate(self._identity.envelope_key.suite)
+        reply_key = EnvelopeKey.generate(self._post.identity.envelope_key.suite)
         data = values.astype("<f8").tobytes()
         query = Query(disease, len(values), data, reply_key.public_bytes, self._least_profile)
         # Lengths in steps, so that they do not tell diseases apart by their names.
@@ -221,11 +228,11 @@ class User(Party):
         if self._sessions.process != os.getpid():
             self._sessions = _Sessions()
         session, sequence = self._sessions.next(hospital)
-        frame = self._send(
+        frame = self._post.send(
             hospital, query, nonce=session, sequence=sequence, encrypt_to=key, pad_to=pad_to
         )
         asked = _Asked(reply_key, len(values))
-        self._asked.add(hospital, session, sequence, asked, self._clock())
+        self._asked.add(hospital, session, sequence, asked, self._post.now())
         return frame
 
     def read(self, report: bytes) -> list[Diagnosis]:
@@ -247,17 +254,17 @@ class User(Party):
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
-        frame = self._authenticate(report, Kind.REPORT, Kind.REFUSAL, admit=self._expected)
+        frame = self._post.authenticate(report, Kind.REPORT, Kind.REFUSAL, admit=self._expected)
         header = frame.header
-        asked = self._asked.find(header, self._clock())
+        asked = self._asked.find(header, self._post.now())
         if header.kind == Kind.REFUSAL:
-            self._open(frame, Refusal)
-            self._claim(frame)
+            self._post.open(frame, Refusal)
+            self._post.claim(frame)
             self._asked.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("report: the hospital did not accept the query")
-        body = self._open(frame, Report, asked.reply_key)
+        body = self._post.open(frame, Report, asked.reply_key)
         diagnoses = _diagnoses(body, asked.rows if body.findings else 0)
-        self._claim(frame)
+        self._post.claim(frame)
         self._asked.close(header.sender, header.nonce, header.sequence)
         if not diagnoses:
             raise NoAnswerError("report: the hospital got no answer to the query")
@@ -269,7 +276,7 @@ class User(Party):
 
     def _expected(self, header: Header, _size: int) -> None:
         """Refuse what answers no query before it is read."""
-        self._asked.find(header, self._clock())
+        self._asked.find(header, self._post.now())
 
 
 def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:

@@ -1,4 +1,4 @@
-"""State: tables, parties, accepted frames and privacy spent on disk; open requests in memory."""
+"""State: tables, parties, accepted frames and privacy spent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.stores.budget import BudgetLedger
-    from ompd.stores.pending import CAPACITY, Pending
     from ompd.stores.registry import PartyDirectory, Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
     from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
@@ -15,27 +14,23 @@ if TYPE_CHECKING:
 # Lazily: of these, only tables need the kernels.
 _HOMES = {
     "BudgetLedger": "budget",
-    "CAPACITY": "pending",
     "DurableReplayGuard": "replay",
     "FolderTables": "tables",
     "FrameGuard": "replay",
     "MemoryTables": "tables",
     "PartyDirectory": "registry",
-    "Pending": "pending",
     "Registry": "registry",
     "ReplayGuard": "replay",
     "TableFolder": "tables",
 }
 
 __all__ = [
-    "CAPACITY",
     "BudgetLedger",
     "DurableReplayGuard",
     "FolderTables",
     "FrameGuard",
     "MemoryTables",
     "PartyDirectory",
-    "Pending",
     "Registry",
     "ReplayGuard",
     "TableFolder",

@@ -51,6 +51,7 @@ from ompd.wire import (
     unpack_limbs,
 )
 from ompd.wire.frames import SIGNING_LABEL
+from tests.roles.conftest import shelf_of
 
 NOW = 1_800_000_000.0
 #: Uses after which the parties are made anew, since tables and replays they remember add up.
@@ -306,7 +307,7 @@ def lying_cloud_receipt(data: bytes) -> None:
     parties = world()
     # Every input meets an upload that waits.
     parties.hospital.publish("gout", parties.data, cloud="cloud")
-    place = parties.hospital._unconfirmed["gout"].published.place
+    place = shelf_of(parties.hospital).waiting["gout"].published.place
     data = data.replace(b"T" * 16, place.table_id)
     key = MARY.public.envelope_key
     frame = crafted(CLOUD, "st-mary", Kind.RECEIPT, data, key, b"c" * 16, parties.unused())

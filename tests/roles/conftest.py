@@ -30,6 +30,21 @@ def instances(seed=0, rows=60, classes=("no", "yes"), features=3):
     return SimpleNamespace(schema=schema, features=values, labels=labels)
 
 
+def post_of(party):
+    """All that somebody with a party's keys can sign, and read of what the party is sent."""
+    return party._post
+
+
+def keys_of(party):
+    """What a party keeps of itself from process to process."""
+    return {"identity": post_of(party).identity, "prekeys": post_of(party).prekeys}
+
+
+def shelf_of(hospital):
+    """What a hospital keeps of its tables besides those that are asked."""
+    return hospital._shelf
+
+
 class World:
     """A hospital, a cloud and a user that know one another."""
 

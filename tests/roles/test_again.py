@@ -20,7 +20,7 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.stores import BudgetLedger, DurableReplayGuard, Registry
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, keys_of, post_of, shelf_of
 from tests.roles.test_turns import DATA
 
 PROFILES = ("paper", "hardened", "sealed")
@@ -31,9 +31,7 @@ def made(tmp_path, profile, *, durable):
     world = World(profile=profile, **options)
     if durable:
         guard = DurableReplayGuard(tmp_path / "c.db", 120)
-        world.cloud = ompd.Cloud(
-            world.cloud._identity, clock=world.clock, replays=guard, prekeys=world.cloud._prekeys
-        )
+        world.cloud = ompd.Cloud(**keys_of(world.cloud), clock=world.clock, replays=guard)
         ompd.introduce(world.hospital, world.cloud, world.user)
     world.publish("flu", DATA if profile == "sealed" else instances(), k=5)
     return world
@@ -100,21 +98,12 @@ def test_a_lost_answer_is_given_again(tmp_path, profile, durable):
 def test_answers_outlive_a_restart(tmp_path):
     world = made(tmp_path, "paper", durable=True)
     query, job, verdict, report = world.frames()
-    world.hospital._replays.close()
-    world.cloud._replays.close()
+    post_of(world.hospital).replays.close()
+    post_of(world.cloud).replays.close()
     options = {"clock": world.clock}
-    hospital = ompd.Hospital(
-        world.hospital._identity,
-        replays=DurableReplayGuard(tmp_path / "h.db", 120),
-        prekeys=world.hospital._prekeys,
-        **options,
-    )
-    cloud = ompd.Cloud(
-        world.cloud._identity,
-        replays=DurableReplayGuard(tmp_path / "c.db", 120),
-        prekeys=world.cloud._prekeys,
-        **options,
-    )
+    guards = [DurableReplayGuard(tmp_path / name, 120) for name in ("h.db", "c.db")]
+    hospital = ompd.Hospital(**keys_of(world.hospital), replays=guards[0], **options)
+    cloud = ompd.Cloud(**keys_of(world.cloud), replays=guards[1], **options)
     ompd.introduce(hospital, cloud, world.user)
     # The tables are gone, the answers are not.
     assert cloud.answer(job) == verdict
@@ -158,7 +147,7 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(tmp_path, caplog):
     world = made(tmp_path, "hardened", durable=True)
     queries = [world.user.ask("st-mary", "flu", [[n, 5, 5]] * 3000) for n in range(3)]
     (job,) = world.hospital.forward_batch(queries).jobs
-    with full(world.cloud._replays, room=2), full(world.hospital._replays, room=2):
+    with full(post_of(world.cloud).replays, room=2), full(post_of(world.hospital).replays, room=2):
         # What names a frame fits, long answers do not.
         answer = world.cloud.answer(job.frame)
         reports = world.hospital.report_batch(answer)
@@ -197,7 +186,7 @@ def test_who_was_revoked_gets_nothing_again(tmp_path):
     registry = Registry(tmp_path / "registry.db", clock=world.clock)
     for party, role in ((world.hospital, "hospital"), (world.cloud, "cloud"), (world.user, "user")):
         registry.admit(party.public, role)
-        party.directory = registry
+        post_of(party).directory = registry
     world.publish()
     query, *_ = world.frames()
     assert world.hospital.answered(query)
@@ -261,7 +250,7 @@ def test_an_upload_that_is_too_old_is_sent_again_without_training(world, monkeyp
     world.clock.now += DAY + 1
     with pytest.raises(ExpiredError, match="of the last 86400 s"):
         world.cloud.store(upload)
-    monkeypatch.setattr("ompd.roles.publisher.prepare", None)
+    monkeypatch.setattr("ompd.roles.shelf.prepare", None)
     world.hospital.confirm(world.cloud.store(world.hospital.resend("flu")))
     world.user.read(world.frames()[-1])
     for disease in ("flu", "gout"):
@@ -285,7 +274,7 @@ def test_an_upload_of_the_future_is_refused(world):
 def test_another_upload_under_the_same_version_is_no_retry(world):
     upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.cloud.store(upload)
-    waiting = world.hospital._unconfirmed["flu"]
-    other = world.hospital._send("cloud", waiting.upload, nonce=b"x" * 16, sequence=1)
+    waiting = shelf_of(world.hospital).waiting["flu"]
+    other = post_of(world.hospital).send("cloud", waiting.upload, nonce=b"x" * 16, sequence=1)
     with pytest.raises(VersionError):
         world.cloud.store(other)

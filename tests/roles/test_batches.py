@@ -113,7 +113,7 @@ def test_a_batch_of_nothing_good_makes_no_job(world):
     assert batch.jobs == []
     assert set(batch.refused) == {0, 1}
     assert world.hospital.forward_batch([]).jobs == []
-    assert len(world.hospital._forwarded) == 0
+    assert world.hospital.open_jobs == 0
 
 
 def test_report_reads_single_answers_only(world):
@@ -144,7 +144,7 @@ def test_a_full_hospital_refuses_the_whole_job_unused(world, monkeypatch):
     world.publish()
     people = users(world, 2)
     queries = [person.ask("st-mary", "flu", [6, 6, 6]) for person in people]
-    monkeypatch.setattr(world.hospital._forwarded, "_capacity", 0)
+    monkeypatch.setattr("ompd.roles.turns.CAPACITY", 0)
     batch = world.hospital.forward_batch(queries)
     assert [type(batch.refused[place]) for place in (0, 1)] == [TooLargeError] * 2
     monkeypatch.undo()
@@ -167,7 +167,7 @@ def test_refusals_end_a_query_and_tell_no_reason(world):
             world.user.read(frame)
         with pytest.raises(ReplayError):
             world.user.read(frame)
-    assert len(world.user._asked) == 0
+    assert world.user.open_queries == 0
 
 
 def test_the_cloud_refuses_stale_jobs_likewise(world):
@@ -180,7 +180,7 @@ def test_the_cloud_refuses_stale_jobs_likewise(world):
     refusal = world.cloud.refuse(job)
     with pytest.raises(NoAnswerError):
         world.user.read(world.hospital.report(refusal))
-    assert len(world.hospital._forwarded) == 0
+    assert world.hospital.open_jobs == 0
 
 
 def test_strangers_and_forgers_get_no_refusal(world):

@@ -36,7 +36,7 @@ from ompd.wire import (
     encode_signed_part,
     sums_cap,
 )
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of
 from tests.roles.test_profiles import population
 
 MIB = 1 << 20
@@ -199,7 +199,7 @@ def test_the_length_of_reports_takes_one_of_them_however_many_classes(monkeypatc
     classes = [f"{'c' * (9 * i % 40)} {i}" for i in range(30)]
     advice = {name: "a" * (37 * i % 300) for i, name in enumerate(classes)}
     world.publish(data=instances(rows=120, classes=classes), advice=advice)
-    table = world.hospital._tables["flu"]
+    table = world.hospital.tables["flu"]
     monkeypatch.setattr("ompd.roles.reports.encode_body", counted)
     for rows in (1, 2):
         found = longest(table, rows)
@@ -244,7 +244,7 @@ def test_a_large_table_may_be_fetched_to_its_own_size():
 def test_hospitals_ask_for_no_more_than_clouds_answer():
     world = World(profile="sealed")
     world.publish("flu", population(), k=5)
-    retrieval = world.hospital._tables["flu"].retrieval
+    retrieval = world.hospital.tables["flu"].retrieval
     layout = retrieval.table.layout
     assert layout.fetches
     assert retrieval.answer_bytes(retrieval.most) <= sums_cap(layout.table_bytes)
@@ -274,14 +274,14 @@ def test_a_report_on_many_classes_takes_a_small_multiple_of_its_bytes(world):
     rows, classes = 100, 3000
     query = world.user.ask("st-mary", "flu", [[1.0]] * rows)
     sent = Frame.decode(query, Kind.QUERY)
-    asked = world.hospital._open(sent, Query)
+    asked = post_of(world.hospital).open(sent, Query)
     votes = np.zeros((rows, classes), "<u2")
     votes[:, 1] = 3
     body = Report(
         3, tuple(f"c{i}" for i in range(classes)), (("c1", ""),), bytes(2 * rows),
         votes.tobytes(), bytes(8 * rows * classes), bytes(rows),
     )  # fmt: skip
-    report = world.hospital._send(
+    report = post_of(world.hospital).send(
         "alice", body, nonce=sent.header.nonce, sequence=sent.header.sequence,
         encrypt_to=asked.reply_key,
     )  # fmt: skip

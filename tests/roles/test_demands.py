@@ -17,11 +17,12 @@ from ompd.errors import (
     QuotaError,
     RevokedKeyError,
 )
+from ompd.roles.pending import CAPACITY
 from ompd.roles.quota import Quota
 from ompd.roles.retrieval import TableRef
-from ompd.stores import CAPACITY, Registry
+from ompd.stores import Registry
 from ompd.wire import MAX_BATCH, Frame, Kind, Query, Report
-from tests.roles.conftest import Clock, World, instances
+from tests.roles.conftest import Clock, World, instances, post_of
 
 PLACE = TableRef(b"t" * 16, 1)
 
@@ -31,7 +32,7 @@ def header(data, kind=Kind.QUERY):
 
 
 def opened(party, data, kind, body):
-    return party._open(Frame.decode(data, kind), body)
+    return post_of(party).open(Frame.decode(data, kind), body)
 
 
 @pytest.mark.parametrize("profile", ["sealed", "hardened", "paper"])
@@ -86,7 +87,7 @@ def test_a_report_below_the_least_profile_is_refused():
     body = Report(
         1, ("no",), (("no", ""),), b"\0\0", b"\1\0", bytes(8), b"\1", "hardened", "relief-mw"
     )
-    report = world.hospital._send(
+    report = post_of(world.hospital).send(
         "eve", body, nonce=sent.nonce, sequence=sent.sequence, encrypt_to=asked.reply_key
     )
     with pytest.raises(DowngradeError, match="the profile sealed is demanded"):
@@ -120,7 +121,7 @@ def test_demands_out_of_form_are_refused(options):
 def test_the_wire_refuses_profiles_and_methods_that_do_not_exist(world):
     world.publish()
     body = opened(world.hospital, world.user.ask("st-mary", "flu", [6, 6, 6]), Kind.QUERY, Query)
-    frame = world.user._send(
+    frame = post_of(world.user).send(
         "st-mary", msgspec.structs.replace(body, least_profile="none"), nonce=b"x" * 16, sequence=0
     )
     with pytest.raises(ompd.OmpdError, match="declared type"):
@@ -171,9 +172,7 @@ def test_reports_open_with_a_key_of_their_own_only(world):
         keys.add(body.reply_key)
         frame = Frame.decode(report, Kind.REPORT)
         with pytest.raises(DecryptionError):
-            world.user._identity.envelope_key.decrypt(
-                frame.ciphertext, frame.header.envelope_info()
-            )
+            post_of(world.user).open(frame, Report)
         assert world.user.read(report)
     assert len(keys) == 3
     assert world.user.public.envelope_key not in keys
@@ -292,10 +291,14 @@ def test_one_frame_does_not_empty_the_window_of_all():
         assert user.read(report)
 
 
-def test_open_queries_are_released_when_they_end(world):
+def test_open_queries_are_released_when_they_end(world, monkeypatch):
     """Answered, refused, failed or forgotten: none counts against its user for ever."""
     world.publish()
-    quota = world.hospital._quota
+
+    def ask():
+        world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
+
+    monkeypatch.setattr("ompd.roles.quota.CAPACITY", 4)
     world.frames()
     refused = world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
     world.hospital.report(world.cloud.refuse(refused))
@@ -305,11 +308,13 @@ def test_open_queries_are_released_when_they_end(world):
     world.hospital.forward(query)
     with pytest.raises(ompd.OmpdError):
         world.hospital.forward(query)
-    assert dict(quota._frames) == {"alice": 2}
-    world.clock.now += 121
-    world.frames()
-    assert not quota._frames
-    assert not quota._rows
+    for still_open in (2, 0):
+        for _ in range(4 - still_open):
+            ask()
+        with pytest.raises(QuotaError, match="too many"):
+            ask()
+        world.clock.now += 121
+        world.frames()
 
 
 def test_reply_keys_are_of_the_users_suite():

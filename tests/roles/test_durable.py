@@ -10,7 +10,7 @@ from ompd.errors import ParameterError, ReplayError, RevokedKeyError, RoleError
 from ompd.roles import Party
 from ompd.stores import DurableReplayGuard, Registry
 from ompd.wire import Kind, Refusal
-from tests.roles.conftest import Clock, instances
+from tests.roles.conftest import Clock, instances, post_of
 
 
 class Deployment:
@@ -85,13 +85,13 @@ def test_only_hospitals_store_and_only_users_ask(deployment):
         deployment.hospital.forward(curious.ask("st-mary", "flu", [1, 1, 1]))
     batch = deployment.hospital.forward_batch([curious.ask("st-mary", "flu", [1, 1, 1])])
     assert isinstance(batch.refused[0], RoleError)
-    refusal = curious._send("st-mary", Refusal(), nonce=bytes(16), sequence=0)
-    assert deployment.hospital._authenticate(refusal, Kind.REFUSAL)
-    refusal = Party(deployment.identities["alice"], **options)._send(
+    refusal = post_of(curious).send("st-mary", Refusal(), nonce=bytes(16), sequence=0)
+    assert post_of(deployment.hospital).authenticate(refusal, Kind.REFUSAL)
+    refusal = post_of(Party(deployment.identities["alice"], **options)).send(
         "st-mary", Refusal(), nonce=bytes(16), sequence=0
     )
     with pytest.raises(RoleError, match="expected a hospital or cloud"):
-        deployment.hospital._authenticate(refusal, Kind.REFUSAL)
+        post_of(deployment.hospital).authenticate(refusal, Kind.REFUSAL)
 
 
 def test_a_revoked_party_is_not_heard_any_more(deployment):
@@ -112,4 +112,4 @@ def test_a_revoked_cloud_does_not_use_up_queries(deployment):
     for _ in range(2):
         with pytest.raises(RevokedKeyError):
             deployment.hospital.forward(query)
-    assert len(deployment.hospital._forwarded) == 0
+    assert deployment.hospital.open_jobs == 0

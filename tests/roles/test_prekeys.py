@@ -10,18 +10,20 @@ from ompd.crypto.prekeys import LIFETIME, OVERLAP
 from ompd.errors import DecryptionError, ParameterError, PrekeyError
 from ompd.stores import Registry
 from ompd.wire import Frame, HardenedJob, Kind, PaperJob, Query, SealedJob
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of
 
 
 def stolen(party, data, kind):
     """What a thief of a party's long-lived key makes of a recorded frame."""
     frame = Frame.decode(data, kind)
-    return party._identity.envelope_key.decrypt(frame.ciphertext, frame.header.envelope_info())
+    return post_of(party).identity.envelope_key.decrypt(
+        frame.ciphertext, frame.header.envelope_info()
+    )
 
 
 def own(party, data, kind, body):
     """What the party itself can still make of it."""
-    return party._open(Frame.decode(data, kind), body)
+    return post_of(party).open(Frame.decode(data, kind), body)
 
 
 @pytest.mark.parametrize("suite", ["x25519", "mlkem768x25519"])

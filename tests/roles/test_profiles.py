@@ -33,12 +33,13 @@ from ompd.wire import (
     HardenedJob,
     HardenedUpload,
     Kind,
+    Refusal,
     SealedAnswer,
     SealedJob,
     SealedUpload,
 )
 from tests import naive
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of
 
 PROFILES = ("sealed", "hardened", "paper")
 
@@ -57,7 +58,7 @@ def population(rows=3000, seed=0, features=3):
 def opened(party, frame, body):
     """The body of a frame as its recipient sees it."""
     (kind,) = (kind for kind in Kind if _is(frame, kind))
-    return party._open(Frame.decode(frame, kind), body)
+    return post_of(party).open(Frame.decode(frame, kind), body)
 
 
 def _is(frame, kind):
@@ -80,7 +81,7 @@ def test_the_same_user_code_gets_the_oracles_votes(profile, rng):
     world.publish("flu", data, k=7, advice={"a": "rest"})
     features = rng.integers(0, 13, (25, 3)).astype(float)
     diagnoses = world.user.read(world.frames(features)[-1])
-    encoder = world.hospital._tables["flu"].encoder
+    encoder = world.hospital.tables["flu"].encoder
     table = encoder.encode(data.features).tolist()
     sure = 0
     for diagnosis, point in zip(diagnoses, encoder.encode(features).tolist(), strict=True):
@@ -134,7 +135,7 @@ def test_jobs_on_tables_of_another_profile_are_refused(profile):
     for body in (HardenedJob(table_id, 1, 1, bytes(24)), SealedJob(table_id, 1, True, b"")):
         if isinstance(body, world.cloud.tables.kept()[table_id][0].stored.job):
             continue
-        frame = world.hospital._send("cloud", body, nonce=b"n" * 16, sequence=0)
+        frame = post_of(world.hospital).send("cloud", body, nonce=b"n" * 16, sequence=0)
         with pytest.raises(ContextMismatchError, match="another profile"):
             world.cloud.answer(frame)
     query = world.user.ask("st-mary", "flu", [1, 2, 3])
@@ -143,7 +144,8 @@ def test_jobs_on_tables_of_another_profile_are_refused(profile):
     ).header
     other = SealedAnswer(table_id, 1, b"") if profile != "sealed" else None
     if other is not None:
-        frame = world.cloud._send("st-mary", other, nonce=head.nonce, sequence=head.sequence)
+        cloud = post_of(world.cloud)
+        frame = cloud.send("st-mary", other, nonce=head.nonce, sequence=head.sequence)
         with pytest.raises(NoAnswerError):
             world.user.read(world.hospital.report(frame))
 
@@ -152,7 +154,7 @@ def test_jobs_on_tables_of_another_profile_are_refused(profile):
 def test_secrets_stay_out_of_sight(profile):
     world = World(profile=profile)
     world.publish("flu", population(), k=5)
-    table = world.hospital._tables["flu"]
+    table = world.hospital.tables["flu"]
     # Coarse vectors have numbers so small that any text holds them.
     hidden = [str(value) for value in table.encoder.encode([5, 5, 5])[0] if value > 999]
     hidden += ["array", "weights", "[["]
@@ -172,7 +174,7 @@ def test_hardened_uploads_are_ring_values_of_coarse_vectors():
     upload = world.publish("flu", data, k=5)
     body = opened(world.cloud, upload, HardenedUpload)
     values = np.frombuffer(body.values, "<u8").reshape(len(data.labels), -1)
-    encoder = world.hospital._tables["flu"].encoder
+    encoder = world.hospital.tables["flu"].encoder
     assert encoder.step > 1
     # Columns keep their number of levels, and nothing else that a single column could tell.
     levels = sorted(len(np.unique(column)) for column in encoder.encode(data.features).T)
@@ -247,7 +249,7 @@ def sealed():
     # Some tests leave jobs unanswered.
     world = World(profile="sealed", patience=0)
     world.publish("flu", population(), k=5)
-    assert world.hospital._tables["flu"].retrieval.table.layout.fetches
+    assert world.hospital.tables["flu"].retrieval.table.layout.fetches
     return world
 
 
@@ -300,12 +302,13 @@ def lying(sealed, change):
     header = Frame.decode(job, Kind.SEALED_JOB).header
     body = opened(sealed.hospital, sealed.cloud.answer(job), SealedAnswer)
     changed = msgspec.structs.replace(body, buckets=change(body.buckets))
-    return sealed.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
+    cloud = post_of(sealed.cloud)
+    return cloud.send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
 
 
 def test_a_wrong_answer_is_noticed_and_stays_in_the_hospital(sealed):
     ready(sealed, 9)
-    size = sealed.hospital._tables["flu"].retrieval.table.layout.bucket_bytes
+    size = sealed.hospital.tables["flu"].retrieval.table.layout.bucket_bytes
     for place in (0, 1, size - 1):
         # A wrong answer can end the window.
         ready(sealed)
@@ -335,8 +338,8 @@ def test_a_wrong_answer_is_noticed_and_stays_in_the_hospital(sealed):
 
 def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
     ready(sealed)
-    layout = sealed.hospital._tables["flu"].retrieval.table.layout
-    place = sealed.hospital._tables["flu"].place
+    layout = sealed.hospital.tables["flu"].retrieval.table.layout
+    place = sealed.hospital.tables["flu"].place
     good = {"table_id": place.table_id, "version": place.version, "whole": False}
     request = bytes(layout.request_bytes)
     for changes, error in (
@@ -347,7 +350,7 @@ def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
         ({"request": request, "version": 99}, VersionError),
         ({"request": request, "table_id": b"x" * 16}, ContextMismatchError),
     ):
-        frame = sealed.hospital._send(
+        frame = post_of(sealed.hospital).send(
             "cloud", SealedJob(**(good | changes)), nonce=b"w" * 16, sequence=1
         )
         with pytest.raises(error):
@@ -381,7 +384,7 @@ def test_a_new_window_needs_the_table_that_was_stored(sealed):
     body = opened(sealed.hospital, sealed.cloud.answer(request), SealedAnswer)
     changed = bytearray(body.buckets)
     changed[-1] ^= 1
-    frame = sealed.cloud._send(
+    frame = post_of(sealed.cloud).send(
         "st-mary",
         msgspec.structs.replace(body, buckets=bytes(changed)),
         nonce=header.nonce,
@@ -411,10 +414,10 @@ def test_a_small_sealed_table_is_sent_whole():
 
 
 def test_a_ticket_is_read_once(sealed):
-    table = sealed.hospital._tables["flu"].retrieval.table
+    table = sealed.hospital.tables["flu"].retrieval.table
     ready(sealed)
-    request, ticket = table.ask(sealed.hospital._tables["flu"].encoder.encode([5, 5, 5]))
-    place = sealed.hospital._tables["flu"].place
+    request, ticket = table.ask(sealed.hospital.tables["flu"].encoder.encode([5, 5, 5]))
+    place = sealed.hospital.tables["flu"].place
     stored = next(
         found.stored
         for found in sealed.cloud.tables.kept()[place.table_id]
@@ -428,7 +431,7 @@ def test_a_ticket_is_read_once(sealed):
 
 def test_lost_answers_let_their_buckets_be_asked_for_again(sealed):
     sealed.publish("flu", population(), k=5)
-    table = sealed.hospital._tables["flu"].retrieval.table
+    table = sealed.hospital.tables["flu"].retrieval.table
     query = sealed.user.ask("st-mary", "flu", [5, 5, 5])
     sealed.hospital.forward(query)
     owed = lambda: int(table._hints.owed.sum())  # noqa: E731
@@ -452,9 +455,8 @@ def test_lost_answers_let_their_buckets_be_asked_for_again(sealed):
 def test_requests_are_decodable_and_nothing_else(sealed):
     ready(sealed)
     job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [5, 5, 5]))
-    frame = Frame.decode(job, Kind.SEALED_JOB)
-    body = sealed.cloud._open(frame, SealedJob)
-    layout = sealed.hospital._tables["flu"].retrieval.table.layout
+    body = opened(sealed.cloud, job, SealedJob)
+    layout = sealed.hospital.tables["flu"].retrieval.table.layout
     offsets = np.frombuffer(body.request, "<u2")
     assert offsets.shape == (layout.fetches * layout.chunks,)
     assert offsets.max() < layout.chunk
@@ -464,7 +466,7 @@ def test_requests_are_decodable_and_nothing_else(sealed):
 
 
 def crafted(world, body, sequence):
-    return world.hospital._send("cloud", body, nonce=b"m" * 16, sequence=sequence)
+    return post_of(world.hospital).send("cloud", body, nonce=b"m" * 16, sequence=sequence)
 
 
 def test_a_small_request_for_a_huge_answer_is_refused():
@@ -504,7 +506,7 @@ def test_a_hospital_has_so_many_tables_and_no_more(monkeypatch):
 def test_queries_that_no_report_could_answer_are_refused_unused(monkeypatch):
     world = World(profile="hardened")
     world.publish()
-    monkeypatch.setattr("ompd.roles.forwarder.most_rows", lambda table: 2)
+    monkeypatch.setattr("ompd.roles.queries.most_rows", lambda table: 2)
     query = world.user.ask("st-mary", "flu", [[1, 2, 3]] * 3)
     with pytest.raises(TooLargeError, match="at most 2 rows"):
         world.hospital.forward(query)
@@ -541,7 +543,7 @@ def test_a_late_receipt_does_not_roll_back(world):
     world.publish("flu", instances(seed=2))
     with pytest.raises(ContextMismatchError):
         world.hospital.confirm(receipt)
-    assert world.hospital._tables["flu"].place.version == 2
+    assert world.hospital.tables["flu"].place.version == 2
 
 
 def test_a_refused_renewal_is_over(sealed):
@@ -549,7 +551,10 @@ def test_a_refused_renewal_is_over(sealed):
     refusal = sealed.cloud.refuse(request)
     with pytest.raises(RefusedError):
         sealed.hospital.renewed(refusal)
-    assert len(sealed.hospital._renewing) == 0
+    nonce = Frame.decode(request, Kind.SEALED_JOB).header.nonce
+    again = post_of(sealed.cloud).send("st-mary", Refusal(), nonce=nonce, sequence=0)
+    with pytest.raises((ContextMismatchError, ReplayError)):
+        sealed.hospital.renewed(again)
 
 
 def test_a_short_answer_strands_nothing(sealed):

@@ -36,7 +36,7 @@ from ompd.errors import (
 from ompd.params import PAPER
 from ompd.wire import Frame, Kind, PaperJob, PaperUpload, Receipt, Verdict
 from tests import naive
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of, shelf_of
 
 STATIONS = ("query", "job", "verdict", "report")
 KINDS = dict(zip(STATIONS, (Kind.QUERY, Kind.PAPER_JOB, Kind.VERDICT, Kind.REPORT), strict=True))
@@ -183,14 +183,14 @@ def intercept(world, station):
 
 def state_of(world):
     return (
-        sorted(world.hospital._tables),
-        len(world.hospital._forwarded),
-        len(world.hospital._replays._seen),
-        sorted(world.hospital._unconfirmed),
+        sorted(world.hospital.tables),
+        world.hospital.open_jobs,
+        len(post_of(world.hospital).replays._seen),
+        sorted(shelf_of(world.hospital).waiting),
         sorted(world.cloud.tables.kept()),
-        len(world.cloud._replays._seen),
-        len(world.user._asked),
-        len(world.user._replays._seen),
+        len(post_of(world.cloud).replays._seen),
+        world.user.open_queries,
+        len(post_of(world.user).replays._seen),
     )
 
 
@@ -218,12 +218,13 @@ def test_damaged_or_misdirected_frames_are_refused(world, station):
     for cut in range(0, len(frame), 7):
         refuse(world, FramingError, receive, frame[:cut])
     refuse(world, FramingError, receive, frame[:-96] + b"\x00" + frame[-96:])
-    refuse(world, SignatureError, receive, frame[:-96] + world.user._identity.signing_key.sign(b""))
+    other = post_of(world.user).identity.signing_key.sign(b"")
+    refuse(world, SignatureError, receive, frame[:-96] + other)
     # Everybody else refuses it, the sender its own included.
     bystander = ompd.Cloud.create("bystander", **world.options)
     for party in {world.user, world.hospital, world.cloud, bystander} - {receive.__self__}:
         with pytest.raises((WrongRecipientError, ReflectionError)):
-            party._authenticate(frame, Frame.decode(frame, KINDS[station]).header.kind)
+            post_of(party).authenticate(frame, Frame.decode(frame, KINDS[station]).header.kind)
     first = receive(frame)
     if station == "job":
         assert unchanged(world, receive, frame) == first
@@ -255,7 +256,7 @@ def test_old_and_future_frames_are_refused(world):
     # Every frame was fresh, but the user has stopped waiting.
     with pytest.raises(ContextMismatchError):
         world.user.read(report)
-    assert len(world.user._asked) == 0
+    assert world.user.open_queries == 0
 
 
 def test_reflected_and_foreign_frames_are_refused(world):
@@ -271,7 +272,7 @@ def test_reflected_and_foreign_frames_are_refused(world):
     verdict = world.cloud.answer(job)
     with pytest.raises(FramingError, match="expected a paper job, got a verdict"):
         world.cloud.answer(verdict)
-    own = world.hospital._send(
+    own = post_of(world.hospital).send(
         "cloud", Verdict(b"t" * 16, 1, 3, b"\0\0", b"\3\0\0\0"), nonce=b"n" * 16, sequence=0
     )
     refuse(world, ReflectionError, world.hospital.report, own)
@@ -433,7 +434,7 @@ def test_reports_show_votes_and_probabilities(world):
 def send(sender, recipient, body, like=None):
     """A frame with a body of the test's choosing, properly signed and sealed."""
     nonce, sequence = (like.nonce, like.sequence) if like else (b"n" * 16, 5)
-    return sender._send(recipient, body, nonce=nonce, sequence=sequence)
+    return post_of(sender).send(recipient, body, nonce=nonce, sequence=sequence)
 
 
 def test_cloud_refuses_jobs_that_do_not_fit_its_table(world):
@@ -514,7 +515,8 @@ def test_hospital_refuses_verdicts_that_do_not_fit_the_job(world, caplog):
     def forged(nonce, changes):
         good = {"table_id": table_id, "version": 1, "k": 3}
         good |= {"codes": b"\0\0", "votes": b"\2\0\1\0"}
-        return world.cloud._send("st-mary", Verdict(**(good | changes)), nonce=nonce, sequence=0)
+        body = Verdict(**(good | changes))
+        return post_of(world.cloud).send("st-mary", body, nonce=nonce, sequence=0)
 
     world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))
     refuse(world, ContextMismatchError, world.hospital.report, forged(b"q" * 16, {}))
@@ -561,7 +563,7 @@ def test_secrets_and_patient_values_stay_out_of_sight(world, caplog):
     verdict = world.cloud.answer(job)
     report = world.hospital.report(verdict)
     diagnoses = world.user.read(report)
-    table = world.hospital._tables["flu"]
+    table = world.hospital.tables["flu"]
     texts = [repr(o) + str(o) for o in (world.user, world.hospital, world.cloud, diagnoses[0])]
     key = table.retrieval.key
     texts += [repr(table), repr(table.retrieval), repr(key), repr(world.cloud.tables.kept())]
@@ -597,7 +599,7 @@ def test_datasets_and_protocol_fit_together(world):
 
 def test_paper_parameters_are_the_hospitals(world):
     world.publish()
-    assert world.hospital._tables["flu"].retrieval.key.parameters is PAPER
+    assert world.hospital.tables["flu"].retrieval.key.parameters is PAPER
 
 
 def test_a_frame_above_the_receivers_cap_is_not_sent(world):
@@ -609,7 +611,7 @@ def test_a_frame_above_the_receivers_cap_is_not_sent(world):
 def test_a_full_hospital_does_not_use_up_the_query(world, monkeypatch):
     world.publish()
     query = world.user.ask("st-mary", "flu", [1, 2, 3])
-    monkeypatch.setattr(world.hospital._forwarded, "_capacity", 0)
+    monkeypatch.setattr("ompd.roles.turns.CAPACITY", 0)
     refuse(world, TooLargeError, world.hospital.forward, query, "open at once")
     monkeypatch.undo()
     world.hospital.forward(query)

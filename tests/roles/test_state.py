@@ -21,7 +21,7 @@ from ompd.errors import (
     StoreWarning,
     WindowExhaustedError,
 )
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, keys_of, post_of
 from tests.roles.test_profiles import answered, population
 
 
@@ -31,9 +31,8 @@ class Deployment(World):
     def __init__(self, folder):
         self.folder = folder
         super().__init__(profile="sealed", state=folder)
-        self.identity = self.hospital._identity
         # As kept beside the identity; `tests/crypto/test_prekeys.py` is about that.
-        self.prekeys = self.hospital._prekeys
+        self.keys = keys_of(self.hospital)
 
     def restart(self, *, crash=False):
         if not crash:
@@ -42,9 +41,7 @@ class Deployment(World):
         # A process that ended holds no lock; so does an object that nothing refers to.
         del old
         gc.collect()
-        self.hospital = ompd.Hospital(
-            self.identity, state=self.folder, clock=self.clock, prekeys=self.prekeys
-        )
+        self.hospital = ompd.Hospital(**self.keys, state=self.folder, clock=self.clock)
         self.hospital.meet(self.cloud.public)
         self.hospital.meet(self.user.public)
 
@@ -114,7 +111,7 @@ def test_versions_are_never_given_twice(deployment):
     with pytest.raises(ompd.OmpdError):
         deployment.hospital.confirm(receipt)
     deployment.publish("flu", population(seed=2), k=5)
-    assert deployment.hospital._tables["flu"].place.version == 3
+    assert deployment.hospital.tables["flu"].place.version == 3
     deployment.ask()
     assert len([path for path in deployment.folder.iterdir() if path.is_dir()]) == 1
 
@@ -141,10 +138,10 @@ def test_the_learned_method_is_kept_as_well(deployment):
 def test_the_rule_of_decisions_is_kept_as_well(tmp_path, decision):
     made = Deployment(tmp_path / "state")
     made.publish("flu", instances(), k=5, decision=decision)
-    rule = made.hospital._tables["flu"].rule
+    rule = made.hospital.tables["flu"].rule
     assert (rule.calibration is None) == (decision == "majority")
     made.restart()
-    assert made.hospital._tables["flu"].rule == rule
+    assert made.hospital.tables["flu"].rule == rule
 
 
 def test_two_processes_cannot_share_a_folder(deployment):
@@ -172,10 +169,10 @@ def test_a_receipt_is_good_until_its_table_is_on_disk(deployment, monkeypatch):
     with pytest.raises(ompd.OmpdError):
         deployment.hospital.confirm(receipt)
     monkeypatch.undo()
-    assert deployment.hospital._tables["flu"].place.version == 1
+    assert deployment.hospital.tables["flu"].place.version == 1
     deployment.ask()
     deployment.hospital.confirm(receipt)
-    assert deployment.hospital._tables["flu"].place.version == 2
+    assert deployment.hospital.tables["flu"].place.version == 2
     deployment.ask()
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
 
@@ -401,13 +398,16 @@ def test_an_opening_that_is_refused_costs_no_hints(deployment, reason):
         warnings.simplefilter("error")
         with pytest.raises((OmpdError, StoreWarning)):
             ompd.Hospital(
-                deployment.identity, state=deployment.folder, clock=deployment.clock, **options
+                deployment.keys["identity"],
+                state=deployment.folder,
+                clock=deployment.clock,
+                **options,
             )
     if reason == "frames":
         file.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        again = ompd.Hospital(deployment.identity, state=deployment.folder, clock=deployment.clock)
+        again = ompd.Hospital(**deployment.keys, state=deployment.folder, clock=deployment.clock)
     assert again.remaining("flu") == left > 0
 
 
@@ -416,7 +416,7 @@ def test_a_state_belongs_to_one_profile(tmp_path):
     world.publish()
     world.hospital.close()
     with pytest.raises(StoreError, match="profile 'hardened'"):
-        ompd.Hospital(world.hospital._identity, state=tmp_path / "state")
+        ompd.Hospital(post_of(world.hospital).identity, state=tmp_path / "state")
 
 
 def test_folders_of_others_are_not_changed(tmp_path):

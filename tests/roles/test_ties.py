@@ -35,7 +35,7 @@ def votes_of(world, queries):
 
 def ranked(world, data, queries):
     """(distance, row) of all records, nearest first, for each query."""
-    encoder = world.hospital._tables["flu"].encoder
+    encoder = world.hospital.tables["flu"].encoder
     table = encoder.encode(data.features).tolist()
     return [naive.nearest(table, query, len(table)) for query in encoder.encode(queries).tolist()]
 
@@ -77,7 +77,7 @@ def test_ties_of_a_sealed_table_are_settled_the_same_whatever_was_asked_before(q
         # Each time other keys, other places of the buckets and another order of the queries.
         world = World(profile="sealed")
         world.publish(data=data, k=K)
-        assert world.hospital._tables["flu"].retrieval.table.layout.fetches
+        assert world.hospital.tables["flu"].retrieval.table.layout.fetches
         alone = []
         for query in queries[::turn]:
             if not world.hospital.remaining("flu"):

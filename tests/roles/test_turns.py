@@ -10,8 +10,9 @@ import pytest
 
 import ompd
 from ompd.errors import ContextMismatchError, NoAnswerError, ParameterError
+from ompd.roles.retrieval import SealedRetrieval
 from ompd.wire import Frame, Kind, SealedAnswer, SealedJob
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of
 
 
 def population(rows=1500):
@@ -68,10 +69,11 @@ def sequence(report):
 
 def spoilt(world, job, answer, change):
     """The answer after a change to its buckets, as a lying cloud would sign it."""
-    header = Frame.decode(answer, Kind.SEALED_ANSWER).header
-    body = world.hospital._open(Frame.decode(answer, Kind.SEALED_ANSWER), SealedAnswer)
+    frame = Frame.decode(answer, Kind.SEALED_ANSWER)
+    header, body = frame.header, post_of(world.hospital).open(frame, SealedAnswer)
     changed = msgspec.structs.replace(body, buckets=change(body.buckets))
-    return world.cloud._send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
+    cloud = post_of(world.cloud)
+    return cloud.send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
 
 
 def test_any_order_is_as_good_as_the_order_of_asking():
@@ -105,7 +107,7 @@ def test_an_early_answer_waits_and_leaves_with_the_one_before_it():
     reports = world.hospital.report_batch(first)
     assert [sequence(report) for report in reports] == sorted(map(sequence, reports))
     assert all(read(world, report).certified for report in reports)
-    assert len(world.hospital._forwarded) == 0
+    assert world.hospital.open_jobs == 0
 
 
 def test_threads_lose_nothing():
@@ -165,7 +167,7 @@ def test_a_job_that_failed_is_over_at_once():
         world.hospital.report_batch(answer)
     reports = world.hospital.fail(first)
     assert [read(world, report) is None for report in reports] == [True, False]
-    assert len(world.hospital._forwarded) == 0
+    assert world.hospital.open_jobs == 0
 
 
 def test_jobs_without_an_answer_are_over_while_their_users_still_wait():
@@ -176,22 +178,21 @@ def test_jobs_without_an_answer_are_over_while_their_users_still_wait():
     world.clock.now += 20
     (report,) = world.hospital.collect()
     assert read(world, report) is None
-    assert len(world.hospital._forwarded) == len(world.user._asked) == 0
+    assert world.hospital.open_jobs == world.user.open_queries == 0
 
 
 def test_windows_do_not_wait_for_one_another():
     world = sealed_world()
-    (_, _), (_, before) = (ask(world) for _ in range(2))
-    old = world.hospital._tables["flu"].retrieval.table._hints
+    (first, _), (_, before) = (ask(world) for _ in range(2))
+    old = world.hospital.tables["flu"].retrieval.table._hints
     renew(world)
-    hints = world.hospital._tables["flu"].retrieval.table._hints
+    hints = world.hospital.tables["flu"].retrieval.table._hints
     _, after = ask(world)
     (report,) = world.hospital.report_batch(after)
     assert read(world, report).certified
     assert world.hospital.report_batch(before) == []
-    first = next(iter(world.hospital._forwarded._open.values()))[0]
-    world.hospital._keep(world.hospital._forwarded.fail(first, world.clock.now))
-    assert sorted(read(world, each) is None for each in world.hospital.collect()) == [False, True]
+    reports = world.hospital.fail(first)
+    assert sorted(read(world, each) is None for each in reports) == [False, True]
     assert old.owed.any()
     assert not hints.owed.any()
 
@@ -203,7 +204,7 @@ def test_a_batch_fails_by_member(change):
     batch = world.hospital.forward_batch(queries)
     ((frame, cloud, places),) = batch.jobs
     assert (cloud, places) == ("cloud", (0, 1, 2, 3))
-    size = world.hospital._tables["flu"].retrieval.table.layout.answer_bytes
+    size = world.hospital.tables["flu"].retrieval.table.layout.answer_bytes
 
     def spoil(buckets):
         if change == "cut":
@@ -242,16 +243,23 @@ def test_places_tell_which_query_is_in_which_job():
             world.user.read(report)
 
 
-def test_requests_of_one_member_share_and_those_of_others_do_not():
+def test_requests_of_one_member_share_and_those_of_others_do_not(monkeypatch):
     """What one user gets must not hang on the answer to another."""
     world = sealed_world()
+    tickets = []
+
+    def watched(retrieval, vectors, members):
+        body, ticket = real(retrieval, vectors, members)
+        tickets.append(ticket)
+        return body, ticket
+
+    real = SealedRetrieval.job
+    monkeypatch.setattr(SealedRetrieval, "job", watched)
     fetched = []
     for rows in ([[5, 5, 5], [5, 5, 5]], [[5, 5, 5]], [[5, 5, 5]]):
         job = world.hospital.forward(world.user.ask("st-mary", "flu", rows))
-        header = Frame.decode(job, Kind.SEALED_JOB).header
-        opened = world.hospital._forwarded.find("cloud", header.nonce)
-        fetched.append(opened.context.records[:, 1].tolist())
-        assert world.cloud._open(Frame.decode(job, Kind.SEALED_JOB), SealedJob).request
+        fetched.append(tickets[-1].records[:, 1].tolist())
+        assert post_of(world.cloud).open(Frame.decode(job, Kind.SEALED_JOB), SealedJob).request
     shared, alone, again = fetched
     assert set(shared) == set(alone) == set(again)
     assert shared.count(shared[0]) == 1

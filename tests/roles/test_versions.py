@@ -22,11 +22,11 @@ from ompd.errors import (
     StoreError,
     StoreWarning,
 )
-from ompd.roles import publisher
+from ompd.roles import shelf
 from ompd.roles.frozen import Frozen, record_names
 from ompd.stores import BudgetLedger
 from ompd.wire import HardenedJob, HardenedUpload
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, keys_of, shelf_of
 from tests.roles.test_profiles import opened, population
 
 
@@ -80,7 +80,7 @@ def shares(world, data, versions, **options):
         job = HardenedJob(body.table_id, body.version, 1, bytes(8 * body.coordinates))
         views.append(HardenedView.of(body, [job]))
         population = Population.of(some.schema, some.features, some.labels)
-        table = world.hospital._tables["flu"]
+        table = world.hospital.tables["flu"]
         unit = table.noise.epsilon_per_unit if table.noise else None
         insiders.append(insider_of(table.encoder, population, unit))
     kept = np.array(table.encoder.base.weights) > 0
@@ -131,7 +131,7 @@ def test_queries_are_released_once_over_versions():
         job = world.hospital.forward(world.user.ask("st-mary", "flu", [3, 4, 5]))
         points.append(opened(world.cloud, job, HardenedJob).points)
     assert points[0] == points[1]
-    assert world.hospital._ledger.spent("alice") == 16
+    assert shelf_of(world.hospital).ledger.spent("alice") == 16
 
 
 def test_the_noise_of_a_query_is_its_users_own():
@@ -144,7 +144,7 @@ def test_the_noise_of_a_query_is_its_users_own():
     ]
     points = [opened(world.cloud, job, HardenedJob).points for job in jobs]
     assert points[0] != points[1]
-    assert [world.hospital._ledger.spent(name) for name in ("alice", "bob")] == [16, 16]
+    assert [shelf_of(world.hospital).ledger.spent(name) for name in ("alice", "bob")] == [16, 16]
 
 
 def test_records_are_charged_where_something_changes():
@@ -158,18 +158,18 @@ def test_records_are_charged_where_something_changes():
     # Other records, another median: one more release of each.
     for rows in (range(20, 80), range(10, 70)):
         world.publish(data=part(data, rows), retrain=True)
-    before = world.hospital._frozen["flu"]
+    before = shelf_of(world.hospital).frozen["flu"]
     made = world.hospital.signatures_made
     with pytest.raises(BudgetExceededError, match="a record's"):
         world.publish(data=part(data, range(5, 79)), retrain=True)
     # Nothing of the version that was not released stays.
-    assert world.hospital._frozen["flu"] is before
+    assert shelf_of(world.hospital).frozen["flu"] is before
     world.publish(data=part(data, range(10, 70)))
     assert world.hospital.signatures_made > made
     # New records have budgets of their own, records and users are not mixed up.
     world.publish(data=data)
     (name, *_) = record_names(data.schema, data.features, data.labels)
-    assert world.hospital._ledger.spent(name) == 0
+    assert shelf_of(world.hospital).ledger.spent(name) == 0
 
 
 def test_equal_vectors_of_two_encoders_are_two_releases():
@@ -182,7 +182,7 @@ def test_equal_vectors_of_two_encoders_are_two_releases():
     for more in (0, 1):
         version = data.take(order[: rows + more])
         world.publish(data=version, retrain=True)
-        made.append(frozen := world.hospital._frozen["flu"])
+        made.append(frozen := shelf_of(world.hospital).frozen["flu"])
         names = record_names(version.schema, version.features, version.labels)
         vectors = frozen.vectors(names, version.features)
         tables.append((vectors, frozen.noise.instances(vectors, names)))
@@ -201,8 +201,8 @@ def test_a_limit_below_one_release_lets_nothing_out():
     world = noisy(limit=10)
     with pytest.raises(BudgetExceededError):
         world.publish()
-    assert world.hospital._frozen == {}
-    assert world.hospital._unconfirmed == {}
+    assert shelf_of(world.hospital).frozen == {}
+    assert shelf_of(world.hospital).waiting == {}
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,11 @@ def test_a_limit_below_one_release_lets_nothing_out():
 def test_what_cannot_be_kept_needs_to_be_said(change, message):
     world = quiet()
     world.publish()
-    place = world.hospital._places["flu"]
     with pytest.raises(ParameterError, match=message):
         world.publish(**change)
-    assert world.hospital._places["flu"] == place
     world.publish(**change, retrain=True)
+    # What was refused took no version.
+    assert world.hospital.tables["flu"].place.version == 2
     assert world.hospital.diseases["flu"] == change.get("data", instances()).schema
 
 
@@ -228,10 +228,10 @@ def test_k_is_kept_unless_given():
     world = quiet()
     world.publish(k=5)
     world.publish(k=None)
-    assert world.hospital._tables["flu"].k == 5
+    assert world.hospital.tables["flu"].k == 5
     world.publish(k=7)
     world.publish(k=None)
-    assert world.hospital._tables["flu"].k == 7
+    assert world.hospital.tables["flu"].k == 7
     with pytest.raises(NeighborsError):
         world.hospital.publish("flu", instances(rows=6), cloud="cloud")
 
@@ -252,14 +252,8 @@ def test_records_outside_the_domain_are_refused_also_in_later_versions():
 def reopened(world, folder, **options):
     """The same hospital in another process."""
     world.hospital.close()
-    fresh = ompd.Hospital(
-        world.hospital._identity,
-        profile="hardened",
-        state=folder,
-        clock=world.clock,
-        prekeys=world.hospital._prekeys,
-        **options,
-    )
+    keys = keys_of(world.hospital)
+    fresh = ompd.Hospital(**keys, profile="hardened", state=folder, clock=world.clock, **options)
     for peer in (world.cloud, world.user):
         fresh.meet(peer.public)
     world.hospital = fresh
@@ -278,7 +272,7 @@ def test_choices_outlive_the_process(tmp_path, method):
     # The budget has no room for a second release; the cloud's version number goes on.
     second = rows_of(world, world.publish(data=data, method=method))
     assert (second[:60] == first).all()
-    assert world.hospital._tables["flu"].place.version == 2
+    assert world.hospital.tables["flu"].place.version == 2
     # Another epsilon is another release.
     reopened(world, folder, epsilon=8, ledger=BudgetLedger(path, limit=16))
     with pytest.raises(ParameterError, match="epsilon: expected the epsilon"):
@@ -328,18 +322,18 @@ def test_choices_that_are_damaged_or_gone_are_never_replaced_in_silence(tmp_path
 def test_what_cannot_be_written_is_not_released(tmp_path, monkeypatch):
     folder = tmp_path / "state"
     world = noisy(limit=16, state=folder)
-    real = publisher.Archive.freeze
+    real = shelf.Archive.freeze
 
     def full(*_):
         raise StoreError("state: No space left on device")
 
-    monkeypatch.setattr(publisher.Archive, "freeze", full)
+    monkeypatch.setattr(shelf.Archive, "freeze", full)
     with pytest.raises(StoreError):
         world.publish()
-    assert world.hospital._frozen == {}
-    assert world.hospital._unconfirmed == {}
+    assert shelf_of(world.hospital).frozen == {}
+    assert shelf_of(world.hospital).waiting == {}
     # The next try makes the same release and pays nothing for it.
-    monkeypatch.setattr(publisher.Archive, "freeze", real)
+    monkeypatch.setattr(shelf.Archive, "freeze", real)
     world.publish()
 
 
@@ -355,7 +349,7 @@ def test_the_folder_of_sealed_tables_is_not_taken(tmp_path):
 def test_frozen_choices_stay_out_of_sight():
     world = noisy()
     world.publish()
-    frozen = world.hospital._frozen["flu"]
+    frozen = shelf_of(world.hospital).frozen["flu"]
     assert repr(frozen.unit) not in repr(frozen)
     assert "weights" not in repr(frozen)
     with pytest.raises(TypeError, match="pickled"):
@@ -365,7 +359,7 @@ def test_frozen_choices_stay_out_of_sight():
 def test_frozen_choices_come_back_as_they_were():
     world = noisy(epsilon=0.1)
     world.publish()
-    frozen = world.hospital._frozen["flu"]
+    frozen = shelf_of(world.hospital).frozen["flu"]
     found = Frozen.from_bytes(frozen.to_bytes())
     assert found.encoder == frozen.encoder
     assert found.epsilon == frozen.epsilon == 0.1

@@ -46,7 +46,7 @@ def asked(profile, data, queries, **options):
         np.array([each.label for each in diagnoses]),
         np.array([list(each.probabilities.values()) for each in diagnoses]),
         np.array([list(each.votes.values()) for each in diagnoses]),
-        hospital._tables["flu"],
+        hospital.tables["flu"],
     )
 
 

@@ -19,7 +19,7 @@ from ompd.stores import FolderTables, MemoryTables
 from ompd.wire import Frame, Kind, SealedAnswer, Verdict
 from tests.faults import torture
 from tests.places import ROOT
-from tests.roles.conftest import World
+from tests.roles.conftest import World, post_of
 
 PROFILES = ("paper", "hardened", "sealed", "fetched")
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
@@ -57,7 +57,7 @@ class Site(World):
         options = {"clock": self.clock, "prekeys": self.prekeys}
         self.cloud = ompd.Cloud(IDENTITY, tables=tables, **options)
         for other in (self.hospital, self.user):
-            other.directory = Directory(clock=self.clock)
+            post_of(other).directory = Directory(clock=self.clock)
         ompd.introduce(self.hospital, self.cloud, self.user)
 
     def upload(self, disease="flu", seed=0):
@@ -123,7 +123,7 @@ def test_a_folder_answers_as_memory_does(site):
     frame, bodies = site.job(), []
     for cloud in (site.cloud, memory):
         ((found,),) = cloud.tables.kept().values()
-        opened = cloud._open(cloud._authenticate(frame, *JOBS), found.stored.job)
+        opened = post_of(cloud).open(post_of(cloud).authenticate(frame, *JOBS), found.stored.job)
         bodies.append(found.stored.prepare(opened)())
     assert bodies[0] == bodies[1]
 
@@ -324,7 +324,7 @@ class Past:
     def said(self, cloud, job):
         frame = Frame.decode(cloud.answer(job), Kind.VERDICT, Kind.SEALED_ANSWER)
         body = Verdict if frame.header.kind is Kind.VERDICT else SealedAnswer
-        return self.site.hospital._open(frame, body)
+        return post_of(self.site.hospital).open(frame, body)
 
     def copy(self, at, moment="first"):
         folder = self.folder / str(at)

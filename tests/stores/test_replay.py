@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ompd.errors import (
-    ContextMismatchError,
     ExpiredError,
     OmpdError,
     ParameterError,
@@ -21,7 +20,7 @@ from ompd.errors import (
     StoreError,
     TooLargeError,
 )
-from ompd.stores import Pending, ReplayGuard, database
+from ompd.stores import ReplayGuard, database
 from ompd.stores.forgotten import Forgotten
 from ompd.stores.replay import DurableReplayGuard, disk, memory
 from ompd.wire import Header, Kind
@@ -67,28 +66,6 @@ def test_memory_is_bounded_and_freed():
         guard.claim(late, 1100)
     guard.claim(late, 1121)
     assert len(guard._seen) == len(guard._expiry) == 1
-
-
-def test_requests_expire_by_themselves():
-    pending = Pending(120)
-    answer = msgspec.structs.replace(HEADER, sender="st-mary", recipient="alice")
-    pending.add("st-mary", answer.nonce, 7, "context", 1000)
-    assert pending.find(answer, 1120) == "context"
-    with pytest.raises(ContextMismatchError):
-        pending.find(msgspec.structs.replace(answer, sender="st-john"), 1120)
-    with pytest.raises(ContextMismatchError):
-        pending.find(answer, 1121)
-    assert len(pending) == 0
-
-
-def test_a_request_is_closed_once():
-    pending = Pending(120, capacity=1)
-    pending.add("st-mary", b"n", 7, None, 1000)
-    with pytest.raises(TooLargeError):
-        pending.add("st-mary", b"n", 8, None, 1000)
-    pending.close("st-mary", b"n", 7)
-    with pytest.raises(ContextMismatchError):
-        pending.close("st-mary", b"n", 7)
 
 
 # --- the durable guard ----------------------------------------------------------------------------

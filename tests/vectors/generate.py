@@ -36,6 +36,7 @@ from ompd.wire import (
     encode_body,
     encode_signed_part,
 )
+from tests.roles.conftest import post_of
 
 HERE = Path(__file__).parent
 NOW = 1_800_000_000.0
@@ -134,7 +135,7 @@ def frame(people, head, plaintext, *, signer=None, info=None, encrypt_to=None) -
         recipient.public.envelope_key, plaintext, head.envelope_info() if info is None else info
     )
     signed, message = encode_signed_part(head, ciphertext)
-    key = people[signer or head.sender]._identity.signing_key
+    key = post_of(people[signer or head.sender]).identity.signing_key
     return signed + key.sign(message)
 
 
@@ -172,7 +173,7 @@ def failures(people):
         place = signed.index(NONCE) - 2
         assert signed[place] == 0xC4
         longer = signed[:place] + b"\xc5\x00\x10" + signed[place + 2 :]
-        key = people[head.sender]._identity.signing_key
+        key = post_of(people[head.sender]).identity.signing_key
         yield make(
             "NonCanonicalError", "length in two bytes",
             longer + key.sign(b"ompd frame v1\x00" + longer),
@@ -246,8 +247,8 @@ def main() -> None:
     ]
     keys = {
         name: {
-            "sign": party._identity.signing_key.to_bytes().hex(),
-            "open": party._identity.envelope_key.to_bytes().hex(),
+            "sign": post_of(party).identity.signing_key.to_bytes().hex(),
+            "open": post_of(party).identity.envelope_key.to_bytes().hex(),
             "public": party.public.to_bytes().hex(),
         }
         for name, party in people.items()

@@ -12,6 +12,7 @@ from ompd import errors, wire
 from ompd.crypto import EnvelopeKey, Identity, PublicIdentity, SigningKey
 from ompd.roles import Party
 from ompd.wire import Frame, Kind, decode_body, encode_body, encode_signed_part
+from tests.roles.conftest import post_of
 
 HERE = Path(__file__).parent
 
@@ -49,8 +50,8 @@ def receiver(parties, kind):
 
 
 def receive(party, kind, data):
-    frame = party._authenticate(data, Kind[kind])
-    return frame, party._open(frame, Kind[kind].body)
+    frame = post_of(party).authenticate(data, Kind[kind])
+    return frame, post_of(party).open(frame, Kind[kind].body)
 
 
 @pytest.mark.parametrize("vector", load("bodies")["vectors"], ids=lambda v: v["name"])
@@ -71,7 +72,7 @@ def test_frames(parties, vector):
     assert signed + frame.signature == data
     sender = parties[frame.header.sender]
     # Signatures are deterministic, and both backends make the same.
-    assert sender._identity.signing_key.sign(message) == frame.signature
+    assert post_of(sender).identity.signing_key.sign(message) == frame.signature
 
 
 @pytest.mark.parametrize("vector", load("failures")["vectors"], ids=lambda v: v["name"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ompd.errors import ContextMismatchError, TooLargeError
@@ -22,19 +21,11 @@ class Pending(Generic[T]):
     lifetime : float
         Seconds after which an unanswered request is forgotten.
     capacity : int
-    forgotten : callable, optional
-        Called with the context of every request that is forgotten.
     """
 
-    def __init__(
-        self,
-        lifetime: float,
-        capacity: int = CAPACITY,
-        forgotten: Callable[[T], None] = lambda context: None,
-    ) -> None:
+    def __init__(self, lifetime: float, capacity: int = CAPACITY) -> None:
         self._lifetime = lifetime
         self._capacity = capacity
-        self._forgotten = forgotten
         # Insertion order is expiry order, since every request lives equally long.
         self._open: dict[tuple[str, bytes, int], tuple[float, T]] = {}
         self._lock = threading.Lock()
@@ -89,5 +80,4 @@ class Pending(Generic[T]):
             oldest = next(iter(self._open))
             if self._open[oldest][0] >= now:
                 break
-            _, context = self._open.pop(oldest)
-            self._forgotten(context)
+            del self._open[oldest]

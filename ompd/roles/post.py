@@ -1,0 +1,281 @@
+"""Signed frames, out and in: what every party does with them, whatever they say."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ompd.crypto import EnvelopeKey, Identity, Prekeys, encrypt
+from ompd.errors import (
+    ContextMismatchError,
+    DecryptionError,
+    OmpdError,
+    ReflectionError,
+    ReplayError,
+    RoleError,
+    StoreError,
+    TooLargeError,
+    WrongRecipientError,
+)
+from ompd.stores import FrameGuard, PartyDirectory, Registry
+from ompd.wire import (
+    CAPS,
+    KIND_OF,
+    PROTOCOL_VERSION,
+    SIGNATURE_BYTES,
+    Body,
+    Frame,
+    Header,
+    Kind,
+    Refusal,
+    decode_body,
+    encode_body,
+    encode_signed_part,
+)
+
+B = TypeVar("B", bound=Body)
+
+_LOGGER = logging.getLogger("ompd.party")
+# Silent unless the application asks for it.
+_LOGGER.addHandler(logging.NullHandler())
+
+#: Seconds that uploads and receipts, which are lasting, stay acceptable. They may take long to make
+#: and to transfer, and playing one again does nothing: a version is stored once, and asked once it
+#: is acknowledged.
+UPLOAD_WINDOW = 86_400.0
+
+
+class Post:
+    """Encrypts and signs what a party sends; authenticates and opens what comes, once.
+
+    Parameters
+    ----------
+    identity : Identity
+    directory : PartyDirectory
+        Where senders and recipients are looked up, and what they may send.
+    replays : FrameGuard
+        Memory of accepted frames.
+    clock : callable
+        Seconds since the epoch.
+    prekeys : Prekeys, optional
+        Short-lived keys that others encrypt to.
+
+    Attributes
+    ----------
+    gate : callable
+        Called before a frame is looked at; raises where this process must not read any.
+    signatures_made, signatures_verified : int
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        directory: PartyDirectory,
+        replays: FrameGuard,
+        clock: Callable[[], float] = time.time,
+        prekeys: Prekeys | None = None,
+    ) -> None:
+        self.identity = identity
+        self.directory = directory
+        self.replays = replays
+        self.now = clock
+        self.prekeys = prekeys
+        self.gate: Callable[[], None] = _pass
+        self.signatures_made = 0
+        self.signatures_verified = 0
+
+    @property
+    def window(self) -> float:
+        """Seconds that timestamps may differ from the clock."""
+        return self.replays.window
+
+    def send(
+        self,
+        recipient: str,
+        body: Body,
+        *,
+        nonce: bytes,
+        sequence: int,
+        encrypt_to: bytes | None = None,
+        pad_to: int = 0,
+    ) -> bytes:
+        """Encrypt, frame and sign a body; to the recipient's short-lived key where there is one."""
+        header = Header(
+            version=PROTOCOL_VERSION,
+            kind=KIND_OF[type(body)],
+            sender=self.identity.id,
+            recipient=recipient,
+            nonce=nonce,
+            timestamp=int(self.now() * 1000),
+            sequence=sequence,
+        )
+        # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
+        known = self.directory.get(recipient)
+        key = known.key_at(self.now()) if encrypt_to is None else encrypt_to
+        ciphertext = encrypt(key, encode_body(body, pad_to), header.envelope_info())
+        signed, message = encode_signed_part(header, ciphertext)
+        size = len(signed) + SIGNATURE_BYTES
+        if size > CAPS[header.kind]:
+            raise TooLargeError(
+                f"frame: a {header.kind.words} of {size} bytes is above the cap of "
+                f"{CAPS[header.kind]}"
+            )
+        del ciphertext  # a frame may be long; no more copies of it than are needed
+        self.signatures_made += 1
+        signature = self.identity.signing_key.sign(message)
+        del message
+        return signed + signature
+
+    def authenticate(
+        self,
+        data: bytes,
+        kind: Kind,
+        *others: Kind,
+        admit: Callable[[Header, int], None] | None = None,
+    ) -> Frame:
+        """Check everything about a frame that needs no decryption; changes nothing.
+
+        `admit` sees the header and the length of the frame before the rest is read or copied.
+        """
+        frame, key = self._admit(data, kind, *others, admit=admit)
+        backend = self.identity.signing_key.backend
+        backend.verify(key, frame.signed_message, frame.signature)
+        self.signatures_verified += 1
+        return frame
+
+    def _admit(
+        self,
+        data: bytes,
+        kind: Kind,
+        *others: Kind,
+        admit: Callable[[Header, int], None] | None = None,
+    ) -> tuple[Frame, bytes]:
+        """Check everything about a frame that needs no cryptography; changes nothing.
+
+        Returns the frame and the public key that must have signed it.
+        """
+
+        def check(header: Header, size: int) -> None:
+            self._check_header(header)
+            if admit is not None:
+                admit(header, size)
+
+        frame = Frame.decode(data, kind, *others, admit=check)
+        return frame, self.directory.get(frame.header.sender).signing_key
+
+    def _check_header(self, header: Header) -> None:
+        """Refuse a frame by what stands in its header alone."""
+        self.gate()
+        if header.sender == self.identity.id:
+            raise ReflectionError("frame: carries the id of its own recipient as sender")
+        if header.recipient != self.identity.id:
+            raise WrongRecipientError("frame: is addressed to another party")
+        self.directory.get(header.sender)
+        self._check_role(header)
+        if header.kind.lasting:
+            self.replays.check_time(header, self.now(), UPLOAD_WINDOW)
+        else:
+            self.replays.check_time(header, self.now())
+            # Before the signature, which costs a thousand times more.
+            self.replays.check_new(header)
+
+    def _check_role(self, header: Header) -> None:
+        """Refuse a frame that the sender's registered role does not send."""
+        expected = header.kind.senders
+        if (
+            isinstance(self.directory, Registry)
+            and self.directory.role(header.sender) not in expected
+        ):
+            raise RoleError(f"frame: expected a {' or '.join(expected)} as its sender")
+
+    def authenticate_many(
+        self, frames: Sequence[bytes], kind: Kind, refused: dict[int, OmpdError]
+    ) -> dict[int, Frame]:
+        """Authenticate many frames at once; the bad ones go to `refused`, by their place."""
+        admitted: dict[int, Frame] = {}
+        signed = []
+        for place, data in enumerate(frames):
+            try:
+                frame, key = self._admit(data, kind)
+            except OmpdError as error:
+                refused[place] = error
+                continue
+            admitted[place] = frame
+            signed.append((key, frame.signed_message, frame.signature))
+        verdicts = self.identity.signing_key.backend.verify_many(signed)
+        for place, verdict in zip(list(admitted), verdicts, strict=True):
+            if verdict is not None:
+                refused[place] = verdict
+                del admitted[place]
+        self.signatures_verified += len(admitted)
+        return admitted
+
+    def open(self, frame: Frame, body: type[B], key: EnvelopeKey | None = None) -> B:
+        """Decrypt and decode an authentic frame, with the party's own keys by default.
+
+        The frame does not tell to which of them it was encrypted, so they are tried in turn.
+        """
+        info = frame.header.envelope_info()
+        if key is None and self.prekeys is not None:
+            with contextlib.suppress(DecryptionError):
+                return decode_body(body, self.prekeys.decrypt(frame.ciphertext, info))
+        key = self.identity.envelope_key if key is None else key
+        return decode_body(body, key.decrypt(frame.ciphertext, info))
+
+    def refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
+        """Tell the sender of an authentic request that it was not accepted, and not why."""
+        frame = self.authenticate(data, kind, *others)
+        header = frame.header
+        self.claim(frame)
+        refusal = self.send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)
+        return self.answered(header, refusal)
+
+    def claim(self, frame: Frame) -> None:
+        """Mark a frame as used: after the last check, before costly work and any effect."""
+        content = _content(frame) if frame.header.kind.repeatable else b""
+        self.replays.claim(frame.header, self.now(), content)
+
+    def answered(self, header: Header, answer: bytes) -> bytes:
+        """Keep the answer to a claimed request, in case it is lost on the way; returns it.
+
+        As well as that can be done: what it was made of is used up, and there will be no other.
+        """
+        try:
+            self.replays.keep(header, answer)
+        except StoreError as error:
+            _LOGGER.warning("an answer cannot be kept for another try: %s", error)
+        return answer
+
+    def again(self, data: bytes, kind: Kind, *others: Kind) -> bytes | None:
+        """Return the answer that a request was given before; nothing else happens.
+
+        None if it was claimed and the answer is not there yet, or no longer.
+
+        Raises
+        ------
+        ReplayError
+            If the request that was claimed under this header was another one.
+        ContextMismatchError
+            If it was not claimed.
+        OmpdError
+            If its header is not acceptable any more.
+        """
+        try:
+            frame, _ = self._admit(data, kind, *others)
+        except ReplayError:
+            frame = Frame.decode(data, kind, *others)
+            return self.replays.answer(frame.header, _content(frame))
+        raise ContextMismatchError("frame: was not received before")
+
+
+def _pass() -> None:
+    """Stand in for a gate where all may pass."""
+
+
+def _content(frame: Frame) -> bytes:
+    """Digest of all bytes of a frame."""
+    return hashlib.sha256(frame.data).digest()

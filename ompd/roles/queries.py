@@ -1,0 +1,234 @@
+"""Queries become jobs for a cloud."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ompd.arrays import F64, I64
+from ompd.crypto import check_envelope_key
+from ompd.errors import (
+    DowngradeError,
+    FeatureError,
+    OmpdError,
+    TooLargeError,
+    WindowExhaustedError,
+)
+from ompd.params import weaker
+from ompd.roles.answers import Answers
+from ompd.roles.post import Post
+from ompd.roles.publication import Published
+from ompd.roles.quota import Quota
+from ompd.roles.reports import most_rows
+from ompd.roles.shelf import Shelf
+from ompd.roles.turns import OpenJob, Request
+from ompd.schema import Schema
+from ompd.wire import Frame, Kind, Query
+
+
+class _Member(NamedTuple):
+    """A query of a batch: its place in the input and what it asks."""
+
+    place: int
+    frame: Frame
+    request: Request
+    features: F64
+
+
+class JobFrame(NamedTuple):
+    """A job of a batch.
+
+    Attributes
+    ----------
+    frame : bytes
+    cloud : str
+        Id of the cloud that it is for.
+    places : tuple of int
+        Which queries of the input are in it, in order.
+    """
+
+    frame: bytes
+    cloud: str
+    places: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"<JobFrame of {len(self.places)} queries>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Batch:
+    """What became of many queries.
+
+    Attributes
+    ----------
+    jobs : list of JobFrame
+        One per disease asked for; several where one would be above its cap.
+    refused : dict of int to OmpdError
+        Why a query was refused, by its place in the input. The others are in the jobs.
+    """
+
+    jobs: list[JobFrame]
+    refused: dict[int, OmpdError]
+
+
+class Queries:
+    """Turns queries into jobs, each query once. For several threads.
+
+    Parameters
+    ----------
+    post : Post
+    shelf : Shelf
+        What can be asked.
+    quota : Quota
+        What one user may take.
+    answers : Answers
+        Where jobs wait for theirs.
+    """
+
+    def __init__(self, post: Post, shelf: Shelf, quota: Quota, answers: Answers) -> None:
+        self._post = post
+        self._shelf = shelf
+        self._quota = quota
+        self._answers = answers
+        # Hints are used in the order in which jobs line up.
+        self._asking = threading.Lock()
+
+    def forward(self, queries: Sequence[bytes]) -> Batch:
+        """As `Hospital.forward_batch`."""
+        refused: dict[int, OmpdError] = {}
+        accepted: dict[int, tuple[Published, list[_Member]]] = {}
+        for place, frame in self._post.authenticate_many(queries, Kind.QUERY, refused).items():
+            try:
+                table, request, features = self._read_query(frame)
+            except OmpdError as error:
+                refused[place] = error
+                continue
+            group = accepted.setdefault(id(table), (table, []))
+            group[1].append(_Member(place, frame, request, features))
+        jobs = [
+            job
+            for table, members in accepted.values()
+            for part in _within_cap(table, members)
+            if (job := self._job(table, part, refused)) is not None
+        ]
+        return Batch(jobs, refused)
+
+    def _read_query(self, frame: Frame) -> tuple[Published, Request, F64]:
+        """Decrypt and check one authentic query; changes nothing."""
+        body = self._post.open(frame, Query)
+        table = self._shelf.find(body.disease)
+        check_envelope_key(body.reply_key)
+        if weaker(table.profile, body.least_profile):
+            raise DowngradeError(f"query: its user demands the profile {body.least_profile}")
+        features = _features(body, table.encoder.schema)
+        if body.rows > (most := most_rows(table)):
+            raise TooLargeError(f"features: expected at most {most} rows for this disease")
+        request = Request(frame.header, body.reply_key, body.rows)
+        return table, request, features
+
+    def _job(
+        self, table: Published, members: list[_Member], refused: dict[int, OmpdError]
+    ) -> JobFrame | None:
+        """Claim the queries on one table and make their job, if any is left."""
+        self._answers.sweep()
+        with self._asking:
+            try:
+                # A cloud that was revoked meanwhile must not use up the queries.
+                self._post.directory.get(table.cloud)
+                self._answers.check_room()
+            except OmpdError as error:
+                refused |= {member.place: error for member in members}
+                return None
+            accepted: dict[int, Request] = {}
+            vectors = []
+            room = table.retrieval.room
+            for member in members:
+                try:
+                    if member.request.rows > room:
+                        raise WindowExhaustedError(
+                            f"hints: expected enough for {member.request.rows} queries, {room} are "
+                            "left in this window"
+                        )
+                    encoded = self._admitted(table, member, room)
+                except OmpdError as error:
+                    refused[member.place] = error
+                    continue
+                room -= member.request.rows
+                accepted[member.place] = member.request
+                vectors.append(encoded)
+            if not accepted:
+                return None
+            requests = list(accepted.values())
+            job = OpenJob(table.cloud, secrets.token_bytes(16), table, requests)
+            try:
+                body, job.context = table.retrieval.job(
+                    np.concatenate(vectors), [request.rows for request in requests]
+                )
+                job.window = table.retrieval.window(job.context)
+            except OmpdError as error:
+                # Lost answers ended the window meanwhile. The queries are used up.
+                self._answers.end(job)
+                refused |= dict.fromkeys(accepted, error)
+                return None
+            self._answers.expect(job)
+        try:
+            frame = self._post.send(table.cloud, body, nonce=job.nonce, sequence=0)
+        except OmpdError as error:
+            # The cloud was revoked meanwhile. Queries of other diseases go on.
+            self._answers.give_up(job)
+            refused |= dict.fromkeys(accepted, error)
+            return None
+        return JobFrame(frame, table.cloud, tuple(accepted))
+
+    def _admitted(self, table: Published, member: _Member, room: int) -> I64:
+        """Count a query for its user, encode it, and mark it as used."""
+        request = member.request
+        self._quota.take(request.user, request.rows, table.place, room)
+        try:
+            encoded = self._released(table, member)
+            self._post.claim(member.frame)
+        except OmpdError:
+            self._quota.untake(request.user, request.rows, table.place)
+            raise
+        return encoded
+
+    def _released(self, table: Published, member: _Member) -> I64:
+        """Encode a query and, if the table has noise, charge its user and add it."""
+        vectors = table.encoder.encode(member.features)
+        ledger = self._shelf.ledger
+        if table.noise is None or table.epsilon is None or ledger is None:
+            return vectors
+        user = member.request.user
+        owners = [user] * len(vectors)
+        # Before the noise is released, and for all rows or none.
+        digests = table.noise.query_digests(vectors, owners)
+        ledger.spend_all(user, digests, table.epsilon)
+        return table.noise.queries(vectors, owners)
+
+
+def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Member]]:
+    """Split the queries on one table into parts that each fit into a job."""
+    most = most_rows(table)
+    part: list[_Member] = []
+    rows = 0
+    for member in members:
+        if part and rows + member.request.rows > most:
+            yield part
+            part, rows = [], 0
+        part.append(member)
+        rows += member.request.rows
+    if part:
+        yield part
+
+
+def _features(body: Query, schema: Schema) -> F64:
+    expected = len(schema.features)
+    if len(body.values) != 8 * body.rows * expected:
+        raise FeatureError(f"features: expected {expected} per row")
+    values = np.frombuffer(body.values, dtype="<f8").astype(np.float64)
+    return schema.check(values.reshape(body.rows, expected))

@@ -1,0 +1,360 @@
+"""The tables of a hospital: what it publishes, and what it keeps of that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ompd.datasets import Dataset
+from ompd.errors import (
+    ContextMismatchError,
+    OmpdError,
+    ParameterError,
+    StoreError,
+    StoreWarning,
+    UnknownDiseaseError,
+)
+from ompd.params import METHODS, Profile, check_profile
+from ompd.roles.archive import Archive, file_name
+from ompd.roles.frozen import Frozen
+from ompd.roles.intake import check_size
+from ompd.roles.post import Post
+from ompd.roles.publication import Published, Unconfirmed, prepare
+from ompd.roles.retrieval import PROFILES, TableRef
+from ompd.roles.stages import Stages
+from ompd.roles.training import Plan
+from ompd.search import check_k
+from ompd.search.calibration import check_priors
+from ompd.search.decision import check_decision, default_decision
+from ompd.stores import BudgetLedger, DurableReplayGuard
+from ompd.wire import MAX_K, Body
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Waiting:
+    """A table that waits for its receipt, and what its upload is made of."""
+
+    table: Unconfirmed
+    upload: Body
+    nonce: bytes
+
+    @property
+    def published(self) -> Published:
+        """The table as it will be asked, but for what the receipt tells."""
+        return self.table.published
+
+    def sent(self, post: Post) -> bytes:
+        """Return the upload's frame, with the present time."""
+        table = self.published
+        return post.send(table.cloud, self.upload, nonce=self.nonce, sequence=table.place.version)
+
+
+class Shelf:
+    """All tables of a hospital: those that are asked, and those that wait for a receipt.
+
+    For several threads.
+
+    Parameters
+    ----------
+    profile, epsilon, ledger, state
+        As for `Hospital`.
+    window : float or None
+        For a memory of accepted frames in the state folder; None if they are remembered elsewhere.
+
+    Attributes
+    ----------
+    ledger : BudgetLedger or None
+    frames : DurableReplayGuard or None
+        The memory of accepted frames in the state folder.
+
+    Raises
+    ------
+    ParameterError, StoreError
+        As `Hospital`.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        epsilon: float | None,
+        ledger: BudgetLedger | None,
+        state: str | os.PathLike[str] | None,
+        window: float | None,
+    ) -> None:
+        self._profile = PROFILES[check_profile(profile)]
+        if (epsilon is None) != (ledger is None):
+            raise ParameterError("epsilon, ledger: expected both or neither")
+        if epsilon is not None and not self._profile.noisy:
+            raise ParameterError("epsilon: only the profile 'hardened' adds noise")
+        self._epsilon = epsilon
+        self.ledger = ledger
+        self._tables: dict[str, Published] = {}
+        # Uploads that no receipt has come for, the newest of each disease.
+        self._unconfirmed: dict[str, Waiting] = {}
+        self._places: dict[str, TableRef] = {}
+        # What the last version of each hardened table had; such versions are made one at a time.
+        self._frozen: dict[str, Frozen] = {}
+        self._releasing = threading.Lock()
+        self._lock = threading.Lock()
+        self.frames: DurableReplayGuard | None = None
+        self._archive: Archive | None = None
+        if state is not None:
+            if not (self._profile.lasts or self._profile.freezes):
+                raise ParameterError(f"state: the profile '{self.profile}' keeps nothing")
+            self._archive = Archive(state)
+            try:
+                self._open(self._archive, Path(state), window)
+            except BaseException:
+                # Puts back the hints that were taken.
+                self.close()
+                raise
+
+    def _open(self, archive: Archive, folder: Path, window: float | None) -> None:
+        """Take up what an earlier process left; first whatever can fail and leaves hints alone."""
+        archive.check_profile(self.profile)
+        if window is not None:
+            # Or else what was accepted before a restart would be accepted again. What a lost power
+            # supply forgets is at most a window old and only costs hints or budget.
+            self.frames = DurableReplayGuard(folder / "frames", window, power_safe=False)
+        for disease, kept in archive.load().items():
+            self._places[disease] = kept.place
+            if kept.published is not None:
+                self._tables[disease] = kept.published
+            if kept.frozen is not None:
+                self._frozen[disease] = kept.frozen
+        for disease, reason in archive.damaged.items():
+            warnings.warn(
+                f"state of {disease!r}: {reason}; publish it anew if another opening does not help",
+                StoreWarning,
+                stacklevel=4,
+            )
+
+    @property
+    def profile(self) -> Profile:
+        """What the tables tell the cloud."""
+        return self._profile.profile
+
+    @property
+    def tables(self) -> dict[str, Published]:
+        """Those that are asked, by disease."""
+        return dict(self._tables)
+
+    @property
+    def waiting(self) -> dict[str, Waiting]:
+        """What waits for its receipt, the newest version of each disease."""
+        with self._lock:
+            return dict(self._unconfirmed)
+
+    @property
+    def frozen(self) -> dict[str, Frozen]:
+        """What the next versions will have in common with the last, by disease."""
+        return dict(self._frozen)
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """As `Hospital.damaged`."""
+        return dict(self._archive.damaged) if self._archive else {}
+
+    def check(self) -> None:
+        """Refuse a process that must not use the state folder, if there is one.
+
+        Raises
+        ------
+        StoreError
+        """
+        if self._archive is not None:
+            self._archive.check()
+
+    def find(self, disease: str) -> Published:
+        """Return the table that is asked.
+
+        Raises
+        ------
+        UnknownDiseaseError
+        StoreError
+            If the disease is damaged.
+        """
+        self.check()
+        table = self._tables.get(disease)
+        if table is None and self._is_damaged(disease):
+            raise StoreError("disease: its state on disk is damaged; publish it anew")
+        if table is None:
+            raise UnknownDiseaseError("disease: no table is published under this name")
+        return table
+
+    def plan(
+        self,
+        disease: str,
+        records: Dataset,
+        method: str,
+        k: int | None,
+        priors: str,
+        decision: str | None,
+    ) -> Plan:
+        """Check what is decided about a table, and that it could be sent.
+
+        Raises
+        ------
+        ParameterError, NeighborsError, TooLargeError, StoreError
+            As `Hospital.publish`.
+        """
+        if method not in METHODS:
+            raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
+        if k is not None:
+            k = check_k(k, min(len(records), MAX_K))
+        check_size(records, self._profile, method, k)
+        return Plan(
+            profile=self.profile,
+            method=method,
+            k=k,
+            priors=check_priors(priors),
+            decision=check_decision(
+                default_decision(self.profile, method) if decision is None else decision
+            ),
+            epsilon=self._epsilon,
+            noise_key=self.ledger.key(b"noise " + disease.encode()) if self.ledger else b"",
+        )
+
+    def publish(
+        self,
+        post: Post,
+        disease: str,
+        records: Dataset,
+        plan: Plan,
+        cloud: str,
+        advice: Mapping[str, str],
+        stages: Stages,
+        retrain: bool,
+    ) -> bytes:
+        """Make the next version of a table, and the frame of its upload.
+
+        Raises
+        ------
+        OmpdError
+            As `Hospital.publish`; then nothing of the version is released.
+        """
+        freezes = self._profile.freezes
+        with self._releasing if freezes else contextlib.nullcontext():
+            if freezes and not retrain:
+                if self._is_damaged(disease):
+                    raise StoreError(
+                        "disease: what its versions have in common is damaged; retrain=True makes "
+                        "a version of its own, which is one more release of every record"
+                    )
+                if (frozen := self._frozen.get(disease)) is not None:
+                    frozen.check(records.schema, plan.method, self._epsilon)
+                    plan = replace(plan, frozen=frozen)
+            place = self._next(disease)
+            table, body, release = prepare(records, plan, place, cloud, advice, stages=stages)
+            waiting = Waiting(table, body, secrets.token_bytes(16))
+            frame = waiting.sent(post)
+            if release is not None:
+                # Before the frame is anybody's: what fails here leaves nothing released.
+                if self.ledger is not None and plan.epsilon is not None:
+                    self.ledger.spend_each(release.charges, plan.epsilon)
+                if self._archive is not None:
+                    self._archive.freeze(disease, release.frozen)
+                self._frozen[disease] = release.frozen
+            self._await(disease, waiting)
+            stages.tell(1.0)
+            return frame
+
+    def _next(self, disease: str) -> TableRef:
+        """Return where the next version goes."""
+        with self._lock:
+            # Taken at once: a version that comes to nothing is never given twice.
+            old = self._places.get(disease)
+            place = TableRef(
+                old.table_id if old else secrets.token_bytes(16), old.version + 1 if old else 1
+            )
+            self._places[disease] = place
+            if self._archive is not None:
+                self._archive.reserve(disease, place)
+        return place
+
+    def _await(self, disease: str, waiting: Waiting) -> None:
+        """Wait for the receipt, unless a newer version waits for its own or has it."""
+        with self._lock:
+            other = self._unconfirmed.get(disease)
+            asked = self._tables.get(disease)
+            newest = max(
+                other.published.place.version if other else 0,
+                asked.place.version if asked else 0,
+            )
+            if waiting.published.place.version > newest:
+                self._unconfirmed[disease] = waiting
+
+    def awaited(self, disease: str) -> Waiting:
+        """Return the table of a disease that waits for its receipt.
+
+        Raises
+        ------
+        UnknownDiseaseError
+            If none does.
+        """
+        self.check()
+        waiting = self.waiting.get(disease)
+        if waiting is None:
+            raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
+        return waiting
+
+    def confirm(self, place: TableRef, cloud: str, k: int) -> None:
+        """Ask a table from now on, since this cloud has it and votes with this K.
+
+        Raises
+        ------
+        ContextMismatchError, NeighborsError, StoreError, HintStateError
+            As `Hospital.confirm`.
+        """
+        with self._lock:
+            found = [
+                (disease, each)
+                for disease, each in self._unconfirmed.items()
+                if each.published.place == place
+            ]
+        if not found:
+            raise ContextMismatchError("receipt: no such upload waits for one")
+        ((disease, waiting),) = found
+        if waiting.published.cloud != cloud:
+            raise ContextMismatchError("receipt: comes from another cloud")
+        table = waiting.table.confirmed(k)
+        with self._lock:
+            if self._unconfirmed.get(disease) is not waiting:
+                raise ContextMismatchError("receipt: no such upload waits for one")
+            # First what can fail, so that the receipt is good for another try.
+            if self._archive is not None and table.retrieval.lasts:
+                self._archive.keep(disease, table)
+            del self._unconfirmed[disease]
+            self._tables[disease] = table
+
+    def close(self) -> None:
+        """Put everything back into the state folder, and let another process have it.
+
+        Raises
+        ------
+        HintStateError
+            As `Hospital.close`.
+        """
+        problem: OmpdError | None = None
+        # Also those that were saved when their confirmation failed: the disk may name them already.
+        waiting = [each.published for each in self._unconfirmed.values()]
+        for table in (*self._tables.values(), *waiting):
+            try:
+                table.retrieval.close()
+            except OmpdError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        if self._archive is not None:
+            if self.frames is not None and self._archive.held:
+                self.frames.close()
+            self._archive.close()
+
+    def _is_damaged(self, disease: str) -> bool:
+        return not self.damaged.keys().isdisjoint((disease, file_name(disease)))
