@@ -66,7 +66,9 @@ _PREFIX = struct.Struct("<8sII")
 _DIGEST = 32
 #: A header names a few arrays and one digest per block; this is enough for 10**10 rows.
 _HEADER_CAP = 16 << 20
-_DTYPE = re.compile(r"[|<][uifb][1248]")
+_DTYPE = re.compile(r"[|<]([iu][1248]|f[248]|b1)")
+#: More elements than any file has; numpy cannot have every shape that has none.
+_MOST_ELEMENTS = 1 << 56
 #: How the files began that this layout replaced.
 _OLD = (b"OMPDTBL\x00", b"OMPDSEALED\x00", b"ompd frozen ", b'{"version":')
 
@@ -233,7 +235,14 @@ def _array(
     data: bytes, place: int, entry: _Entry, name: str, error: type[Exception]
 ) -> tuple[Array, int]:
     """Copy one array out of a file; also returns where the next one starts."""
-    if not _DTYPE.fullmatch(entry.dtype) or min(entry.shape, default=0) < 0:
+    # Of the shape without its zeros, since nothing else bounds what they are multiplied by.
+    elements = math.prod(max(length, 1) for length in entry.shape)
+    if (
+        not _DTYPE.fullmatch(entry.dtype)
+        or min(entry.shape, default=0) < 0
+        or len(entry.shape) > 32
+        or elements > _MOST_ELEMENTS
+    ):
         raise error(f"{name}: expected arrays of numbers")
     kind = np.dtype(entry.dtype)
     last = place + math.prod(entry.shape) * kind.itemsize

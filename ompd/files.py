@@ -27,6 +27,8 @@ except ImportError:  # Windows has no such lock
 FORKED = "was open when this process was forked; open it in the child only, or spawn"
 
 _SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
+#: Another try helps once others have closed files or ended.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Not every file system syncs a folder, and not everybody may read one that they may write to.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
 
@@ -161,6 +163,17 @@ def sweep(folder: Path, older_than: float = 0.0) -> None:
                     path.unlink()
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """Whether the process or machine has no more of something, which says nothing about a file.
+
+    Parameters
+    ----------
+    error : exception
+        What `refusing` raised.
+    """
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _EXHAUSTED
+
+
 @contextlib.contextmanager
 def refusing(error: type[Exception], name: str) -> Iterator[None]:
     """Raise what the system refuses as an error of this library, which tells no path.
@@ -172,14 +185,18 @@ def refusing(error: type[Exception], name: str) -> Iterator[None]:
         What was tried to be used, for the message.
     """
     problem = ""
+    cause = None
     try:
         yield
     except BlockingIOError:
         problem = "another process has it open"
     except OSError as refusal:
         problem = refusal.strerror or "cannot be used"
+        if refusal.errno in _EXHAUSTED:
+            # Another one: that has the path.
+            cause = OSError(refusal.errno, problem)
     if problem:
-        raise error(f"{name}: {problem}")
+        raise error(f"{name}: {problem}") from cause
 
 
 def is_spare(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,15 +12,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import ompd
+from ompd.arrays import pack, unpack
 from ompd.crypto import Directory, Identity, Prekeys
 from ompd.errors import ContextMismatchError, OmpdError, StoreError, StoreWarning, VersionError
 from ompd.stores import FolderTables, MemoryTables
+from ompd.stores.tables import folder
 from ompd.wire import Frame, Kind, SealedAnswer, Verdict
 from tests.faults import torture
 from tests.places import ROOT
 from tests.roles.conftest import World, post_of
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 PROFILES = ("paper", "hardened", "sealed", "fetched")
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
@@ -279,6 +288,75 @@ def test_a_newer_version_mends_a_damaged_one(site):
     site.labels()
     assert versions(site) == [2]
     assert not data.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda entry: (), id="no version"),
+        pytest.param(lambda entry: (entry, entry), id="one version twice"),
+        pytest.param(
+            lambda entry: (replace(entry, version=2, owner="st-john"), entry), id="two owners"
+        ),
+        pytest.param(
+            lambda entry: (replace(entry, upload=replace(entry.upload, kind=Kind.QUERY)),),
+            id="not an upload",
+        ),
+        pytest.param(lambda entry: (replace(entry, home=f"../{entry.home}"),), id="elsewhere"),
+        pytest.param(lambda entry: (replace(entry, home=f"{entry.home}\0"),), id="no name"),
+        pytest.param(
+            lambda entry: (replace(entry, home="0" * 32 + entry.home[32:]),), id="another table's"
+        ),
+    ],
+)
+def test_a_file_that_this_library_does_not_write_concerns_one_table(tmp_path, change):
+    site = Site(tmp_path / "tables")
+    upload = site.store()
+    (flu,) = site.cloud.tables.kept()
+    site.store("gout", seed=1)
+    site.cloud.close()
+    form, content = folder._FORM, folder._Table
+    file = site.folder / f"table-{flu.hex()}"
+    read = unpack(file.read_bytes(), form, content, name="table", error=StoreError).content
+    file.write_bytes(b"".join(pack(form, content(change(*read.versions))).parts))
+    with pytest.warns(StoreWarning, match="expected the versions of a table"):
+        site.start()
+    assert set(site.cloud.tables.damaged) == {flu.hex()}
+    assert site.labels("gout")
+    site.cloud.store(upload)
+    assert site.labels()
+
+
+@pytest.mark.skipif(resource is None, reason="no limits here")
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_too_few_open_files_are_no_damage(tmp_path, left):
+    site = Site(tmp_path / "tables")
+    site.store()
+    before = site.labels()
+    site.cloud.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spent = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(spent) + 20, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                spent.append(os.dup(spent[0]))
+        for descriptor in (spent.pop() for _ in range(left)):
+            os.close(descriptor)
+        # Not a warning that says to send the tables again.
+        try:
+            FolderTables(site.folder).close()
+        except StoreError as error:
+            problem = str(error)
+        else:
+            problem = ""
+    finally:
+        for descriptor in spent:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in problem or left == 3
+    site.start()
+    assert site.labels() == before
 
 
 def test_mapped_values_can_be_left_unread(site):

@@ -19,6 +19,7 @@ opened. Damage concerns one version, or one table if it is the table's file: all
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -33,7 +34,7 @@ import msgspec
 
 from ompd.arrays import Form, pack, unpack
 from ompd.errors import OmpdError, StoreError, StoreWarning
-from ompd.files import own_folder, refusing, sweep, sync_folder, write_private
+from ompd.files import is_exhausted, own_folder, refusing, sweep, sync_folder, write_private
 from ompd.search import ballots
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.contract import Stored, Upload, Version
@@ -88,7 +89,8 @@ class FolderTables:
     ------
     StoreError
         From every method but `close`, if the folder cannot be used, or this process was forked from
-        the one that opened it. After an error, another try may follow.
+        the one that opened it. Also if there are more versions than files or maps that the system
+        lets the process have. After an error, another try may follow.
     """
 
     def __init__(
@@ -188,13 +190,18 @@ class FolderTables:
             data = file.read_bytes() if file.exists() else None
         if data is None:
             return ()
-        return unpack(data, _FORM, _Table, name="table", error=StoreError).content.versions
+        found = unpack(data, _FORM, _Table, name="table", error=StoreError).content.versions
+        if not _plausible(table, found):
+            raise StoreError("table: expected the versions of a table")
+        return found
 
     def _open(self, table: str, *, verify: bool) -> None:
         versions = []
         try:
             entries = self._entries(table)
         except OmpdError as error:
+            if is_exhausted(error):
+                raise
             self.damaged[table] = str(error)
             return
         for entry in entries:
@@ -203,6 +210,9 @@ class FolderTables:
                 profile = PROFILES[entry.upload.kind]
                 stored = profile.open(self._folder / entry.home, self._ballots, verify=verify)
             except OmpdError as error:
+                if is_exhausted(error):
+                    # To send all tables again would not help.
+                    raise StoreError(f"tables: {error}") from None
                 self.damaged[table] = f"version {entry.version}: {error}"
             versions.append(Version(stored=stored, **msgspec.structs.asdict(entry)))
         self._tables[bytes.fromhex(table)] = tuple(versions)
@@ -221,3 +231,15 @@ class FolderTables:
                 spared = path.name in named or path.name in self._built
             if not spared:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _plausible(table: str, versions: tuple[_Entry, ...]) -> bool:
+    """Whether a file names versions of one hospital, newest first, and data of its own table."""
+    homes = [_HOME.fullmatch(entry.home) for entry in versions]
+    numbers = [entry.version for entry in versions]
+    return (
+        len({entry.owner for entry in versions}) == 1
+        and all(entry.upload.kind in PROFILES for entry in versions)
+        and all(home is not None and home[1] == table for home in homes)
+        and all(new > old for new, old in itertools.pairwise(numbers))
+    )
