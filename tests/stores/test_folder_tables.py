@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -370,6 +371,30 @@ def test_mapped_values_can_be_left_unread(site):
     with_values = FolderTables(site.folder, verify=False)
     assert not with_values.damaged
     with_values.close()
+
+
+def test_closing_waits_for_a_change(site, monkeypatch):
+    site.store()
+    site.labels()
+    upload = site.upload(seed=1)
+    closing = threading.Thread(target=site.cloud.close)
+    sync = folder.sync_folder
+
+    def late(path):
+        # The lock was looked at, and the file is not written yet.
+        monkeypatch.setattr(folder, "sync_folder", sync)
+        closing.start()
+        closing.join(0.2)
+        with pytest.raises(StoreError, match="another process"):
+            FolderTables(site.folder)
+        sync(path)
+
+    monkeypatch.setattr(folder, "sync_folder", late)
+    site.cloud.store(upload)
+    closing.join()
+    site.start()
+    assert versions(site) == [2, 1]
+    assert not site.cloud.tables.damaged
 
 
 # --- a disk that refuses --------------------------------------------------------------------------

@@ -102,6 +102,8 @@ class FolderTables:
         self._tables: dict[bytes, tuple[Version, ...]] = {}
         self._built: set[str] = set()
         self._guard = threading.Lock()
+        # Held as long as a change needs the folder's lock. A handler of a signal may close within.
+        self._changing = threading.RLock()
         self.damaged: dict[str, str] = {}
         self._lock = own_folder(self._folder, StoreError, "tables")
         try:
@@ -140,33 +142,18 @@ class FolderTables:
 
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         """Let these be all versions of a table, at once and durably."""
-        self._lock.check(StoreError, "tables")
-        table = table_id.hex()
-        entries = tuple(
-            _Entry(
-                each.owner, each.version, each.upload, each.receipt, each.asked, each.expires,
-                each.home,
-            )
-            for each in versions
-        )  # fmt: skip
-        with refusing(StoreError, "tables"):
-            # The data must not be lost when the file that names them is not.
-            sync_folder(self._folder)
-            write_private(self._folder / f"table-{table}", pack(_FORM, _Table(entries)).parts)
-        self._tables[table_id] = versions
-        with self._guard:
-            self._built.difference_update(each.home for each in versions)
-        if all(each.stored is not None for each in versions):
-            self.damaged.pop(table, None)
-        # Jobs on their way still read what they have mapped.
-        self._clean(table)
+        with self._changing:
+            self._lock.check(StoreError, "tables")
+            self._write(table_id, versions)
 
     def discard(self, version: Version) -> None:
         """Remove what was built, unless the table's file names it after all."""
         with self._guard:
             self._built.discard(version.home)
         if self._lock.held:
-            self._clean(version.home.partition("-")[0])
+            with self._changing:
+                if self._lock.held:
+                    self._clean(version.home.partition("-")[0])
 
     def versions(self, table_id: bytes) -> tuple[Version, ...]:
         """Return all versions of a table, newest first."""
@@ -178,8 +165,11 @@ class FolderTables:
         return dict(self._tables)
 
     def close(self) -> None:
-        """Let another process have the folder; may be repeated."""
-        self._lock.release()
+        """Let another process have the folder, once a change is done; may be repeated."""
+        # Not in a forked process, where nobody would end a change of the parent's.
+        if self._lock.held:
+            with self._changing:
+                self._lock.release()
 
     def __repr__(self) -> str:
         return f"<FolderTables, {len(self._tables)} tables>"
@@ -216,6 +206,27 @@ class FolderTables:
                 self.damaged[table] = f"version {entry.version}: {error}"
             versions.append(Version(stored=stored, **msgspec.structs.asdict(entry)))
         self._tables[bytes.fromhex(table)] = tuple(versions)
+
+    def _write(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
+        table = table_id.hex()
+        entries = tuple(
+            _Entry(
+                each.owner, each.version, each.upload, each.receipt, each.asked, each.expires,
+                each.home,
+            )
+            for each in versions
+        )  # fmt: skip
+        with refusing(StoreError, "tables"):
+            # The data must not be lost when the file that names them is not.
+            sync_folder(self._folder)
+            write_private(self._folder / f"table-{table}", pack(_FORM, _Table(entries)).parts)
+        self._tables[table_id] = versions
+        with self._guard:
+            self._built.difference_update(each.home for each in versions)
+        if all(each.stored is not None for each in versions):
+            self.damaged.pop(table, None)
+        # Jobs on their way still read what they have mapped.
+        self._clean(table)
 
     def _clean(self, table: str) -> None:
         """Remove data of a table that its file does not name, as far as possible.
