@@ -91,6 +91,24 @@ Method = Literal["relief-mw", "evidence"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
+#: What a party can be; the first is the least.
+Role = Literal["user", "hospital", "cloud"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def check_role(name: str) -> Role:
+    """Return the role.
+
+    Raises
+    ------
+    ParameterError
+        If there is none of this name.
+    """
+    if name not in ROLES:
+        raise ParameterError(f"role: expected one of {', '.join(ROLES)}")
+    return name
+
+
 def check_profile(name: object, what: str = "profile") -> Profile:
     """Return `name` if it is the name of a profile.
 

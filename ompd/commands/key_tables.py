@@ -12,7 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
-    from ompd.stores.rotation import Registration
+    from ompd.stores.generations import Registration
 
 
 def fingerprint(public: PublicIdentity) -> str:

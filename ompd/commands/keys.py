@@ -157,7 +157,7 @@ def rotate(
     with plain_errors():
         from ompd.crypto import Identity
         from ompd.crypto.identity_files import load_identity, read_card, save_identity
-        from ompd.stores.rotation import Rotation
+        from ompd.crypto.rotation import Rotation
 
         _check_out(out, folder)
         card = read_card(folder)
@@ -238,7 +238,7 @@ def accept(
 ) -> None:
     """Let new keys replace a registered party's old ones, as the old ones have signed."""
     with plain_errors():
-        from ompd.stores.rotation import Rotation
+        from ompd.crypto.rotation import Rotation
 
         statement = Rotation.from_bytes(_read(file))
         public = statement.public_identity

@@ -7,7 +7,7 @@ first key is made or checked, not when this package is imported.
 from __future__ import annotations
 
 from ompd.crypto.backends import backend
-from ompd.crypto.directory import Directory, check_fresh, merged
+from ompd.crypto.directory import Directory, PartyDirectory, check_fresh, merged
 from ompd.crypto.envelope import (
     COMPACT,
     POST_QUANTUM,
@@ -28,6 +28,7 @@ __all__ = [
     "Directory",
     "EnvelopeKey",
     "Identity",
+    "PartyDirectory",
     "Prekeys",
     "PublicIdentity",
     "SignatureBackend",

@@ -5,12 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from ompd.crypto.backends import backend as choose_backend
 from ompd.crypto.identity import PublicIdentity
 from ompd.crypto.prekeys import SKEW, successor
 from ompd.crypto.signatures import SignatureBackend
 from ompd.errors import KeyMaterialError, PrekeyError, UnknownKeyError
+from ompd.params import Role, check_role
+
+
+class PartyDirectory(Protocol):
+    """Where a party looks up others: a `Directory`, or the durable `ompd.stores.Registry`."""
+
+    def register(self, public_identity: PublicIdentity, role: Role | None = None) -> None:
+        """Admit a party after verifying what it presents.
+
+        By default in the role it has already, else as a user, the least.
+        """
+
+    def get(self, id: str) -> PublicIdentity:
+        """Return a party's present keys, or raise `UnknownKeyError`."""
+
+    def role(self, id: str) -> Role:
+        """Return what a party may do, or raise `UnknownKeyError`."""
+
+    def __contains__(self, id: object) -> bool: ...
+
+    def __len__(self) -> int: ...
 
 
 class Directory:
@@ -34,8 +56,9 @@ class Directory:
         self._lock = threading.Lock()
         self._by_id: dict[str, PublicIdentity] = {}
         self._id_by_signing_key: dict[bytes, str] = {}
+        self._roles: dict[str, Role] = {}
 
-    def register(self, public_identity: PublicIdentity) -> None:
+    def register(self, public_identity: PublicIdentity, role: Role | None = None) -> None:
         """Admit a party. Registering the same identity again brings its next short-lived key.
 
         Whether the id may be used by whoever presents it is for the caller to find out.
@@ -44,11 +67,16 @@ class Directory:
         ----------
         public_identity : PublicIdentity
             What the party presents.
+        role : {"user", "hospital", "cloud"}, optional
+            What it may do; by default what it has been, else a user, the least.
 
         Raises
         ------
+        ParameterError
+            If there is no such role.
         KeyMaterialError
-            If the form is wrong, the id is taken by other keys, or the signing key by another id.
+            If the form is wrong, the id is taken by other keys or in another role, or the signing
+            key by another id.
         PrekeyError
             If its short-lived key has expired, or a newer one is known.
         PointError, SubgroupError, ProofOfPossessionError, SignatureError
@@ -58,6 +86,8 @@ class Directory:
             raise KeyMaterialError(
                 f"public_identity: expected PublicIdentity, got {type(public_identity).__name__}"
             )
+        if role is not None:
+            check_role(role)
         # Outside the lock: in pure Python it takes most of a second.
         public_identity.verify(self._backend)
         check_fresh(public_identity, self._clock())
@@ -65,6 +95,8 @@ class Directory:
             known = self._by_id.get(public_identity.id)
             if known is not None and known.lasting != public_identity.lasting:
                 raise KeyMaterialError("public_identity: its id is registered with other keys")
+            if role is not None and self._roles.get(public_identity.id, role) != role:
+                raise KeyMaterialError("public_identity: its id is registered in another role")
             owner = self._id_by_signing_key.setdefault(
                 public_identity.signing_key, public_identity.id
             )
@@ -73,6 +105,7 @@ class Directory:
                     "public_identity: its signing key is registered under another id"
                 )
             self._by_id[public_identity.id] = merged(known, public_identity)
+            self._roles.setdefault(public_identity.id, role or "user")
 
     def get(self, id: str) -> PublicIdentity:
         """Return the party registered under `id`.
@@ -87,6 +120,17 @@ class Directory:
         if found is None:
             raise UnknownKeyError("id: no party of this id is registered")
         return found
+
+    def role(self, id: str) -> Role:
+        """Return the role in which a party is registered.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party.
+        """
+        self.get(id)
+        return self._roles[id]
 
     def __contains__(self, id: object) -> bool:
         with self._lock:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from ompd.crypto import Directory, Identity, Prekeys, PublicIdentity, SignedPrekey
+from ompd.crypto import Directory, Identity, PartyDirectory, Prekeys, PublicIdentity, SignedPrekey
 from ompd.errors import ParameterError
+from ompd.params import Role
 from ompd.roles.post import Post
-from ompd.stores import FrameGuard, PartyDirectory, ReplayGuard
-from ompd.stores.rotation import Role
+from ompd.stores import FrameGuard, ReplayGuard
 
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
@@ -24,8 +24,8 @@ class Party:
     ----------
     identity : Identity
     directory : Directory or Registry, optional
-        Where it looks up others; a `Directory` in memory by default. A `Registry` is durable and
-        knows roles, which are then enforced.
+        Where it looks up others and what they may send; a `Directory` in memory by default. A
+        `Registry` is durable.
     replays : FrameGuard, optional
         Memory of accepted frames, with the same window; in memory by default.
     clock : callable
@@ -120,14 +120,22 @@ class Party:
         """Name of the signature backend in use."""
         return self._post.identity.signing_key.backend.name
 
-    def meet(self, other: PublicIdentity) -> None:
+    def meet(self, other: PublicIdentity, role: Role | None = None) -> None:
         """Register another party after checking that it holds its signing key.
+
+        Parameters
+        ----------
+        other : PublicIdentity
+        role : {"user", "hospital", "cloud"}, optional
+            What is accepted of it: only hospitals store tables, only users ask, only clouds answer.
+            By default what it has been, else a user.
 
         Raises
         ------
-        ProofOfPossessionError, PointError, KeyMaterialError
+        ProofOfPossessionError, PointError, KeyMaterialError, ParameterError
+            As `Directory.register`.
         """
-        self.directory.register(other)
+        self.directory.register(other, role)
 
     def rotate_prekey(self) -> PublicIdentity:
         """Make the next short-lived key, and begin to forget the present one.
@@ -163,7 +171,7 @@ class Party:
 
 
 def introduce(*parties: Party) -> None:
-    """Let parties in one process register one another.
+    """Let parties in one process register one another, each in the role of its class.
 
     Raises
     ------
@@ -175,4 +183,4 @@ def introduce(*parties: Party) -> None:
     for party in parties:
         for other in parties:
             if other is not party:
-                party.meet(other.public)
+                party.meet(other.public, other.role)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ompd.crypto import EnvelopeKey, Identity, Prekeys, encrypt
+from ompd.crypto import EnvelopeKey, Identity, PartyDirectory, Prekeys, encrypt
 from ompd.errors import (
     ContextMismatchError,
     DecryptionError,
@@ -21,7 +21,7 @@ from ompd.errors import (
     TooLargeError,
     WrongRecipientError,
 )
-from ompd.stores import FrameGuard, PartyDirectory, Registry
+from ompd.stores import FrameGuard
 from ompd.wire import (
     CAPS,
     KIND_OF,
@@ -186,10 +186,7 @@ class Post:
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""
         expected = header.kind.senders
-        if (
-            isinstance(self.directory, Registry)
-            and self.directory.role(header.sender) not in expected
-        ):
+        if self.directory.role(header.sender) not in expected:
             raise RoleError(f"frame: expected a {' or '.join(expected)} as its sender")
 
     def authenticate_many(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.stores.budget import BudgetLedger
-    from ompd.stores.registry import PartyDirectory, Registry
+    from ompd.stores.registry import Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
     from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
 
@@ -18,7 +18,6 @@ _HOMES = {
     "FolderTables": "tables",
     "FrameGuard": "replay",
     "MemoryTables": "tables",
-    "PartyDirectory": "registry",
     "Registry": "registry",
     "ReplayGuard": "replay",
     "TableFolder": "tables",
@@ -30,7 +29,6 @@ __all__ = [
     "FolderTables",
     "FrameGuard",
     "MemoryTables",
-    "PartyDirectory",
     "Registry",
     "ReplayGuard",
     "TableFolder",

@@ -8,8 +8,16 @@ import sqlite3
 import msgspec
 
 from ompd.crypto import PublicIdentity
-from ompd.errors import KeyMaterialError, OmpdError, StoreError, UnknownKeyError
-from ompd.stores.rotation import Registration
+from ompd.errors import (
+    ExpiredKeyError,
+    KeyMaterialError,
+    NotYetValidError,
+    OmpdError,
+    RevokedKeyError,
+    StoreError,
+    UnknownKeyError,
+)
+from ompd.params import Role
 
 SCHEMA = (
     "CREATE TABLE parties (id TEXT PRIMARY KEY, role TEXT NOT NULL) WITHOUT ROWID",
@@ -26,6 +34,70 @@ SELECT = (
     "superseded_at, revoked_at, reason, rotation FROM generations JOIN parties USING (id) "
 )
 CURRENT = SELECT + "WHERE superseded_at IS NULL "
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """One generation of a party's keys.
+
+    Attributes
+    ----------
+    public : PublicIdentity
+    role : {"user", "hospital", "cloud"}
+    generation : int
+        Counts from 1.
+    since : float
+        When it was registered; like all times, in seconds since the epoch.
+    valid_from, valid_until : float, optional
+        First moment of validity, and the first moment after; None for no bound.
+    superseded_at : float, optional
+        When the next generation took over.
+    revoked_at : float, optional
+    reason : str
+        Of the revocation.
+    rotation : bytes
+        The signature by the generation before; empty if admitted.
+    """
+
+    public: PublicIdentity
+    role: Role
+    generation: int
+    since: float
+    valid_from: float | None
+    valid_until: float | None
+    superseded_at: float | None
+    revoked_at: float | None
+    reason: str
+    rotation: bytes
+
+    def check(self, now: float) -> None:
+        """Return if new frames under these keys are acceptable; raise otherwise.
+
+        Raises
+        ------
+        RevokedKeyError, NotYetValidError, ExpiredKeyError
+        """
+        if self.revoked_at is not None:
+            raise RevokedKeyError("id: the keys of this party were revoked")
+        if self.superseded_at is not None:
+            raise ExpiredKeyError("id: newer keys of this party are registered")
+        if self.valid_from is not None and now < self.valid_from:
+            raise NotYetValidError("id: the keys of this party are not valid yet")
+        if self.valid_until is not None and now >= self.valid_until:
+            raise ExpiredKeyError("id: the keys of this party are no longer valid")
+
+    def state(self, now: float) -> str:
+        """Return "valid", "revoked", "superseded", "not yet valid" or "expired"."""
+        if self.superseded_at is not None and self.revoked_at is None:
+            return "superseded"
+        try:
+            self.check(now)
+        except RevokedKeyError:
+            return "revoked"
+        except NotYetValidError:
+            return "not yet valid"
+        except ExpiredKeyError:
+            return "expired"
+        return "valid"
 
 
 def text_of(id: object) -> str:

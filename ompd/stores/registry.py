@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Self
 
 from ompd.crypto import PublicIdentity, SignatureBackend, check_fresh, merged
 from ompd.crypto import backend as choose_backend
+from ompd.crypto.rotation import rotation_message
 from ompd.errors import (
     KeyMaterialError,
     ParameterError,
@@ -23,26 +24,13 @@ from ompd.errors import (
     SignatureError,
     UnknownKeyError,
 )
+from ompd.params import Role, check_role
 from ompd.stores import generations
 from ompd.stores.database import Database
-from ompd.stores.rotation import ROLES, Registration, Role, rotation_message
+from ompd.stores.generations import Registration
 
 #: Longest reason of a revocation, in characters.
 MAX_REASON = 200
-
-
-class PartyDirectory(Protocol):
-    """What a party needs of the place where it looks up others: a `Directory` or a `Registry`."""
-
-    def register(self, public_identity: PublicIdentity) -> None:
-        """Admit a party after verifying what it presents."""
-
-    def get(self, id: str) -> PublicIdentity:
-        """Return a party's present keys, or raise `UnknownKeyError`."""
-
-    def __contains__(self, id: object) -> bool: ...
-
-    def __len__(self) -> int: ...
 
 
 class Registry:
@@ -130,8 +118,7 @@ class Registry:
             If role or period are not acceptable.
         """
         _check_identity(public_identity)
-        if role not in ROLES:
-            raise ParameterError(f"role: expected one of {', '.join(ROLES)}")
+        check_role(role)
         start, end = _check_period(valid_from, valid_until)
         # Outside the transaction: in pure Python it takes most of a second.
         public_identity.verify(self._backend)
@@ -158,8 +145,8 @@ class Registry:
                 connection, public_identity, generation, self._clock(), start, end, b""
             )
 
-    def register(self, public_identity: PublicIdentity) -> None:
-        """Admit a party as a user, the least role; one that is admitted already keeps its own.
+    def register(self, public_identity: PublicIdentity, role: Role | None = None) -> None:
+        """Admit a party; by default in the role it has already, else as a user, the least.
 
         Raises
         ------
@@ -167,9 +154,11 @@ class Registry:
             As `admit`.
         """
         _check_identity(public_identity)
-        with self._database.reading() as connection:
-            known = generations.current(connection, public_identity.id)
-        self.admit(public_identity, "user" if known is None else known.role)
+        if role is None:
+            with self._database.reading() as connection:
+                known = generations.current(connection, public_identity.id)
+            role = "user" if known is None else known.role
+        self.admit(public_identity, role)
 
     def rotate(self, public_identity: PublicIdentity, signature_by_old_key: bytes) -> None:
         """Let new keys of a party take the place of its present ones, at once.

@@ -27,6 +27,7 @@ from ompd.crypto import (
 from ompd.crypto.identity_files import save_identity
 from ompd.crypto.prekey_files import PREKEY_FILE, open_prekeys, read_prekey
 from ompd.crypto.prekeys import LIFETIME, OVERLAP, SKEW, SignedPrekey
+from ompd.crypto.rotation import Rotation, rotation_message
 from ompd.errors import (
     DecryptionError,
     KeyMaterialError,
@@ -41,7 +42,6 @@ from ompd.errors import (
     SubgroupError,
 )
 from ompd.stores import Registry
-from ompd.stores.rotation import Rotation, rotation_message
 
 replace = msgspec.structs.replace
 PASSWORD = "correct horse"  # noqa: S105

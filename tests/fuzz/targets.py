@@ -86,9 +86,9 @@ class World:
         self.user = ompd.User(ALICE, clock=clock, fallback=True)
         # Without short-lived keys, which differ from run to run.
         for party in (self.hospital, self.cloud, self.user):
-            for other in (ALICE, MARY, CLOUD):
+            for other, role in ((ALICE, "user"), (MARY, "hospital"), (CLOUD, "cloud")):
                 if other.id != party.id:
-                    party.meet(other.public)
+                    party.meet(other.public, role)
         rng = np.random.default_rng(0)
         labels = np.arange(40) % 3
         values = np.clip(np.rint(rng.normal(labels[:, None] * 3 + 3, 1.5, (40, 3))), 0, 12)

@@ -6,7 +6,7 @@ import pytest
 
 import ompd
 from ompd.crypto import Identity
-from ompd.errors import ParameterError, ReplayError, RevokedKeyError, RoleError
+from ompd.errors import KeyMaterialError, ParameterError, ReplayError, RevokedKeyError, RoleError
 from ompd.roles import Party
 from ompd.stores import DurableReplayGuard, Registry
 from ompd.wire import Kind, Refusal
@@ -74,24 +74,51 @@ def test_a_frame_played_again_after_a_restart_is_refused(deployment):
     deployment.hospital.forward(deployment.user.ask("st-mary", "flu", [6, 6, 6]))
 
 
-def test_only_hospitals_store_and_only_users_ask(deployment):
-    options = {"directory": deployment.registry, "clock": deployment.clock}
-    intruder = ompd.Hospital(deployment.identities["alice"], profile="paper", **options)
-    upload = intruder.publish("flu", instances(), cloud="cloud", k=3)
+@pytest.mark.parametrize("durable", [False, True])
+def test_everybody_sends_what_the_role_allows(deployment, durable):
+    identities, options = deployment.identities, {"clock": deployment.clock}
+    hospital, cloud = deployment.hospital, deployment.cloud
+    if durable:
+        options["directory"] = deployment.registry
+    else:
+        hospital = ompd.Hospital(identities["st-mary"], profile="paper", **options)
+        cloud = ompd.Cloud(identities["cloud"], **options)
+        user = ompd.User(identities["alice"], fallback=True, **options)
+        ompd.introduce(hospital, cloud, user)
+    # Who else has the keys of a user, or of a cloud, and another class.
+    intruder = ompd.Hospital(identities["alice"], profile="paper", **options)
+    curious = ompd.User(identities["cloud"], fallback=True, **options)
+    someone = Party(identities["alice"], **options)
+    if not durable:
+        for party in (intruder, curious, someone):
+            for other in (hospital, cloud):
+                if other.id != party.id:
+                    party.meet(other.public, other.role)
     with pytest.raises(RoleError, match="expected a hospital"):
-        deployment.cloud.store(upload)
-    curious = ompd.User(deployment.identities["cloud"], **options)
+        cloud.store(intruder.publish("flu", instances(), cloud="cloud", k=3))
+    query = curious.ask("st-mary", "flu", [1, 1, 1])
     with pytest.raises(RoleError, match="expected a user"):
-        deployment.hospital.forward(curious.ask("st-mary", "flu", [1, 1, 1]))
-    batch = deployment.hospital.forward_batch([curious.ask("st-mary", "flu", [1, 1, 1])])
-    assert isinstance(batch.refused[0], RoleError)
+        hospital.forward(query)
+    assert isinstance(hospital.forward_batch([query]).refused[0], RoleError)
     refusal = post_of(curious).send("st-mary", Refusal(), nonce=bytes(16), sequence=0)
-    assert post_of(deployment.hospital).authenticate(refusal, Kind.REFUSAL)
-    refusal = post_of(Party(deployment.identities["alice"], **options)).send(
-        "st-mary", Refusal(), nonce=bytes(16), sequence=0
-    )
+    assert post_of(hospital).authenticate(refusal, Kind.REFUSAL)
+    refusal = post_of(someone).send("st-mary", Refusal(), nonce=bytes(16), sequence=0)
     with pytest.raises(RoleError, match="expected a hospital or cloud"):
-        post_of(deployment.hospital).authenticate(refusal, Kind.REFUSAL)
+        post_of(hospital).authenticate(refusal, Kind.REFUSAL)
+
+
+def test_who_is_met_without_a_role_is_heard_as_a_user(world):
+    other = ompd.Cloud.create("other", **world.options)
+    hospital = ompd.Hospital.create("st-john", profile="paper", **world.options)
+    hospital.meet(other.public)
+    other.meet(hospital.public)
+    upload = hospital.publish("flu", instances(), cloud="other", k=3)
+    with pytest.raises(RoleError, match="expected a hospital"):
+        other.store(upload)
+    # One that is known by now does not change by being met again.
+    for role in ("hospital", "cloud"):
+        with pytest.raises(KeyMaterialError, match="another role"):
+            other.meet(hospital.public, role)
 
 
 def test_a_revoked_party_is_not_heard_any_more(deployment):

@@ -42,7 +42,7 @@ class Deployment(World):
         del old
         gc.collect()
         self.hospital = ompd.Hospital(**self.keys, state=self.folder, clock=self.clock)
-        self.hospital.meet(self.cloud.public)
+        self.hospital.meet(self.cloud.public, "cloud")
         self.hospital.meet(self.user.public)
 
     def ask(self, features=(5, 5, 5)):

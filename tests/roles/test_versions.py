@@ -255,7 +255,7 @@ def reopened(world, folder, **options):
     keys = keys_of(world.hospital)
     fresh = ompd.Hospital(**keys, profile="hardened", state=folder, clock=world.clock, **options)
     for peer in (world.cloud, world.user):
-        fresh.meet(peer.public)
+        fresh.meet(peer.public, peer.role)
     world.hospital = fresh
 
 

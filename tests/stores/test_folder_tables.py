@@ -126,7 +126,7 @@ def test_a_cloud_started_again_answers_as_before(site):
 def test_a_folder_answers_as_memory_does(site):
     upload = site.upload()
     memory = ompd.Cloud(IDENTITY, tables=MemoryTables(), clock=site.clock, prekeys=site.prekeys)
-    memory.meet(site.hospital.public)
+    memory.meet(site.hospital.public, "hospital")
     memory.store(upload)
     site.hospital.confirm(site.cloud.store(upload))
     site.start()
@@ -439,7 +439,7 @@ class Past:
             world.cloud.close()
         options = {"clock": self.site.clock, "prekeys": self.site.prekeys}
         world.cloud = ompd.Cloud(IDENTITY, tables=FolderTables(world.folder), **options)
-        world.cloud.meet(self.site.hospital.public)
+        world.cloud.meet(self.site.hospital.public, "hospital")
 
     def check(self, world, *expected):
         """These versions answer, nothing is damaged, and nothing is left behind."""

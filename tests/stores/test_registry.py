@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ompd.crypto import Directory, EnvelopeKey, Identity, PublicIdentity, SigningKey
+from ompd.crypto.rotation import MAX_ROTATION_BYTES, Rotation, rotation_message
 from ompd.errors import (
     ExpiredError,
     FramingError,
@@ -34,7 +35,6 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.stores.registry import Registry
-from ompd.stores.rotation import MAX_ROTATION_BYTES, Rotation, rotation_message
 
 replace = msgspec.structs.replace
 
@@ -117,9 +117,18 @@ def test_serves_where_a_directory_does(registry: Registry) -> None:
             place.register(replace(A, id="Bob"))
         with pytest.raises(KeyMaterialError):
             place.register("alice")  # type: ignore[arg-type]
-    registry.admit(MARY.public, "hospital")
-    registry.register(MARY.public)
-    assert (registry.role("alice"), registry.role("st-mary")) == ("user", "hospital")
+        place.register(MARY.public, "hospital")
+        place.register(MARY.public)
+        assert (place.role("alice"), place.role("st-mary")) == ("user", "hospital")
+        with pytest.raises(UnknownKeyError):
+            place.role("bob")
+        # Nobody rises by registering again.
+        for public, other in ((A, "hospital"), (MARY.public, "cloud")):
+            with pytest.raises(KeyMaterialError, match="another role"):
+                place.register(public, other)
+        with pytest.raises(ParameterError, match="role"):
+            place.register(MARY.public, "surgeon")  # type: ignore[arg-type]
+        assert (place.role("alice"), place.role("st-mary")) == ("user", "hospital")
 
 
 def test_refusals_change_nothing(registry: Registry, path: Path) -> None:
@@ -383,7 +392,7 @@ def test_a_killed_writer_leaves_nothing_half_done(path: Path, clock: Clock) -> N
         "import os, sys\n"
         "from ompd.crypto import EnvelopeKey, Identity, SigningKey\n"
         "from ompd.stores import registry as module\n"
-        "from ompd.stores.rotation import Rotation\n"
+        "from ompd.crypto.rotation import Rotation\n"
         "def one(number): return Identity('alice', SigningKey(number),"
         " EnvelopeKey.from_bytes(b'\\1' + bytes([number % 251]) * 32))\n"
         "registry = module.Registry(sys.argv[1])\n"

@@ -95,11 +95,13 @@ def parties() -> dict[str, Party]:
     for party in people.values():
         for other in people.values():
             if other is not party and other.id != "mallory":
-                party.meet(other.public)
+                party.meet(other.public, ROLES.get(other.id, other.id))
     return people
 
 
 NAMES = ("alice", "hospital", "cloud", "mallory")
+#: Others have the name of their role.
+ROLES = {"alice": "user"}
 ROUTES = {
     Kind.PAPER_UPLOAD: ("hospital", "cloud"),
     Kind.QUERY: ("alice", "hospital"),

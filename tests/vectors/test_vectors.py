@@ -39,7 +39,7 @@ def parties():
         public = PublicIdentity.from_bytes(bytes.fromhex(keys["public"]))
         for party in people.values():
             if party.id != name:
-                party.meet(public)
+                party.meet(public, {"alice": "user"}.get(name, name))
     return people
 
 

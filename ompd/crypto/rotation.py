@@ -1,25 +1,19 @@
-"""Generations of a party's keys, and the signed statement with which one follows another."""
+"""The signed statement with which new keys of a party follow its present ones."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Literal, Self, get_args
+from typing import Self
 
 import msgspec
 
-from ompd.crypto import Identity, PublicIdentity
+from ompd.crypto.identity import Identity, PublicIdentity
 from ompd.errors import (
-    ExpiredKeyError,
     FramingError,
     KeyMaterialError,
     NonCanonicalError,
-    NotYetValidError,
-    RevokedKeyError,
     TooLargeError,
 )
-
-Role = Literal["user", "hospital", "cloud"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 #: Longest encoded rotation, in bytes.
 MAX_ROTATION_BYTES = 4096
@@ -98,67 +92,3 @@ def rotation_message(old_signing_key: bytes, new: PublicIdentity) -> bytes:
     The old key is part of it, so that a statement serves at one place of the chain only.
     """
     return _ROTATION_LABEL + msgspec.msgpack.encode((old_signing_key, new.lasting.to_bytes()))
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """One generation of a party's keys.
-
-    Attributes
-    ----------
-    public : PublicIdentity
-    role : {"user", "hospital", "cloud"}
-    generation : int
-        Counts from 1.
-    since : float
-        When it was registered; like all times, in seconds since the epoch.
-    valid_from, valid_until : float, optional
-        First moment of validity, and the first moment after; None for no bound.
-    superseded_at : float, optional
-        When the next generation took over.
-    revoked_at : float, optional
-    reason : str
-        Of the revocation.
-    rotation : bytes
-        The signature by the generation before; empty if admitted.
-    """
-
-    public: PublicIdentity
-    role: Role
-    generation: int
-    since: float
-    valid_from: float | None
-    valid_until: float | None
-    superseded_at: float | None
-    revoked_at: float | None
-    reason: str
-    rotation: bytes
-
-    def check(self, now: float) -> None:
-        """Return if new frames under these keys are acceptable; raise otherwise.
-
-        Raises
-        ------
-        RevokedKeyError, NotYetValidError, ExpiredKeyError
-        """
-        if self.revoked_at is not None:
-            raise RevokedKeyError("id: the keys of this party were revoked")
-        if self.superseded_at is not None:
-            raise ExpiredKeyError("id: newer keys of this party are registered")
-        if self.valid_from is not None and now < self.valid_from:
-            raise NotYetValidError("id: the keys of this party are not valid yet")
-        if self.valid_until is not None and now >= self.valid_until:
-            raise ExpiredKeyError("id: the keys of this party are no longer valid")
-
-    def state(self, now: float) -> str:
-        """Return "valid", "revoked", "superseded", "not yet valid" or "expired"."""
-        if self.superseded_at is not None and self.revoked_at is None:
-            return "superseded"
-        try:
-            self.check(now)
-        except RevokedKeyError:
-            return "revoked"
-        except NotYetValidError:
-            return "not yet valid"
-        except ExpiredKeyError:
-            return "expired"
-        return "valid"
