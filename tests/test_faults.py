@@ -195,10 +195,10 @@ def test_confirming_a_table(sites, full):
 
     def check(site, refused):
         if refused:
-            assert site.hospital.tables["flu"].place.version == 1
+            assert site.hospital.tables["flu"].ref.version == 1
             assert site.labels("flu") == site.before
             site.hospital.confirm(site.receipt)
-        assert site.hospital.tables["flu"].place.version == 2
+        assert site.hospital.tables["flu"].ref.version == 2
         now = site.labels("flu")
         site.reopen()
         assert site.labels("flu") == now
@@ -219,7 +219,7 @@ def test_a_process_that_ends_after_the_failure(sites, full):
         site.reopen()
         if refused:
             # The old version or the new one; the cloud has both.
-            assert site.hospital.tables["flu"].place.version in {1, 2}
+            assert site.hospital.tables["flu"].ref.version in {1, 2}
         site.labels("flu")
         site.whole()
 
@@ -234,7 +234,7 @@ def test_publishing(sites, full):
         site.hospital.confirm(site.cloud.store(site.upload))
         site.reopen()
         # What failed may have used up a version, and none was given twice.
-        assert site.hospital.tables["flu"].place.version == 2 + refused
+        assert site.hospital.tables["flu"].ref.version == 2 + refused
         site.labels("flu")
         site.whole()
 

@@ -180,7 +180,7 @@ class Answers:
                 raise RefusedError("verdict: the cloud did not accept the job")
             if not isinstance(body, expected):
                 raise ContextMismatchError("verdict: is of another profile than the job")
-            check_ref(TableRef(body.table_id, body.version), job.table.place)
+            check_ref(TableRef(body.table_id, body.version), job.table.ref)
         except OmpdError as error:
             _log(job, error)
             return None

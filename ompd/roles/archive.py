@@ -86,7 +86,7 @@ class Kept:
 
     Attributes
     ----------
-    place : TableRef
+    ref : TableRef
         With the last version that was ever given.
     published : Published, optional
         The table that is asked, if there is one.
@@ -94,7 +94,7 @@ class Kept:
         What the last version of a `hardened` table had.
     """
 
-    place: TableRef
+    ref: TableRef
     published: Published | None
     frozen: Frozen | None
 
@@ -173,14 +173,14 @@ class Archive:
             kept[disease] = Kept(TableRef(entry.table_id, entry.last), table, frozen)
         return kept
 
-    def reserve(self, disease: str, place: TableRef) -> None:
+    def reserve(self, disease: str, ref: TableRef) -> None:
         """Remember that a version was given, before its upload leaves."""
         self.check()
         with self._lock:
             entry = self._entries.get(disease)
             if entry is None:
-                entry = _Entry(disease, place.table_id, place.version)
-            self._replace(msgspec.structs.replace(entry, last=place.version))
+                entry = _Entry(disease, ref.table_id, ref.version)
+            self._replace(msgspec.structs.replace(entry, last=ref.version))
 
     def freeze(self, disease: str, frozen: Frozen) -> None:
         """Remember what the next version will have in common with this one, before it leaves."""
@@ -198,10 +198,10 @@ class Archive:
         retrieval, encoder = published.retrieval, published.encoder
         assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (sealed hospitals only)
         assert published.rule is not None  # noqa: S101  (confirmed)
-        place, calibration = published.place, published.rule.calibration
+        ref, calibration = published.ref, published.rule.calibration
         asked = _Asked(
-            folder=f"{place.table_id.hex()}-{place.version}",
-            version=place.version,
+            folder=f"{ref.table_id.hex()}-{ref.version}",
+            version=ref.version,
             cloud=published.cloud,
             rows=published.rows,
             k=published.k,
@@ -264,12 +264,12 @@ class Archive:
         asked = entry.asked
         if asked is None:
             return None
-        place = TableRef(entry.table_id, asked.version)
+        ref = TableRef(entry.table_id, asked.version)
         table = _open(self._folder / asked.folder)
         return Published(
             encoder=restored_encoder(asked.encoder),
-            retrieval=SealedRetrieval(place, table, len(asked.findings)),
-            place=place,
+            retrieval=SealedRetrieval(ref, table, len(asked.findings)),
+            ref=ref,
             cloud=asked.cloud,
             rows=asked.rows,
             k=asked.k,

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NoReturn
 
 import msgspec
 import numpy as np
 
 from ompd.arrays import F64, I64, Form, pack, unpack
 from ompd.blind import HardenedKey, LaplaceNoise
+from ompd.confidential import Confidential
 from ompd.encode import CoarseEncoder, EvidenceEncoder
 from ompd.errors import OmpdError, ParameterError, StoreError
 from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
@@ -48,7 +48,7 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Frozen:
+class Frozen(Confidential):
     """Choices that a table keeps from version to version.
 
     Parameters
@@ -174,9 +174,6 @@ class Frozen:
         if frozen is None:
             raise StoreError("frozen: is damaged")
         return frozen
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("frozen choices hold secrets and are not pickled")
 
 
 def noise_key_of(encoder: CoarseEncoder, secret: bytes) -> bytes:

@@ -102,6 +102,7 @@ class Post:
         sequence: int,
         encrypt_to: bytes | None = None,
         pad_to: int = 0,
+        step: int = 1,
     ) -> bytes:
         """Encrypt, frame and sign a body; to the recipient's short-lived key where there is one."""
         header = Header(
@@ -116,7 +117,7 @@ class Post:
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
         key = known.key_at(self.now()) if encrypt_to is None else encrypt_to
-        ciphertext = encrypt(key, encode_body(body, pad_to), header.envelope_info())
+        ciphertext = encrypt(key, encode_body(body, pad_to, step=step), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)
         size = len(signed) + SIGNATURE_BYTES
         if size > CAPS[header.kind]:

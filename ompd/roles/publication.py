@@ -36,7 +36,7 @@ class Published:
     ----------
     encoder : Encoder
     retrieval : Retrieval
-    place : TableRef
+    ref : TableRef
     cloud : str
     rows : int
     k : int
@@ -52,7 +52,7 @@ class Published:
 
     encoder: Encoder
     retrieval: Retrieval
-    place: TableRef
+    ref: TableRef
     cloud: str
     rows: int
     k: int
@@ -115,7 +115,7 @@ class Unconfirmed:
 def prepare(
     records: Dataset,
     plan: Plan,
-    place: TableRef,
+    ref: TableRef,
     cloud: str,
     advice: Mapping[str, str],
     *,
@@ -136,11 +136,11 @@ def prepare(
         As `Hospital.publish`.
     """
     findings = _findings(records.schema, advice)
-    made = PROFILES[plan.profile].make(records, plan, place, stages)
+    made = PROFILES[plan.profile].make(records, plan, ref, stages)
     published = Published(
         encoder=made.encoder,
         retrieval=made.retrieval,
-        place=place,
+        ref=ref,
         cloud=cloud,
         rows=len(records),
         k=made.k,
@@ -152,16 +152,16 @@ def prepare(
     return table, made.upload, made.release
 
 
-def check_ref(place: TableRef, expected: TableRef) -> None:
+def check_ref(ref: TableRef, expected: TableRef) -> None:
     """Refuse an answer about another table or version.
 
     Raises
     ------
     ContextMismatchError, VersionError
     """
-    if place.table_id != expected.table_id:
+    if ref.table_id != expected.table_id:
         raise ContextMismatchError("answer: is about another table")
-    if place.version != expected.version:
+    if ref.version != expected.version:
         raise VersionError("answer: is about another version of the table")
 
 

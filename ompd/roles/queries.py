@@ -188,12 +188,12 @@ class Queries:
     def _admitted(self, table: Published, member: _Member, room: int) -> I64:
         """Count a query for its user, encode it, and mark it as used."""
         request = member.request
-        self._quota.take(request.user, request.rows, table.place, room)
+        self._quota.take(request.user, request.rows, table.ref, room)
         try:
             encoded = self._released(table, member)
             self._post.claim(member.frame)
         except OmpdError:
-            self._quota.untake(request.user, request.rows, table.place)
+            self._quota.untake(request.user, request.rows, table.ref)
             raise
         return encoded
 

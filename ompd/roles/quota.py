@@ -47,14 +47,14 @@ class Quota:
         self._frames: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
 
-    def take(self, user: str, rows: int, place: TableRef, room: int) -> None:
+    def take(self, user: str, rows: int, ref: TableRef, room: int) -> None:
         """Count a query of so many rows, or refuse it.
 
         Parameters
         ----------
         user : str
         rows : int
-        place : TableRef
+        ref : TableRef
             Of the table that is asked.
         room : int
             Rows that its window still serves; `sys.maxsize` if it has none.
@@ -69,16 +69,16 @@ class Quota:
             if self._rows[user] + rows > MAX_BATCH:
                 raise QuotaError(f"query: expected at most {MAX_BATCH} rows of one user open")
             if room != sys.maxsize:
-                self._take_hints(user, rows, place, room)
+                self._take_hints(user, rows, ref, room)
             self._frames[user] += 1
             self._rows[user] += rows
 
-    def untake(self, user: str, rows: int, place: TableRef) -> None:
+    def untake(self, user: str, rows: int, ref: TableRef) -> None:
         """Forget a query that came to nothing before it used anything up."""
         self.end(user, rows)
         with self._lock:
-            window = self._windows.get(place.table_id)
-            if window is not None and window.version == place.version:
+            window = self._windows.get(ref.table_id)
+            if window is not None and window.version == ref.version:
                 window.taken[user] = max(0, window.taken[user] - rows)
 
     def end(self, user: str, rows: int) -> None:
@@ -89,11 +89,11 @@ class Quota:
             if self._frames[user] <= 0:
                 del self._frames[user], self._rows[user]
 
-    def _take_hints(self, user: str, rows: int, place: TableRef, room: int) -> None:
-        window = self._windows.get(place.table_id)
+    def _take_hints(self, user: str, rows: int, ref: TableRef, room: int) -> None:
+        window = self._windows.get(ref.table_id)
         # Within a window its room only shrinks.
-        if window is None or window.version != place.version or room > window.room:
-            window = self._windows[place.table_id] = _Window(place.version, room)
+        if window is None or window.version != ref.version or room > window.room:
+            window = self._windows[ref.table_id] = _Window(ref.version, room)
         window.room = room
         before = window.taken[user]
         most = math.ceil(self._share * (before + room))

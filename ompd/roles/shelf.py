@@ -52,7 +52,7 @@ class Waiting:
     def sent(self, post: Post) -> bytes:
         """Return the upload's frame, with the present time."""
         table = self.published
-        return post.send(table.cloud, self.upload, nonce=self.nonce, sequence=table.place.version)
+        return post.send(table.cloud, self.upload, nonce=self.nonce, sequence=table.ref.version)
 
 
 class Shelf:
@@ -97,7 +97,7 @@ class Shelf:
         self._tables: dict[str, Published] = {}
         # Uploads that no receipt has come for, the newest of each disease.
         self._unconfirmed: dict[str, Waiting] = {}
-        self._places: dict[str, TableRef] = {}
+        self._refs: dict[str, TableRef] = {}
         # What the last version of each hardened table had; such versions are made one at a time.
         self._frozen: dict[str, Frozen] = {}
         self._releasing = threading.Lock()
@@ -123,7 +123,7 @@ class Shelf:
             # supply forgets is at most a window old and only costs hints or budget.
             self.frames = DurableReplayGuard(folder / "frames", window, power_safe=False)
         for disease, kept in archive.load().items():
-            self._places[disease] = kept.place
+            self._refs[disease] = kept.ref
             if kept.published is not None:
                 self._tables[disease] = kept.published
             if kept.frozen is not None:
@@ -250,8 +250,8 @@ class Shelf:
                 if (frozen := self._frozen.get(disease)) is not None:
                     frozen.check(records.schema, plan.method, self._epsilon)
                     plan = replace(plan, frozen=frozen)
-            place = self._next(disease)
-            table, body, release = prepare(records, plan, place, cloud, advice, stages=stages)
+            ref = self._next(disease)
+            table, body, release = prepare(records, plan, ref, cloud, advice, stages=stages)
             waiting = Waiting(table, body, secrets.token_bytes(16))
             frame = waiting.sent(post)
             if release is not None:
@@ -269,14 +269,14 @@ class Shelf:
         """Return where the next version goes."""
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
-            old = self._places.get(disease)
-            place = TableRef(
+            old = self._refs.get(disease)
+            ref = TableRef(
                 old.table_id if old else secrets.token_bytes(16), old.version + 1 if old else 1
             )
-            self._places[disease] = place
+            self._refs[disease] = ref
             if self._archive is not None:
-                self._archive.reserve(disease, place)
-        return place
+                self._archive.reserve(disease, ref)
+        return ref
 
     def _await(self, disease: str, waiting: Waiting) -> None:
         """Wait for the receipt, unless a newer version waits for its own or has it."""
@@ -284,10 +284,10 @@ class Shelf:
             other = self._unconfirmed.get(disease)
             asked = self._tables.get(disease)
             newest = max(
-                other.published.place.version if other else 0,
-                asked.place.version if asked else 0,
+                other.published.ref.version if other else 0,
+                asked.ref.version if asked else 0,
             )
-            if waiting.published.place.version > newest:
+            if waiting.published.ref.version > newest:
                 self._unconfirmed[disease] = waiting
 
     def awaited(self, disease: str) -> Waiting:
@@ -304,7 +304,7 @@ class Shelf:
             raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
         return waiting
 
-    def confirm(self, place: TableRef, cloud: str, k: int) -> None:
+    def confirm(self, ref: TableRef, cloud: str, k: int) -> None:
         """Ask a table from now on, since this cloud has it and votes with this K.
 
         Raises
@@ -316,7 +316,7 @@ class Shelf:
             found = [
                 (disease, each)
                 for disease, each in self._unconfirmed.items()
-                if each.published.place == place
+                if each.published.ref == ref
             ]
         if not found:
             raise ContextMismatchError("receipt: no such upload waits for one")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 
 from ompd.arrays import I64
+from ompd.confidential import Confidential
 from ompd.datasets import Dataset
 from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
 from ompd.params import PAPER
@@ -19,7 +19,7 @@ from ompd.search.decision import Decision
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Plan:
+class Plan(Confidential):
     """What a hospital decided about a table.
 
     Parameters
@@ -46,9 +46,6 @@ class Plan:
     epsilon: float | None
     noise_key: bytes
     frozen: Frozen | None = None
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a plan holds a secret and is not pickled")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

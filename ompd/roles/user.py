@@ -24,7 +24,7 @@ from ompd.params import Method, Profile, check_profile, weaker
 from ompd.roles.party import Party
 from ompd.roles.pending import Pending
 from ompd.schema import Schema, as_feature_matrix
-from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, check_text, encode_body
+from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, check_text
 
 #: Query bodies are padded to multiples of this many bytes.
 _LENGTH_STEP = 32
@@ -223,13 +223,12 @@ class User(Party):
         reply_key = EnvelopeKey.generate(self._post.identity.envelope_key.suite)
         data = values.astype("<f8").tobytes()
         query = Query(disease, len(values), data, reply_key.public_bytes, self._least_profile)
-        # Lengths in steps, so that they do not tell diseases apart by their names.
-        pad_to = -(-len(encode_body(query)) // _LENGTH_STEP) * _LENGTH_STEP
         if self._sessions.process != os.getpid():
             self._sessions = _Sessions()
         session, sequence = self._sessions.next(hospital)
+        # Lengths in steps, so that they do not tell diseases apart by their names.
         frame = self._post.send(
-            hospital, query, nonce=session, sequence=sequence, encrypt_to=key, pad_to=pad_to
+            hospital, query, nonce=session, sequence=sequence, encrypt_to=key, step=_LENGTH_STEP
         )
         asked = _Asked(reply_key, len(values))
         self._asked.add(hospital, session, sequence, asked, self._post.now())

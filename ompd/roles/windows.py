@@ -55,7 +55,7 @@ class Windows:
             self._open.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("answer: the cloud did not accept the request")
         body = post.open(frame, SealedAnswer)
-        check_ref(TableRef(body.table_id, body.version), table.place)
+        check_ref(TableRef(body.table_id, body.version), table.ref)
         post.claim(frame)
         self._open.close(header.sender, header.nonce, header.sequence)
         table.retrieval.renew(body)

@@ -20,14 +20,16 @@ _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
 }
 
 
-def encode_body(body: Body, pad_to: int = 0) -> bytes:
-    """Encode a body, padded to at least `pad_to` bytes.
+def encode_body(body: Body, pad_to: int = 0, *, step: int = 1) -> bytes:
+    """Encode a body, padded to at least `pad_to` bytes and to a multiple of `step`.
 
     One byte 0x80 ends the body and zeros fill the rest, so that a frame's length need not tell
     what it says.
     """
     data = encode(body)
-    return b"".join((data, _END, bytes(max(0, pad_to - len(data) - len(_END)))))
+    length = len(data) + len(_END)
+    padded = -(-max(length, pad_to) // step) * step
+    return b"".join((data, _END, bytes(padded - length)))
 
 
 def decode_body(body: type[B], data: bytes) -> B:

@@ -307,8 +307,8 @@ def lying_cloud_receipt(data: bytes) -> None:
     parties = world()
     # Every input meets an upload that waits.
     parties.hospital.publish("gout", parties.data, cloud="cloud")
-    place = shelf_of(parties.hospital).waiting["gout"].published.place
-    data = data.replace(b"T" * 16, place.table_id)
+    ref = shelf_of(parties.hospital).waiting["gout"].published.ref
+    data = data.replace(b"T" * 16, ref.table_id)
     key = MARY.public.envelope_key
     frame = crafted(CLOUD, "st-mary", Kind.RECEIPT, data, key, b"c" * 16, parties.unused())
     parties.hospital.confirm(frame)

@@ -13,15 +13,15 @@ from ompd.sealed import answer
 from ompd.search import LimbTable, compute, limbs_of, tally, vote
 from ompd.wire import SealedAnswer
 
-PLACE = TableRef(bytes(range(16)), 7)
+REF = TableRef(bytes(range(16)), 7)
 
 
 def asked(vectors, labels, queries, classes, k):
     """What the hospital reads in the answer of an honest cloud."""
-    retrieval, upload = SealedRetrieval.build(PLACE, vectors, labels, classes=classes, k=k)
+    retrieval, upload = SealedRetrieval.build(REF, vectors, labels, classes=classes, k=k)
     job, ticket = retrieval.job(queries, [len(queries)])
     body = SealedAnswer(
-        PLACE.table_id, PLACE.version, answer(upload.buckets, retrieval.table.layout, job.request)
+        REF.table_id, REF.version, answer(upload.buckets, retrieval.table.layout, job.request)
     )
     return retrieval.table.layout, retrieval.read(body, ticket, len(queries), k)
 
@@ -66,11 +66,11 @@ def test_sums_of_distances_pass_64_bits():
 
 def test_buckets_are_bound_to_table_and_version(rng):
     vectors, labels = rng.integers(0, 1 << 12, (50, 3)), rng.integers(0, 2, 50)
-    retrieval, upload = SealedRetrieval.build(PLACE, vectors, labels, classes=2, k=3)
+    retrieval, upload = SealedRetrieval.build(REF, vectors, labels, classes=2, k=3)
     cipher = retrieval.table._secret.cipher
     data = memoryview(upload.buckets)[: upload.bucket_bytes]
     into = memoryview(bytearray(upload.bucket_bytes - TAG_BYTES))
-    right = PLACE.table_id + PLACE.version.to_bytes(8, "little")
+    right = REF.table_id + REF.version.to_bytes(8, "little")
     BucketCipher(cipher.key, right).open(0, data, into)
     other_table = bytes(16) + right[16:]
     other_version = right[:16] + (8).to_bytes(8, "little")

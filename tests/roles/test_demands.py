@@ -24,7 +24,7 @@ from ompd.stores import Registry
 from ompd.wire import MAX_BATCH, Frame, Kind, Query, Report
 from tests.roles.conftest import Clock, World, instances, post_of
 
-PLACE = TableRef(b"t" * 16, 1)
+REF = TableRef(b"t" * 16, 1)
 
 
 def header(data, kind=Kind.QUERY):
@@ -225,47 +225,47 @@ def test_in_a_batch_only_the_revoked_user_gets_no_report(registered):
 def test_one_user_leaves_hints_to_others():
     quota = Quota(0.5)
     with pytest.raises(QuotaError, match="at most 50 more rows"):
-        quota.take("alice", 51, PLACE, 100)
-    quota.take("alice", 50, PLACE, 100)
+        quota.take("alice", 51, REF, 100)
+    quota.take("alice", 50, REF, 100)
     with pytest.raises(QuotaError, match="at most 0 more rows"):
-        quota.take("alice", 1, PLACE, 50)
-    quota.take("bob", 25, PLACE, 50)
+        quota.take("alice", 1, REF, 50)
+    quota.take("bob", 25, REF, 50)
     with pytest.raises(QuotaError):
-        quota.take("bob", 1, PLACE, 25)
+        quota.take("bob", 1, REF, 25)
     # A new window, another version or another table count anew.
-    for place, room in (
-        (PLACE, 100),
-        (TableRef(PLACE.table_id, 2), 100),
+    for ref, room in (
+        (REF, 100),
+        (TableRef(REF.table_id, 2), 100),
         (TableRef(b"u" * 16, 1), 100),
     ):
-        quota.take("alice", 50, place, room)
+        quota.take("alice", 50, ref, room)
         with pytest.raises(QuotaError):
-            quota.take("alice", 1, place, room - 50)
+            quota.take("alice", 1, ref, room - 50)
     # The last query of a window is somebody's.
-    quota.take("carol", 1, PLACE, 1)
+    quota.take("carol", 1, REF, 1)
 
 
 def test_what_came_to_nothing_is_not_counted():
     quota = Quota(0.5)
-    quota.take("alice", 50, PLACE, 100)
-    quota.untake("alice", 50, PLACE)
-    quota.take("alice", 50, PLACE, 100)
+    quota.take("alice", 50, REF, 100)
+    quota.untake("alice", 50, REF)
+    quota.take("alice", 50, REF, 100)
 
 
 def test_one_user_cannot_keep_everything_open():
     quota = Quota(0.5)
-    quota.take("alice", MAX_BATCH, PLACE, sys.maxsize)
+    quota.take("alice", MAX_BATCH, REF, sys.maxsize)
     with pytest.raises(QuotaError, match="rows of one user open"):
-        quota.take("alice", 1, PLACE, sys.maxsize)
-    quota.take("bob", 1, PLACE, sys.maxsize)
+        quota.take("alice", 1, REF, sys.maxsize)
+    quota.take("bob", 1, REF, sys.maxsize)
     quota.end("alice", MAX_BATCH)
     small = Quota(3 / CAPACITY)
     for _ in range(3):
-        small.take("alice", 1, PLACE, sys.maxsize)
+        small.take("alice", 1, REF, sys.maxsize)
     with pytest.raises(QuotaError, match="too many open"):
-        small.take("alice", 1, PLACE, sys.maxsize)
+        small.take("alice", 1, REF, sys.maxsize)
     small.end("alice", 1)
-    small.take("alice", 1, PLACE, sys.maxsize)
+    small.take("alice", 1, REF, sys.maxsize)
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.01, "all", None, float("nan")])

@@ -339,8 +339,8 @@ def test_a_wrong_answer_is_noticed_and_stays_in_the_hospital(sealed):
 def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
     ready(sealed)
     layout = sealed.hospital.tables["flu"].retrieval.table.layout
-    place = sealed.hospital.tables["flu"].place
-    good = {"table_id": place.table_id, "version": place.version, "whole": False}
+    ref = sealed.hospital.tables["flu"].ref
+    good = {"table_id": ref.table_id, "version": ref.version, "whole": False}
     request = bytes(layout.request_bytes)
     for changes, error in (
         ({"request": request[:-2]}, FramingError),
@@ -417,13 +417,13 @@ def test_a_ticket_is_read_once(sealed):
     table = sealed.hospital.tables["flu"].retrieval.table
     ready(sealed)
     request, ticket = table.ask(sealed.hospital.tables["flu"].encoder.encode([5, 5, 5]))
-    place = sealed.hospital.tables["flu"].place
+    ref = sealed.hospital.tables["flu"].ref
     stored = next(
         found.stored
-        for found in sealed.cloud.tables.kept()[place.table_id]
-        if found.version == place.version
+        for found in sealed.cloud.tables.kept()[ref.table_id]
+        if found.version == ref.version
     )
-    answer = stored.prepare(SealedJob(place.table_id, place.version, False, request))().buckets
+    answer = stored.prepare(SealedJob(ref.table_id, ref.version, False, request))().buckets
     table.read(ticket, answer)
     with pytest.raises(HintStateError):
         table.read(ticket, answer)
@@ -543,7 +543,7 @@ def test_a_late_receipt_does_not_roll_back(world):
     world.publish("flu", instances(seed=2))
     with pytest.raises(ContextMismatchError):
         world.hospital.confirm(receipt)
-    assert world.hospital.tables["flu"].place.version == 2
+    assert world.hospital.tables["flu"].ref.version == 2
 
 
 def test_a_refused_renewal_is_over(sealed):

@@ -111,7 +111,7 @@ def test_versions_are_never_given_twice(deployment):
     with pytest.raises(ompd.OmpdError):
         deployment.hospital.confirm(receipt)
     deployment.publish("flu", population(seed=2), k=5)
-    assert deployment.hospital.tables["flu"].place.version == 3
+    assert deployment.hospital.tables["flu"].ref.version == 3
     deployment.ask()
     assert len([path for path in deployment.folder.iterdir() if path.is_dir()]) == 1
 
@@ -169,10 +169,10 @@ def test_a_receipt_is_good_until_its_table_is_on_disk(deployment, monkeypatch):
     with pytest.raises(ompd.OmpdError):
         deployment.hospital.confirm(receipt)
     monkeypatch.undo()
-    assert deployment.hospital.tables["flu"].place.version == 1
+    assert deployment.hospital.tables["flu"].ref.version == 1
     deployment.ask()
     deployment.hospital.confirm(receipt)
-    assert deployment.hospital.tables["flu"].place.version == 2
+    assert deployment.hospital.tables["flu"].ref.version == 2
     deployment.ask()
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
 

@@ -220,7 +220,7 @@ def test_what_cannot_be_kept_needs_to_be_said(change, message):
         world.publish(**change)
     world.publish(**change, retrain=True)
     # What was refused took no version.
-    assert world.hospital.tables["flu"].place.version == 2
+    assert world.hospital.tables["flu"].ref.version == 2
     assert world.hospital.diseases["flu"] == change.get("data", instances()).schema
 
 
@@ -272,7 +272,7 @@ def test_choices_outlive_the_process(tmp_path, method):
     # The budget has no room for a second release; the cloud's version number goes on.
     second = rows_of(world, world.publish(data=data, method=method))
     assert (second[:60] == first).all()
-    assert world.hospital.tables["flu"].place.version == 2
+    assert world.hospital.tables["flu"].ref.version == 2
     # Another epsilon is another release.
     reopened(world, folder, epsilon=8, ledger=BudgetLedger(path, limit=16))
     with pytest.raises(ParameterError, match="epsilon: expected the epsilon"):

@@ -101,6 +101,10 @@ def test_padding_hides_the_length():
         for advice in ("", "a" * 300)
     )
     assert len(encode_body(short, 400)) == len(encode_body(long, 400)) == 400
+    whole = len(encode_body(long))
+    assert len(encode_body(long, step=whole)) == whole
+    assert len(encode_body(long, step=whole - 1)) == 2 * (whole - 1)
+    assert len(encode_body(short, 401, step=32)) == 416
 
 
 @pytest.mark.parametrize("cut", range(len(frame_bytes())))

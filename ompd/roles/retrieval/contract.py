@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from ompd.arrays import I64
+from ompd.arrays import I64, Bools
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
 from ompd.encode import Encoder, EvidenceEncoder
@@ -55,8 +54,8 @@ class Neighbours:
 
     codes: I64
     votes: I64
-    certified: npt.NDArray[np.bool_]
-    answered: npt.NDArray[np.bool_]
+    certified: Bools
+    answered: Bools
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,7 +103,7 @@ class Retrieval(ABC):
         Whether a version shares choices with the one before, which a state folder keeps.
     lasts : bool
         Whether a state folder keeps the table itself.
-    place : TableRef
+    ref : TableRef
     """
 
     profile: ClassVar[Profile]
@@ -115,11 +114,11 @@ class Retrieval(ABC):
     noisy: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     lasts: ClassVar[bool] = False
-    place: TableRef
+    ref: TableRef
 
     @classmethod
     @abstractmethod
-    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
         """Train, encode and hide a table.
 
         Raises

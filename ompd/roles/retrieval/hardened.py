@@ -28,7 +28,7 @@ class HardenedRetrieval(Voted):
 
     Parameters
     ----------
-    place : TableRef
+    ref : TableRef
     key : HardenedKey
     classes : int
     """
@@ -39,12 +39,12 @@ class HardenedRetrieval(Voted):
     noisy = True
     freezes = True
 
-    place: TableRef
+    ref: TableRef
     key: HardenedKey
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
         """Train or go on as before, round, add noise if it is asked for, and blind."""
         names = record_names(records.schema, records.features, records.labels)
         labels = np.array(records.labels, dtype=np.int64)
@@ -69,19 +69,19 @@ class HardenedRetrieval(Voted):
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
             vectors = noise.instances(vectors, names)
-        retrieval, upload = cls.build(place, frozen.key, vectors, labels, classes=classes, k=k)
+        retrieval, upload = cls.build(ref, frozen.key, vectors, labels, classes=classes, k=k)
         hiding(1.0)
         return Made(frozen.encoder, vectors, labels, k, retrieval, upload, noise, release)
 
     @classmethod
     def build(
-        cls, place: TableRef, key: HardenedKey, vectors: I64, labels: I64, *, classes: int, k: int
+        cls, ref: TableRef, key: HardenedKey, vectors: I64, labels: I64, *, classes: int, k: int
     ) -> tuple[HardenedRetrieval, HardenedUpload]:
         """Blind the instances.
 
         Parameters
         ----------
-        place : TableRef
+        ref : TableRef
         key : HardenedKey
         vectors : int64 array of shape (N, coordinates)
             As they go into the table: with noise, if there is any.
@@ -89,15 +89,15 @@ class HardenedRetrieval(Voted):
         classes, k : int
         """
         upload = HardenedUpload(
-            table_id=place.table_id,
-            version=place.version,
+            table_id=ref.table_id,
+            version=ref.version,
             coordinates=vectors.shape[1],
             classes=classes,
             k=k,
             labels=labels.astype("<u2").tobytes(),
             values=key.blind(vectors).astype("<u8", copy=False).tobytes(),
         )
-        return cls(place, key, classes), upload
+        return cls(ref, key, classes), upload
 
     @classmethod
     def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
@@ -113,7 +113,7 @@ class HardenedRetrieval(Voted):
     def job(self, vectors: I64, members: Sequence[int]) -> tuple[HardenedJob, None]:
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
-        return HardenedJob(self.place.table_id, self.place.version, len(vectors), points), None
+        return HardenedJob(self.ref.table_id, self.ref.version, len(vectors), points), None
 
 
 def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:

@@ -24,7 +24,7 @@ class PaperRetrieval(Voted):
 
     Parameters
     ----------
-    place : TableRef
+    ref : TableRef
     key : PaperKey
     classes : int
     """
@@ -34,18 +34,18 @@ class PaperRetrieval(Voted):
     job_type = PaperJob
     padding = PADDING
 
-    place: TableRef
+    ref: TableRef
     key: PaperKey
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
         """Train and blind; a K that is not known is left to the cloud."""
         trained = train(records, plan, stages)
         stages.until(CHOSEN)
         hiding = stages.until(HIDDEN)
         retrieval, upload = cls.build(
-            place,
+            ref,
             trained.vectors,
             trained.labels,
             classes=trained.classes,
@@ -59,13 +59,13 @@ class PaperRetrieval(Voted):
 
     @classmethod
     def build(
-        cls, place: TableRef, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
+        cls, ref: TableRef, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
     ) -> tuple[PaperRetrieval, PaperUpload]:
         """Blind the instances under a fresh key.
 
         Parameters
         ----------
-        place : TableRef
+        ref : TableRef
         vectors : int64 array of shape (N, coordinates)
             From 0 to `largest`.
         labels : int64 array of shape (N,)
@@ -82,8 +82,8 @@ class PaperRetrieval(Voted):
         coordinates = vectors.shape[1] + PADDING
         key = PaperKey.generate(PAPER, coordinates, largest)
         upload = PaperUpload(
-            table_id=place.table_id,
-            version=place.version,
+            table_id=ref.table_id,
+            version=ref.version,
             modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
             coordinates=coordinates,
             limbs=PAPER.limbs,
@@ -92,7 +92,7 @@ class PaperRetrieval(Voted):
             labels=labels.astype("<u2").tobytes(),
             values=blind_table(key, vectors).astype("<u8", copy=False).tobytes(),
         )
-        return cls(place, key, classes), upload
+        return cls(ref, key, classes), upload
 
     @classmethod
     def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
@@ -111,8 +111,8 @@ class PaperRetrieval(Voted):
         blinded = blind_queries(self.key, vectors)
         modulus = self.key.modulus
         return PaperJob(
-            table_id=self.place.table_id,
-            version=self.place.version,
+            table_id=self.ref.table_id,
+            version=self.ref.version,
             rows=len(vectors),
             points=pack_limbs(blinded.points, modulus),
             tokens=pack_limbs(blinded.tokens, modulus),

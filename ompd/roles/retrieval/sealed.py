@@ -35,7 +35,7 @@ class SealedRetrieval(Retrieval):
 
     Parameters
     ----------
-    place : TableRef
+    ref : TableRef
     table : SealedTable
     classes : int
     """
@@ -46,18 +46,18 @@ class SealedRetrieval(Retrieval):
     answer = SealedAnswer
     lasts = True
 
-    place: TableRef
+    ref: TableRef
     table: SealedTable
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, place: TableRef, stages: Stages) -> Made:
+    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
         """Train and seal."""
         trained = train(records, plan, stages)
         vectors, labels, k = trained.vectors, trained.labels, trained.chosen_k(stages)
         hiding = stages.until(HIDDEN)
         retrieval, upload = cls.build(
-            place, vectors, labels, classes=trained.classes, k=k, progress=hiding
+            ref, vectors, labels, classes=trained.classes, k=k, progress=hiding
         )
         hiding(1.0)
         return Made(trained.encoder, vectors, labels, k, retrieval, upload)
@@ -65,7 +65,7 @@ class SealedRetrieval(Retrieval):
     @classmethod
     def build(
         cls,
-        place: TableRef,
+        ref: TableRef,
         vectors: I64,
         labels: I64,
         *,
@@ -77,7 +77,7 @@ class SealedRetrieval(Retrieval):
 
         Parameters
         ----------
-        place : TableRef
+        ref : TableRef
             Bound into every bucket.
         vectors : int64 array of shape (N, coordinates)
             From 0 to below 2**62.
@@ -87,19 +87,19 @@ class SealedRetrieval(Retrieval):
             Called with the finished share from 0 to 1.
         """
         table, buckets = SealedTable.build(
-            vectors, labels, classes, k, context=_context(place), progress=progress
+            vectors, labels, classes, k, context=_context(ref), progress=progress
         )
         layout = table.layout
         upload = SealedUpload(
-            table_id=place.table_id,
-            version=place.version,
+            table_id=ref.table_id,
+            version=ref.version,
             bucket_bytes=layout.bucket_bytes,
             chunks=layout.chunks,
             chunk=layout.chunk,
             fetches=layout.fetches,
             buckets=buckets.tobytes(),
         )
-        return cls(place, table, classes), upload
+        return cls(ref, table, classes), upload
 
     @classmethod
     def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
@@ -144,7 +144,7 @@ class SealedRetrieval(Retrieval):
     def job(self, vectors: I64, members: Sequence[int]) -> tuple[SealedJob, Ticket]:
         """Use up hints and ask for buckets."""
         request, ticket = self.table.ask(vectors, members)
-        return SealedJob(self.place.table_id, self.place.version, False, request), ticket
+        return SealedJob(self.ref.table_id, self.ref.version, False, request), ticket
 
     def window(self, context: Ticket) -> object | None:
         """Return the hints that the job used; None if it asked for the whole table."""
@@ -164,7 +164,7 @@ class SealedRetrieval(Retrieval):
 
     def whole(self) -> tuple[SealedJob, int]:
         """Ask for all buckets."""
-        job = SealedJob(self.place.table_id, self.place.version, True, b"")
+        job = SealedJob(self.ref.table_id, self.ref.version, True, b"")
         return job, self.table.layout.table_bytes
 
     def renew(self, body: SealedAnswer) -> None:
@@ -194,8 +194,8 @@ def _feature_bits(records: Dataset) -> int:
     return sum(int(most).bit_length() for most in (above.max(axis=0) // steps))
 
 
-def _context(place: TableRef) -> bytes:
-    return place.table_id + place.version.to_bytes(8, "little")
+def _context(ref: TableRef) -> bytes:
+    return ref.table_id + ref.version.to_bytes(8, "little")
 
 
 def _winners(votes: I64, distances: I64, labels: I64) -> I64:
