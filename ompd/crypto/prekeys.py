@@ -215,6 +215,10 @@ class Prekeys(Confidential):
         held = self._held
         return held[-1].statement if held else None
 
+    def belong_to(self, identity: Identity) -> bool:
+        """Whether this identity signs them."""
+        return self._identity.public == identity.public
+
     def begin(self, known: SignedPrekey | None = None) -> None:
         """Make the next key if there is none that others take; `known` as for `rotate`.
 

@@ -64,6 +64,8 @@ class Party:
             directory = Directory(backend=identity.signing_key.backend, clock=clock)
         if prekeys is None and self.role in ("hospital", "cloud"):
             prekeys = Prekeys(identity, clock=clock)
+        if prekeys is not None and not prekeys.belong_to(identity):
+            raise ParameterError("prekeys: are those of another identity")
         self._post = Post(identity, directory, replays, clock, prekeys)
         if prekeys is not None:
             prekeys.begin(self._known_prekey())

@@ -9,7 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ompd.crypto import EnvelopeKey, Identity, PartyDirectory, Prekeys, encrypt
+from ompd.crypto import (
+    EnvelopeKey,
+    Identity,
+    PartyDirectory,
+    Prekeys,
+    PublicIdentity,
+    SignedPrekey,
+    encrypt,
+)
 from ompd.errors import (
     ContextMismatchError,
     DecryptionError,
@@ -84,9 +92,21 @@ class Post:
         self.replays = replays
         self.now = clock
         self.prekeys = prekeys
+        self._outdated: dict[str, SignedPrekey] = {}
         self.gate: Callable[[], None] = _pass
         self.signatures_made = 0
         self.signatures_verified = 0
+
+    def _warn_of_fallback(self, known: PublicIdentity) -> None:
+        """Tell once of each short-lived key that is not valid any more, and is used by nobody."""
+        prekey = known.prekey
+        if prekey is None or prekey.is_valid(self.now()) or prekey == self._outdated.get(known.id):
+            return
+        self._outdated[known.id] = prekey
+        _LOGGER.warning(
+            "the short-lived key of %s is not valid: its long-lived one is used until it is met "
+            "with the next", known.id,
+        )  # fmt: skip
 
     @property
     def window(self) -> float:
@@ -116,6 +136,8 @@ class Post:
         )
         # Looked up in any case: nothing is sent to a party that was revoked meanwhile.
         known = self.directory.get(recipient)
+        if encrypt_to is None:
+            self._warn_of_fallback(known)
         key = known.key_at(self.now()) if encrypt_to is None else encrypt_to
         ciphertext = encrypt(key, encode_body(body, pad_to, step=step), header.envelope_info())
         signed, message = encode_signed_part(header, ciphertext)

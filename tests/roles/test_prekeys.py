@@ -105,6 +105,25 @@ def test_the_long_lived_key_serves_where_the_user_allows_it(world):
     assert lax.read(report)[0].label == "yes"
 
 
+def test_a_job_to_an_expired_key_is_told_once(world, caplog):
+    world.publish()
+    assert not caplog.records
+    world.clock.now += LIFETIME
+    world.user.meet(world.hospital.rotate_prekey())
+    for _ in range(2):
+        world.hospital.forward(world.user.ask("st-mary", "flu", [6, 6, 6]))
+    (record,) = caplog.records
+    assert "short-lived key of cloud is not valid" in record.getMessage()
+
+
+def test_keys_of_another_identity_are_refused(world):
+    prekeys = Prekeys(Identity.generate("st-john"), clock=world.clock)
+    for cls in (ompd.Hospital, ompd.Cloud):
+        with pytest.raises(ParameterError, match="another identity"):
+            cls(Identity.generate("st-mary"), clock=world.clock, prekeys=prekeys)
+    assert prekeys.statement is None
+
+
 def test_an_old_key_is_not_taken_for_the_present_one(world):
     old = world.hospital.public
     world.user.meet(world.hospital.rotate_prekey())
