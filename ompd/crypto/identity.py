@@ -116,9 +116,7 @@ class PublicIdentity(
             prekey.check_time(now)
             return prekey.envelope_key
         if not fallback:
-            raise PrekeyError(
-                "prekey: none of this party is known; meet it anew once it has one"
-            )
+            raise PrekeyError("prekey: none of this party is known; meet it anew once it has one")
         return self.envelope_key
 
     def to_bytes(self) -> bytes:

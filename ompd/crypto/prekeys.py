@@ -261,7 +261,7 @@ class Prekeys(Confidential):
             # from a clock that was ahead, nobody has admitted it.
             earlier = [old.statement.not_before for old in before]
             earlier += [known.not_before] if known else []
-            start = max([now - skew] + [each + 1 for each in earlier if each < now + skew])
+            start = max([now - skew] + [each + 1 for each in earlier if each <= now + skew])
             end = max(now, start) + int(self._lifetime * 1000)
             key = EnvelopeKey.generate(self._identity.envelope_key.suite)
             unsigned = SignedPrekey(key.public_bytes, start, end, b"")

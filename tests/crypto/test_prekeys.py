@@ -530,3 +530,15 @@ def test_a_key_to_begin_with_is_one_that_others_take(prekeys, clock):
     assert prekeys.statement.is_valid(clock.now)
     # What is on its way still opens.
     assert opens(prekeys, second.envelope_key)
+
+
+def test_a_clock_that_was_ahead_and_still_believed_blocks_no_later_key(clock):
+    ahead = Clock()
+    ahead.now += 2 * SKEW  # the most that a directory admits
+    prekeys, directory = Prekeys(MARY, clock=ahead), Directory(clock=clock)
+    directory.register(MARY.public.with_prekey(prekeys.rotate()))
+    ahead.now = clock.now
+    following = prekeys.rotate()
+    clock.now += 0.001
+    directory.register(MARY.public.with_prekey(following))
+    assert directory.get("st-mary").prekey == following
