@@ -26,7 +26,7 @@ import secrets
 import shutil
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,8 +112,10 @@ class FolderTables:
                 names = sorted(path.name for path in self._folder.iterdir())
             for found in filter(None, map(_FILE.fullmatch, names)):
                 self._open(found[1], verify=verify)
-            for table in {found[1] for found in map(_HOME.fullmatch, names) if found}:
-                self._clean(table)
+            # Sorted, so that each table's data are together; to look for them would list all again.
+            homes = filter(None, map(_HOME.fullmatch, names))
+            for table, same in itertools.groupby(homes, lambda home: home[1]):
+                self._clean(table, [home[0] for home in same])
         except BaseException:
             self.close()
             raise
@@ -228,7 +230,7 @@ class FolderTables:
         # Jobs on their way still read what they have mapped.
         self._clean(table)
 
-    def _clean(self, table: str) -> None:
+    def _clean(self, table: str, homes: Iterable[str] | None = None) -> None:
         """Remove data of a table that its file does not name, as far as possible.
 
         If the file cannot be read, all stays as it is.
@@ -237,11 +239,13 @@ class FolderTables:
             named = {entry.home for entry in self._entries(table)}
         except OmpdError:
             return
-        for path in self._folder.glob(f"{table}-*"):
+        if homes is None:
+            homes = [path.name for path in self._folder.glob(f"{table}-*")]
+        for home in homes:
             with self._guard:
-                spared = path.name in named or path.name in self._built
+                spared = home in named or home in self._built
             if not spared:
-                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(self._folder / home, ignore_errors=True)
 
 
 def _plausible(table: str, versions: tuple[_Entry, ...]) -> bool:
