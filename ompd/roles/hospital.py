@@ -22,7 +22,7 @@ from ompd.roles.stages import Stages
 from ompd.roles.windows import Windows
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger
-from ompd.wire import Kind, Receipt, check_text
+from ompd.wire import Kind, Receipt, disease_name
 
 __all__ = ["Batch", "Hospital", "JobFrame"]
 
@@ -195,7 +195,7 @@ class Hospital(Party):
             (4094 in `paper`). Nothing is trained then.
         """
         self._shelf.check()
-        check_text("disease", disease)
+        disease = disease_name(disease)
         records = checked(instances)
         plan = self._shelf.plan(disease, records, method, k, priors, decision)
         self.directory.get(cloud)

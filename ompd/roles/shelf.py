@@ -33,7 +33,7 @@ from ompd.search import check_k
 from ompd.search.calibration import check_priors
 from ompd.search.decision import check_decision, default_decision
 from ompd.stores import BudgetLedger, DurableReplayGuard
-from ompd.wire import MAX_K, Body
+from ompd.wire import MAX_K, Body, disease_name
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -181,6 +181,7 @@ class Shelf:
             If the disease is damaged.
         """
         self.check()
+        disease = disease_name(disease)
         table = self._tables.get(disease)
         if table is None and self._is_damaged(disease):
             raise StoreError("disease: its state on disk is damaged; publish it anew")
@@ -299,7 +300,7 @@ class Shelf:
             If none does.
         """
         self.check()
-        waiting = self.waiting.get(disease)
+        waiting = self.waiting.get(disease_name(disease))
         if waiting is None:
             raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
         return waiting

@@ -24,7 +24,7 @@ from ompd.params import Method, Profile, check_profile, weaker
 from ompd.roles.party import Party
 from ompd.roles.pending import Pending
 from ompd.schema import Schema, as_feature_matrix
-from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, check_text
+from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, disease_name
 
 #: Query bodies are padded to multiples of this many bytes.
 _LENGTH_STEP = 32
@@ -206,7 +206,7 @@ class User(Party):
         PrekeyError
             If no valid short-lived key of the hospital is known, and the user allows no fallback.
         """
-        check_text("disease", disease)
+        disease = disease_name(disease)
         values = as_feature_matrix(features) if schema is None else schema.check(features)
         if not values.size:
             raise FeatureError("features: expected at least one row and one feature")

@@ -29,6 +29,7 @@ from ompd.wire.fields import (
     MAX_K,
     Body,
     check_text,
+    disease_name,
 )
 from ompd.wire.frames import (
     PROTOCOL_VERSION,
@@ -77,6 +78,7 @@ __all__ = [
     "check_text",
     "content_cap",
     "decode_body",
+    "disease_name",
     "encode_body",
     "encode_signed_part",
     "pack_limbs",

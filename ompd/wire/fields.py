@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated
 
 import msgspec
@@ -51,3 +52,18 @@ def check_text(name: str, text: object, *, least: int = 1, most: int = MAX_TEXT)
         or any("\ud800" <= character <= "\udfff" for character in text)
     ):
         raise ParameterError(f"{name}: expected a text of {least} to {most} characters")
+
+
+def disease_name(text: str) -> str:
+    """Return the name of a disease in the one form in which names are compared (Unicode's NFC).
+
+    Keyboards and file systems differ in whether an umlaut is one character or two.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot travel.
+    """
+    name = unicodedata.normalize("NFC", text) if isinstance(text, str) else text
+    check_text("disease", name)
+    return name

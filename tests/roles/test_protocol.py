@@ -654,3 +654,12 @@ def test_senseless_arguments_are_refused(world):
     for window in (float("nan"), 0, -1, float("inf")):
         with pytest.raises(ParameterError, match="window"):
             ompd.User.create("bob", window=window)
+
+
+def test_a_disease_is_found_however_its_letters_are_composed(world):
+    composed, apart = "Z\u00f6kum", "Zo\u0308kum"
+    world.publish(apart, instances(), k=3)
+    assert set(world.hospital.diseases) >= {composed}
+    job = world.hospital.forward(world.user.ask("st-mary", apart, [1, 2, 3]))
+    assert world.user.read(world.hospital.report(world.cloud.answer(job)))
+    assert world.hospital.remaining(apart) == world.hospital.remaining(composed)
