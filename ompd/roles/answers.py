@@ -57,8 +57,7 @@ class Answers:
     """
 
     def __init__(self, post: Post, quota: Quota, patience: float) -> None:
-        if not 0 <= patience < math.inf:
-            raise ParameterError("patience: expected a number of seconds from 0")
+        check_patience(patience)
         self._post = post
         self._quota = quota
         self._turns = Turns(_SHARE * post.window, patience, _read, _give_up)
@@ -224,6 +223,17 @@ class Answers:
             size = job.table.retrieval.answer_bytes(job.rows)
             kept = Kept(now + self._post.window, size, self._reports(Done(job, found)))
             self._unsent.keep((job.cloud, job.nonce), kept)
+
+
+def check_patience(patience: float) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not 0 <= patience < math.inf:
+        raise ParameterError("patience: expected a number of seconds from 0")
 
 
 def _read(job: OpenJob) -> Neighbours | None:

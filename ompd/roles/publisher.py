@@ -1,0 +1,227 @@
+"""Publishes tables: the part of a hospital that owns the records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ompd.crypto import Identity
+from ompd.params import Profile
+from ompd.roles.intake import Instances, checked
+from ompd.roles.party import Party
+from ompd.roles.publication import Published
+from ompd.roles.retrieval import TableRef
+from ompd.roles.shelf import Shelf
+from ompd.roles.stages import Stages
+from ompd.schema import Schema
+from ompd.stores import BudgetLedger
+from ompd.wire import Kind, Receipt, disease_name
+
+
+class Publisher(Party):
+    """Makes tables of records, hands them to clouds, and keeps what it needs to ask them.
+
+    Parameters are those of `Hospital`.
+    """
+
+    role = "hospital"
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        profile: str = "sealed",
+        epsilon: float | None = None,
+        ledger: BudgetLedger | None = None,
+        state: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(identity, **options)
+        # Last, since it takes hints off the disk: what else is refused must leave them there.
+        window = self._post.window if options.get("replays") is None else None
+        self._shelf = Shelf(profile, epsilon, ledger, state, window)
+        self._post.gate = self._shelf.check
+        if self._shelf.frames is not None:
+            self._post.replays = self._shelf.frames
+
+    @property
+    def profile(self) -> Profile:
+        """What its tables tell the cloud."""
+        return self._shelf.profile
+
+    @property
+    def diseases(self) -> dict[str, Schema]:
+        """Diseases that can be asked about, and what each expects of a feature vector."""
+        return {disease: table.encoder.schema for disease, table in self._shelf.tables.items()}
+
+    @property
+    def tables(self) -> dict[str, Published]:
+        """The tables that are asked, by disease, with keys and what was learned from records."""
+        return self._shelf.tables
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Diseases whose state in the folder cannot be used, and why.
+
+        They answer no queries until they are published anew, with `retrain` if they are `hardened`.
+        A disease whose name was lost as well goes by the name of its file.
+        """
+        return self._shelf.damaged
+
+    def publish(
+        self,
+        disease: str,
+        instances: Instances,
+        *,
+        cloud: str,
+        k: int | None = None,
+        advice: Mapping[str, str] | None = None,
+        method: str = "relief-mw",
+        priors: str = "equal",
+        decision: str | None = None,
+        retrain: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> bytes:
+        """Train a table, hide it as the profile says, and make its upload, for `Cloud.store`.
+
+        The table is asked from `confirm` on. Until then the version before goes on answering, so
+        that neither a lost upload nor a slow cloud interrupts anything.
+
+        In `sealed` and `paper` each version is trained anew, under a fresh key. In `hardened` it
+        keeps the encoder, step, K, scale of the noise and keys of the version before: a record
+        that was in that one comes out as the same bytes, which tells the cloud that it stayed and
+        nothing more. What is new are records that came, went or changed. Each record's release
+        with noise is charged to it in the ledger, once.
+
+        Parameters
+        ----------
+        disease : str
+        instances : Instances
+            Records of this disease; none of the query's person should be among them.
+        cloud : str
+            Id of a cloud this hospital has met.
+        k : int, optional
+            Neighbours that vote. By default it is chosen by leave-one-out: by the cloud, on the
+            blinded table, in the profile `paper`, else by the hospital.
+        advice : mapping of class name to text, optional
+            What a user gets besides the label.
+        method : {"relief-mw", "evidence"}
+            How features become vectors. `relief-mw`: as published. `evidence`: learned scores; it
+            needs scikit-learn.
+        priors : {"equal", "training"}
+            Which shares the classes have among those who ask: all the same, or those of the
+            instances. Probabilities are calibrated to these.
+        decision : {"probability", "majority"}, optional
+            Whether a label is the class of highest calibrated probability, or as published that
+            of most votes, whose shares are then the probabilities. By default the latter only for
+            `relief-mw` in the profile `paper`.
+        retrain : bool
+            Whether a `hardened` table is trained anew, under fresh keys, as after many changes it
+            should be. It is one more release of every record: some of them together give nearly
+            all cells without noise, and with noise each costs every record another epsilon.
+        progress : callable, optional
+            Called with the finished share from 0 to 1, which only grows: training, choice of K,
+            hiding (with the hints of a sealed table), and sealing of the frame.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError, TrainingError
+            If the instances cannot train a table.
+        NeighborsError
+            If k is even or out of range.
+        ParameterError
+            If the disease is no text of 1 to 255 characters, an advice is too long, there is no
+            such method, priors or decision, or schema, method or epsilon are not those of the
+            `hardened` version before, and `retrain` is not asked for.
+        PrivacyParameterError, OverflowParameterError
+            If epsilon means nothing for these instances, or blinded they do not fit the profile.
+        BudgetExceededError, StoreError
+            If a record's budget does not allow its release, or ledger or state cannot be used.
+        BackendUnavailableError
+            If the method needs a package that is not installed.
+        UnknownKeyError
+            If the cloud is unknown.
+        TooLargeError
+            If the table would be above the cap of one frame, or there are more than 4096 features
+            (4094 in `paper`). Nothing is trained then.
+        """
+        self._shelf.check()
+        disease = disease_name(disease)
+        records = checked(instances)
+        plan = self._shelf.plan(disease, records, method, k, priors, decision)
+        self.directory.get(cloud)
+        return self._shelf.publish(
+            self._post, disease, records, plan, cloud, advice or {}, Stages(progress), retrain
+        )
+
+    def resend(self, disease: str) -> bytes:
+        """Make the upload that waits for its receipt once more, with the present time.
+
+        For an upload that was lost or took longer than a day. Nothing is trained. The cloud
+        acknowledges it also if it has it already. Until `confirm` the table is kept in memory only.
+
+        Raises
+        ------
+        UnknownDiseaseError, UnknownKeyError
+            If no upload of this disease waits for a receipt, or its cloud is not known any more.
+        """
+        return self._shelf.awaited(disease).sent(self._post)
+
+    def confirm(self, receipt: bytes) -> None:
+        """Ask a published table from now on, since the cloud has it.
+
+        Raises
+        ------
+        ContextMismatchError
+            If the receipt is for no upload that waits for one.
+        NeighborsError
+            If the cloud chose a K that is not possible.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        frame = self._post.authenticate(receipt, Kind.RECEIPT)
+        body = self._post.open(frame, Receipt)
+        self._shelf.confirm(TableRef(body.table_id, body.version), frame.header.sender, body.k)
+
+    def close(self) -> None:
+        """Put the hints of sealed tables back into the state folder; the hospital ends here.
+
+        After a crash instead, tables open without hints, and `renew` makes new ones. In a process
+        that was forked from the hospital's own, nothing happens.
+
+        Raises
+        ------
+        HintStateError
+            If the folder cannot be written. It stays locked, and closing may be tried again.
+        """
+        self._shelf.close()
+
+    def deliver(self, upload: bytes, send: Callable[[bytes], bytes]) -> None:
+        """Hand an upload to the cloud, and ask the table from then on.
+
+        Parameters
+        ----------
+        upload : bytes
+            From `publish` or `resend`.
+        send : callable
+            Takes a frame to the cloud and returns what `Cloud.store` says to it.
+
+        Raises
+        ------
+        OmpdError
+            As `confirm`, and whatever `send` raises.
+        """
+        self.confirm(send(upload))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
