@@ -6,7 +6,7 @@ instances; what the cloud learns on the way is what tells them apart. A new prof
 module with a `Retrieval`, and its line in `PROFILES`.
 """
 
-from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef
+from ompd.roles.retrieval.contract import Edit, Made, Neighbours, Retrieval, TableRef
 from ompd.roles.retrieval.hardened import HardenedRetrieval
 from ompd.roles.retrieval.paper import PaperRetrieval
 from ompd.roles.retrieval.sealed import SealedRetrieval
@@ -18,6 +18,7 @@ PROFILES: dict[str, type[Retrieval]] = {
 
 __all__ = [
     "PROFILES",
+    "Edit",
     "HardenedRetrieval",
     "Made",
     "Neighbours",

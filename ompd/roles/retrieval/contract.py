@@ -87,6 +87,36 @@ class Made:
     release: Release | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Edit:
+    """A change of a table: rows removed, relabelled and added, in this order.
+
+    Rows are numbered from 0 as they were published, added ones follow, and no number is used again.
+
+    Attributes
+    ----------
+    removed : int64 array of shape (r,)
+        Distinct numbers of rows that were there, rising.
+    relabelled : int64 array of shape (c,)
+        Distinct numbers of rows that stay, rising.
+    codes : int64 array of shape (c,)
+        Their new classes.
+    first : int
+        Number of the first added row: of all rows before the change, removed ones included.
+    vectors : int64 array of shape (a, coordinates)
+        Of the added rows, as they go into the table: with noise, if there is any.
+    labels : int64 array of shape (a,)
+        Their classes.
+    """
+
+    removed: I64
+    relabelled: I64
+    codes: I64
+    first: int
+    vectors: I64
+    labels: I64
+
+
 class Retrieval(ABC):
     """The hospital's secret side of one published table.
 
@@ -192,6 +222,30 @@ class Retrieval(ABC):
         FramingError, BucketAuthError
             If a bucket is missing or not the one that was stored.
         """
+
+    def edited(self, edit: Edit, ref: TableRef) -> tuple[Retrieval, Body | None]:
+        """Return the table after a change, and the body that tells the cloud.
+
+        Parameters
+        ----------
+        edit : Edit
+        ref : TableRef
+            Of the version that the change makes.
+
+        Returns
+        -------
+        Retrieval
+        Body or None
+            None where the cloud has no part in it: the change is in effect then.
+
+        Raises
+        ------
+        ParameterError
+            If tables of the profile cannot be changed.
+        OverflowParameterError
+            If added vectors do not fit what the table was made for.
+        """
+        raise ParameterError(f"disease: tables of the profile '{self.profile}' do not change")
 
     def close(self) -> None:  # noqa: B027  (nothing by default)
         """Put what outlives the process onto the disk.
