@@ -67,6 +67,8 @@ LIBRARIES = {
         "_kernels arrays audit blind commands compilation datasets encode estimator files roles "
         "schema sealed search stores threads wire",
     ),
+    "pandas": ("pandas", "frame", "schema"),
+    "pyarrow": ("pyarrow", "arrow", "datasets"),
     "rich": ("rich", "", "commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),

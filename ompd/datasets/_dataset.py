@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ompd.arrays import F64, I64
-from ompd.errors import DatasetError, ParameterError
-from ompd.schema import Schema, check_aligned
+from ompd.arrays import F64, I64, Array
+from ompd.datasets._ids import as_ids
+from ompd.errors import DatasetError, LabelError, ParameterError
+from ompd.schema import Errors, RowErrors, Schema, check_aligned
 
 #: A class with a single training row has no near hit, so Relief cannot learn from it.
 LEAST_TRAIN_PER_CLASS = 2
@@ -95,18 +96,30 @@ class Dataset:
         Read-only. Every value lies in its declared domain.
     labels : ndarray of shape (N,), int64
         Read-only. Class codes: places in ``schema.classes``.
+    ids : array of text of shape (N,), optional
+        Read-only. What the hospital calls its rows: different texts of 1 to `MAX_ID` characters.
+    errors : RowErrors
+        What was wrong with the rows that were left out when the table was read. Parts made by
+        `take` and `split` have none.
 
     Raises
     ------
     FeatureError, DomainError, LabelError
         If the arrays do not fit the schema.
+    DatasetError
+        If ids are no such texts.
     """
 
     info: DatasetInfo
     features: F64
     labels: I64
+    ids: Array | None = None
+    errors: RowErrors = field(default_factory=RowErrors)
 
     def __post_init__(self) -> None:
+        if self.info.schema.table is not None:
+            plain = msgspec.structs.replace(self.info, schema=self.info.schema.plain)
+            object.__setattr__(self, "info", plain)
         # Own copies: freezing the caller's array, or sharing one that he may write to, would
         # both be surprises.
         features = np.array(self.schema.check(self.features))
@@ -115,10 +128,21 @@ class Dataset:
         labels.flags.writeable = False
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels)
+        if self.ids is not None:
+            ids = as_ids(self.ids, len(features))
+            ids.flags.writeable = False
+            object.__setattr__(self, "ids", ids)
 
     @classmethod
     def from_arrays(
-        cls, schema: Schema, features: Any, labels: Any, *, name: str = "own"
+        cls,
+        schema: Schema,
+        features: Any,
+        labels: Any,
+        *,
+        ids: Any = None,
+        name: str = "own",
+        errors: Errors = "raise",
     ) -> Dataset:
         """Make a data set from values in memory.
 
@@ -130,21 +154,43 @@ class Dataset:
         labels : array-like of shape (N,)
             Names of classes, also as numbers; see `Schema.codes`. Codes become names by
             `Schema.names`. A series has the index of the features' frame.
+        ids : array-like of shape (N,), optional
+            What the rows are called: different texts or integers.
         name : str, default="own"
+        errors : {"raise", "skip", "collect"}, default="raise"
+            What becomes of a row with a fault: an error; it is left out; it is left out and told
+            in the data set's `errors`.
 
         Raises
         ------
         FeatureError, DomainError, LabelError
             If the values do not fit the schema.
+        DatasetError
+            If ids are missing, no texts or integers, or there twice.
+        ParameterError
+            If `errors` is none of the three.
 
         Warns
         -----
         LabelWarning
             If whole numbers are taken as codes, since no class has a number as its name.
         """
-        values = schema.check(features)
+        named = None if ids is None else as_ids(ids)
+        values, good, told = schema.check_rows(features, errors, named)
+        if named is not None and len(named) != len(good):
+            raise DatasetError(f"ids: expected {len(good)}, one per row, got {len(named)}")
         check_aligned(features, labels)
-        codes = schema.check_codes(schema.codes(labels), len(values))
+        if errors == "raise":
+            codes = schema.check_codes(schema.codes(labels), len(values))
+        else:
+            codes = schema.find_codes(labels)
+            if len(codes) != len(good):
+                raise LabelError(f"labels: expected {len(good)}, got {len(codes)}")
+            known = codes >= 0
+            values, good, codes = values[known[good]], good & known, codes[good & known]
+            if errors == "collect" and not known.all():
+                reason = f"expected one of {', '.join(schema.classes)}"
+                told = told.extended(np.flatnonzero(~known), "", reason, named)
         counts = np.bincount(codes, minlength=len(schema.classes))
         info = DatasetInfo(
             name=name,
@@ -154,7 +200,7 @@ class Dataset:
             class_rows=tuple(counts.tolist()),
             sha256="",
         )
-        return cls(info, values, codes)
+        return cls(info, values, codes, None if named is None else named[good], told)
 
     @property
     def name(self) -> str:
@@ -183,9 +229,9 @@ class Dataset:
         )
         return f"<Dataset {self.name!r}: {len(self)} × {len(self.schema.features)}, {counts}>"
 
-    def __reduce__(self) -> tuple[type[Dataset], tuple[DatasetInfo, F64, I64]]:
+    def __reduce__(self) -> tuple[type[Dataset], tuple[Any, ...]]:
         # NumPy's pickles and deep copies forget that an array was read-only.
-        return Dataset, (self.info, self.features, self.labels)
+        return Dataset, (self.info, self.features, self.labels, self.ids, self.errors)
 
     def take(self, rows: npt.ArrayLike) -> Dataset:
         """Return the given rows, in the given order.
@@ -193,7 +239,7 @@ class Dataset:
         Parameters
         ----------
         rows : array-like of int, shape (m,)
-            Indices from 0 to N - 1; an index may repeat.
+            Indices from 0 to N - 1; an index may repeat where rows have no ids.
 
         Raises
         ------
@@ -201,7 +247,8 @@ class Dataset:
             If an index is no integer or outside the table.
         """
         index = _index(rows, len(self))
-        return Dataset(self.info, self.features[index], self.labels[index])
+        ids = None if self.ids is None else self.ids[index]
+        return Dataset(self.info, self.features[index], self.labels[index], ids)
 
     def split(self, test_per_class: int = 100, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Hold out random instances of each class, as many of one as of another.

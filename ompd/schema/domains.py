@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from ompd.arrays import F64, I64, Bools
-from ompd.errors import DomainError, FeatureError, LabelError, LabelWarning, SchemaError
+from ompd.errors import LabelError, LabelWarning, SchemaError
 from ompd.params import MAX_TEXT
-from ompd.schema.matching import arrange, has_names, match_labels
-
-Kind = Literal["numeric", "ordinal", "nominal"]
-
-
-class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column of a table.
-
-    Parameters
-    ----------
-    name : str
-        Unique within its schema.
-    kind : {"numeric", "ordinal", "nominal"}
-        Ordinal and nominal features hold whole numbers; a nominal one has no order, so Relief
-        counts any two different values as fully different.
-    low, high : float
-        Inclusive domain. ``low == high`` marks a constant column, which gets weight 0.
-    about : str
-        One line for people.
-    """
-
-    name: str
-    kind: Kind
-    low: float
-    high: float
-    about: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise SchemaError("feature name: expected a non-empty text")
-        if not all(type(end) in {int, float} for end in (self.low, self.high)):
-            raise SchemaError(f"feature {self.name!r}: expected numbers as domain")
-        if self.kind not in get_args(Kind):
-            raise SchemaError(f"feature {self.name!r}: kind must be one of {get_args(Kind)}")
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise SchemaError(f"feature {self.name!r}: expected finite low <= high")
-        if not math.isfinite(self.high - self.low):
-            raise SchemaError(f"feature {self.name!r}: high - low must be finite")
-        # A caller may well write low=0, high=120.
-        if self.kind != "numeric" and any(end != math.floor(end) for end in (self.low, self.high)):
-            raise SchemaError(f"feature {self.name!r}: expected whole numbers as domain")
+from ompd.schema.features import Feature
+from ompd.schema.form import TableForm
+from ompd.schema.matching import arrange, match_labels
+from ompd.schema.matrix import read_matrix, sift
+from ompd.schema.rows import Errors, RowErrors, check_errors
 
 
-class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class Schema(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True
+):
     """The ordered features of a table and the names of its classes.
 
     The order of the features matters: the Relief-Wasserstein distance sums along it.
@@ -66,10 +31,18 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     features : tuple of Feature
     classes : tuple of str
         Class names; a label's code is its place in this tuple.
+    table : TableForm, optional
+        How a file or frame writes such a table.
+
+    Raises
+    ------
+    SchemaError
+        If these contradict one another.
     """
 
     features: tuple[Feature, ...]
     classes: tuple[str, ...]
+    table: TableForm | None = None
 
     def __post_init__(self) -> None:
         for name in ("features", "classes"):
@@ -92,6 +65,26 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             )
         if len(set(self.classes)) != len(self.classes):
             raise SchemaError("classes: names must be unique")
+        if self.table is not None:
+            self._check_table(self.table, set(names))
+
+    def _check_table(self, table: TableForm, names: set[str]) -> None:
+        if not isinstance(table, TableForm):
+            raise SchemaError("table: expected a TableForm")
+        for what, name in (("label", table.label), ("id", table.id)):
+            if name in names:
+                raise SchemaError(f"table {what}: {name!r} is a feature")
+        if table.columns and not names <= set(table.columns):
+            raise SchemaError("table columns: expected every feature among them")
+        if not {name for name, _ in table.marks} <= names:
+            raise SchemaError("table marks: expected only names of features")
+        if not {name for _, name in table.texts} <= set(self.classes):
+            raise SchemaError("table texts: expected only names of classes on the right")
+
+    @property
+    def plain(self) -> Schema:
+        """The schema without `table`: what it says of the values, and not of a file."""
+        return self if self.table is None else Schema(self.features, self.classes)
 
     @cached_property
     def low(self) -> F64:
@@ -108,55 +101,61 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         """Which features have no order, shape (n,)."""
         return np.array([feature.kind == "nominal" for feature in self.features], dtype=np.bool_)
 
-    @cached_property
-    def _whole(self) -> Bools:
-        return np.array([feature.kind != "numeric" for feature in self.features], dtype=np.bool_)
-
     def check(self, x: Any) -> F64:
         """Return `x` as a contiguous float64 array of shape (m, n), or refuse it.
 
         Parameters
         ----------
         x : array-like of shape (n,) or (m, n), data frame, series, mapping or structured array
-            Real numbers; a single vector becomes one row. Values with names are found by them, in
-            any order; values without are in the schema's order.
+            Real numbers; texts, booleans and dates where the feature declares what they mean. A
+            single vector becomes one row. Values with names are found by them, in any order;
+            values without are in the schema's order. Where a feature says what becomes of missing
+            values, NaN, None and the like are missing, and stay NaN.
 
         Raises
         ------
         FeatureError
-            For text, booleans, missing or non-finite values, a wrong number of features, or if a
-            name is missing, unknown or there twice.
+            For text or booleans without a meaning, missing or non-finite values, a wrong number
+            of features, or if a name is missing, unknown or there twice.
         DomainError
             For a value outside the feature's domain, or a fraction where whole numbers are due.
         """
-        x = self.arrange(x)
-        values = as_feature_matrix(x.to_numpy() if hasattr(x, "to_numpy") else x)
-        if values.shape[1] != len(self.features):
-            raise FeatureError(
-                f"features: expected {len(self.features)} per row, got {values.shape[1]}"
-            )
-        finite = np.isfinite(values)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            raise FeatureError(
-                f"row {row}, feature {self.features[column].name!r}: "
-                "expected a finite number, got a missing or infinite one"
-            )
-        outside = (values < self.low) | (values > self.high)
-        if outside.any():
-            row, column = np.argwhere(outside)[0]
-            feature = self.features[column]
-            raise DomainError(
-                f"row {row}, feature {feature.name!r}: "
-                f"expected a value from {feature.low:g} to {feature.high:g}"
-            )
-        fraction = self._whole & (values != np.floor(values))
-        if fraction.any():
-            row, column = np.argwhere(fraction)[0]
-            raise DomainError(
-                f"row {row}, feature {self.features[column].name!r}: expected a whole number"
-            )
-        return values
+        return self.check_rows(x, "raise")[0]
+
+    def check_rows(
+        self, x: Any, errors: Errors = "collect", ids: Any = None
+    ) -> tuple[F64, Bools, RowErrors]:
+        """Check row by row, so that one bad row does not refuse all.
+
+        Parameters
+        ----------
+        x : Any
+            As for `check`.
+        errors : {"raise", "skip", "collect"}, default="collect"
+            What becomes of a row with a fault: an error as for `check`; it is left out; it is left
+            out and told.
+        ids : array of text of shape (m,), optional
+            Names of the rows in what is told.
+
+        Returns
+        -------
+        values : float64 array of shape (g, n)
+            The good rows, in order.
+        good : bool array of shape (m,)
+            Which rows these are.
+        told : RowErrors
+            Every fault; empty unless `errors` is ``"collect"``.
+
+        Raises
+        ------
+        FeatureError
+            If `x` as a whole is none: names, dimensions, number of features.
+        ParameterError
+            If `errors` is none of the three.
+        """
+        lenient = check_errors(errors) != "raise"
+        values, faults = read_matrix(x, self.features, None, lenient=lenient)
+        return sift(values, faults, self.features, errors, ids)
 
     def arrange(self, x: Any) -> Any:
         """Return `x` in the schema's order if it names its values, else as it is.
@@ -201,14 +200,34 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         LabelWarning
             If whole numbers are taken as places.
         """
+        return self._codes(labels, lenient=False)
+
+    def find_codes(self, labels: Any) -> I64:
+        """Translate labels as `codes` does, with -1 for one that names no class.
+
+        Raises
+        ------
+        LabelError
+            If they are no sequence of labels.
+
+        Warns
+        -----
+        LabelWarning
+            If whole numbers are taken as places.
+        """
+        return self._codes(labels, lenient=True)
+
+    def _codes(self, labels: Any, *, lenient: bool) -> I64:
         codes, by_place = match_labels(labels, self.classes)
+        if not lenient and -1 in codes:
+            raise LabelError(f"labels: expected only {', '.join(self.classes)}")
         if by_place:
             places = ", ".join(f"{code} as {name!r}" for code, name in enumerate(self.classes))
             warnings.warn(
                 f"labels: whole numbers are taken as places in the schema's classes: {places}; "
                 "pass names, for example from Schema.names",
                 LabelWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return np.array(codes, dtype=np.int64)
 
@@ -272,51 +291,3 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             raise SchemaError(f"schema: {error}") from None
         except (msgspec.DecodeError, UnicodeError, TypeError):
             raise SchemaError("schema: expected JSON") from None
-
-
-def as_feature_matrix(x: Any) -> F64:
-    """Return `x` as a contiguous float64 matrix of shape (m, n); a vector becomes one row.
-
-    Only the type and the number of dimensions are checked; NaN passes.
-
-    Raises
-    ------
-    FeatureError
-        For text, booleans, objects that are no numbers, or another number of dimensions.
-    """
-    if has_names(x):
-        raise FeatureError(
-            "features: values with names need the schema that they are found in; pass schema=, "
-            "or plain rows in its order"
-        )
-    _refuse_non_numbers(x)
-    try:
-        array = np.asarray(x)
-    except (ValueError, TypeError, OverflowError):
-        raise FeatureError("features: expected rows of equal length") from None
-    if array.dtype.kind == "O":
-        _refuse_non_numbers(array.tolist())
-        try:
-            array = array.astype(np.float64)
-        except (ValueError, TypeError, OverflowError):
-            raise FeatureError("features: expected real numbers") from None
-    if array.dtype.kind not in "iuf":
-        raise FeatureError(f"features: expected real numbers, got {array.dtype}")
-    if array.ndim == 1:
-        array = array[np.newaxis]
-    if array.ndim != 2:
-        raise FeatureError(f"features: expected one or two dimensions, got {array.ndim}")
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
-def _refuse_non_numbers(x: Any) -> None:
-    """Refuse what NumPy would silently turn into numbers: True, "5", None, a masked value."""
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise FeatureError("features: expected real numbers, got masked values")
-    if isinstance(x, np.ndarray) and x.dtype.kind == "b":
-        raise FeatureError("features: expected real numbers, got bool")
-    if isinstance(x, (bool, np.bool_, str, bytes)) or x is None:
-        raise FeatureError(f"features: expected real numbers, got {type(x).__name__}")
-    if isinstance(x, (list, tuple)):
-        for item in x:
-            _refuse_non_numbers(item)

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
 def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
-    """Find the class that every label writes.
+    """Find the class that every label writes; -1 for one that names no class.
 
     Parameters
     ----------
@@ -39,15 +39,14 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
     Raises
     ------
     LabelError
-        If a label names no class, or is a number that two names write.
+        If they are no sequence.
     """
     expected = LabelError(f"labels: expected only {', '.join(classes)}")
     if isinstance(labels, (str, bytes, Mapping)):
         raise expected
-    if hasattr(labels, "tolist"):
-        labels = labels.tolist()
-    if hasattr(labels, "to_list"):
-        labels = labels.to_list()
+    for method in ("tolist", "to_list", "to_pylist"):
+        if hasattr(labels, method):
+            labels = getattr(labels, method)()
     if not isinstance(labels, Sequence):
         raise expected
     names = _Names(classes)
@@ -56,17 +55,18 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
     for each in labels:
         label = each.item() if isinstance(each, np.generic) else each
         if not isinstance(label, (str, bool, int, float)):
-            raise expected
+            codes.append(-1)
+            continue
         # By type too: Python takes True, 1 and 1.0 for the same key.
         key = (type(label), label)
         code = seen.get(key)
         if code is None:
-            code = names.find(label)
-            if code is None:
-                raise expected
-            seen[key] = code
+            found = names.find(label)
+            code = seen[key] = -1 if found is None else found
         codes.append(code)
-    by_place = not names.by_number and any(kind is int for kind, _ in seen)
+    by_place = not names.by_number and any(
+        kind is int and code >= 0 for (kind, _), code in seen.items()
+    )
     return codes, by_place
 
 
@@ -134,6 +134,45 @@ def arrange(x: Any, names: Sequence[str]) -> Any:
     return ordered if hasattr(x, "columns") else ordered.to_numpy()
 
 
+def columns_of(x: Any, names: Sequence[str], *, others: bool = False) -> list[Any] | None:
+    """Return the named columns of `x`, or None if it is no table with columns.
+
+    Parameters
+    ----------
+    x : Any
+        A frame of pandas or polars, an Arrow table, a structured array, or a mapping of columns.
+    names : sequence of str
+    others : bool, default=False
+        Whether there may be other columns too.
+
+    Raises
+    ------
+    FeatureError
+        As for `arrange`.
+    """
+    if isinstance(x, np.void) or (isinstance(x, Mapping) and _is_one_row(x)):
+        return None
+    if not isinstance(x, (Mapping, np.ndarray)) and not hasattr(x, "columns"):
+        return None
+    found = _names_of(x)
+    if found is None:
+        return None
+    _check_names(found, names, others=others)
+    columns = [x[name] for name in names]
+    if len({len(column) for column in columns}) > 1:
+        raise FeatureError("features: expected one value or one column of equal length per name")
+    return columns
+
+
+def _is_one_row(x: Mapping[Any, Any]) -> bool:
+    return any(
+        isinstance(each, (str, bytes))
+        or not hasattr(each, "__len__")
+        or getattr(each, "ndim", 1) != 1
+        for each in x.values()
+    )
+
+
 def has_names(x: Any) -> bool:
     """Whether `arrange` would look at names."""
     if isinstance(x, (list, tuple)):
@@ -167,6 +206,8 @@ def _names_of(x: Any) -> list[Any] | None:
         return list(x)
     if isinstance(x, (np.ndarray, np.void)):
         return None if x.dtype.names is None else list(x.dtype.names)
+    if hasattr(x, "column_names"):  # Arrow, whose `columns` are the columns themselves
+        return list(x.column_names)
     found = getattr(x, "columns", None)
     # Lists have a method of that name.
     if found is None and hasattr(x, "to_numpy"):
@@ -179,20 +220,20 @@ def _names_of(x: Any) -> list[Any] | None:
     return None if numbered else listed
 
 
-def _check_names(found: list[Any], names: Sequence[str]) -> None:
+def _check_names(found: list[Any], names: Sequence[str], *, others: bool = False) -> None:
     there = {name for name in found if isinstance(name, str)}
     missing = [name for name in names if name not in there]
     if missing:
         raise FeatureError(f"features: expected a value of {_quoted(missing)}")
     known = set(names)
     # By place: where a file without header was read as if it had one, names are a patient's values.
-    others = [place for place, name in enumerate(found) if name not in known]
-    if others:
+    unknown = [place for place, name in enumerate(found) if name not in known]
+    if unknown and not others:
         raise FeatureError(
-            f"features: expected only {_quoted(names)}, got another name in place {others[0]}"
+            f"features: expected only {_quoted(names)}, got another name in place {unknown[0]}"
         )
-    if len(found) > len(names):
-        twice = [name for name in names if found.count(name) > 1]
+    twice = [name for name in names if found.count(name) > 1] if len(found) > len(names) else []
+    if twice:
         raise FeatureError(f"features: expected {_quoted(twice)} only once")
 
 

@@ -1,0 +1,57 @@
+"""What a hospital calls its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ompd.arrays import Array
+from ompd.errors import DatasetError
+
+#: Most characters of an id; they are kept as arrays of the longest one's width.
+MAX_ID = 64
+
+
+def as_ids(ids: Any, rows: int | None = None) -> Array:
+    """Return ids as an own array of text of shape (N,).
+
+    Parameters
+    ----------
+    ids : array, series or sequence of texts or integers
+    rows : int, optional
+        How many there must be.
+
+    Raises
+    ------
+    DatasetError
+        If one is no text or integer, empty, too long or there twice, or their number is wrong.
+    """
+    expected = f"ids: expected texts of 1 to {MAX_ID} characters, or integers, one per row"
+    for method in ("to_pylist", "tolist", "to_list"):
+        if hasattr(ids, method):
+            ids = getattr(ids, method)()
+            break
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, (list, tuple)):
+        raise DatasetError(expected)
+    listed = [text_of(each) for each in ids]
+    if None in listed:
+        raise DatasetError(f"{expected}, got another one in row {listed.index(None)}")
+    if rows is not None and len(listed) != rows:
+        raise DatasetError(f"ids: expected {rows}, one per row, got {len(listed)}")
+    if len(set(listed)) != len(listed):
+        raise DatasetError("ids: expected different ones, got one twice")
+    return np.array(listed, dtype=np.str_)
+
+
+def text_of(value: Any) -> str | None:
+    """Return one id as text, or None if it is none."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, (int, np.integer)):
+        value = str(int(value))
+    if not isinstance(value, str):
+        return None
+    stripped = value.strip()
+    # NumPy's texts cannot end in NUL.
+    return stripped if 0 < len(stripped) <= MAX_ID and "\0" not in stripped else None

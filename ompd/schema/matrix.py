@@ -1,0 +1,186 @@
+"""Tables of whatever form, as matrices of numbers, and what is wrong with their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ompd.arrays import F64, U8, Bools
+from ompd.errors import FeatureError
+from ompd.schema.features import Feature
+from ompd.schema.form import TableForm
+from ompd.schema.matching import arrange, columns_of, has_names
+from ompd.schema.rows import Errors, RowError, RowErrors
+from ompd.schema.values import WIDTH, column_values, error_of, faults_of, reason
+
+
+def read_matrix(
+    x: Any, features: Sequence[Feature], form: TableForm | None, *, lenient: bool
+) -> tuple[F64, U8 | None]:
+    """Return `x` as numbers, and what is wrong with each.
+
+    Parameters
+    ----------
+    x : Any
+        As for `Schema.check`.
+    features : sequence of Feature, n of them
+    form : TableForm or None
+        With it, other columns are let be, and texts are read as those of a file.
+    lenient : bool
+        Whether single rows without names may be no numbers at all.
+
+    Returns
+    -------
+    values : float64 array of shape (m, n), contiguous
+    faults : uint8 array of shape (m, n), or None
+
+    Raises
+    ------
+    FeatureError
+        If `x` as a whole is no table of these features.
+    """
+    names = [feature.name for feature in features]
+    columns = columns_of(x, names, others=form is not None)
+    if columns is None:
+        x = arrange(x, names)
+        means = any(f.levels or f.since or not f.complete for f in features)
+        if not (lenient or means or form is not None):
+            return _numbers(x, features)
+        try:
+            return _numbers(x, features)
+        except FeatureError:
+            rows = _rows(x, len(features))
+        width = np.array([row is None for row in rows], dtype=np.bool_)
+        empty = [None] * len(features)
+        listed = list(zip(*(empty if row is None else row for row in rows), strict=True))
+        columns = listed or [()] * len(features)
+    else:
+        width = None
+    values = np.empty((len(columns[0]), len(features)), dtype=np.float64)
+    found = np.zeros(values.shape, dtype=np.uint8)
+    for place, (column, feature) in enumerate(zip(columns, features, strict=True)):
+        values[:, place], faults = column_values(column, feature, form)
+        if faults is not None:
+            found[:, place] = faults
+    outside = faults_of(values, features)
+    if outside is not None:
+        found = np.where(found > 0, found, outside)
+    if width is not None:
+        found[width] = 0
+        found[width, 0] = WIDTH
+    return values, found if found.any() else None
+
+
+def _numbers(x: Any, features: Sequence[Feature]) -> tuple[F64, U8 | None]:
+    values = as_feature_matrix(x.to_numpy() if hasattr(x, "to_numpy") else x)
+    if values.shape[1] != len(features):
+        raise FeatureError(f"features: expected {len(features)} per row, got {values.shape[1]}")
+    return values, faults_of(values, features)
+
+
+def _rows(x: Any, width: int) -> list[Sequence[Any] | None]:
+    """Return rows of `width` cells, and None for whatever is none."""
+    if isinstance(x, (str, bytes)) or not hasattr(x, "__len__"):
+        raise FeatureError("features: expected rows of numbers")
+    if isinstance(x, np.ma.MaskedArray):
+        x = np.ma.filled(x.astype(object), None)
+    rows = x.tolist() if isinstance(x, np.ndarray) else list(x)
+    if rows and not any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        rows = [rows]
+    if rows and not any(_fits(row, width) for row in rows):
+        raise FeatureError(f"features: expected {width} per row")
+    return [list(row) if _fits(row, width) else None for row in rows]
+
+
+def _fits(row: Any, width: int) -> bool:
+    if isinstance(row, np.ndarray):
+        return bool(row.shape == (width,))
+    return isinstance(row, (list, tuple)) and len(row) == width
+
+
+def sift(
+    values: F64, faults: U8 | None, features: Sequence[Feature], errors: Errors, ids: Any = None
+) -> tuple[F64, Bools, RowErrors]:
+    """Part the good rows from the bad; see `Schema.check_rows`.
+
+    Raises
+    ------
+    FeatureError, DomainError
+        For the first fault, if `errors` is ``"raise"``.
+    """
+    if faults is None:
+        return values, np.ones(len(values), dtype=np.bool_), RowErrors()
+    good: Bools = np.max(faults, axis=1) == 0
+    if errors == "raise":
+        row = int(np.argmin(good))
+        column = int(np.argmax(faults[row] > 0))
+        if faults[row, column] == WIDTH:
+            raise FeatureError(f"row {row}: expected {len(features)} features")
+        feature = features[column]
+        raise error_of(feature, int(faults[row, column]), f"row {row}, feature {feature.name!r}")
+    told = row_errors(faults, features, ids) if errors == "collect" else RowErrors()
+    return np.ascontiguousarray(values[good]), good, told
+
+
+def row_errors(faults: U8, features: Sequence[Feature], ids: Any = None) -> RowErrors:
+    """Tell every fault of a matrix."""
+
+    def entries(row: int, column: int) -> RowError:
+        fault = int(faults[row, column])
+        name = None if ids is None else str(ids[row])
+        if fault == WIDTH:
+            return RowError(row, name, None, "", f"expected {len(features)} features")
+        feature = features[column]
+        return RowError(row, name, None, feature.name, reason(feature, fault))
+
+    return RowErrors(entries(row, column) for row, column in np.argwhere(faults).tolist())
+
+
+def as_feature_matrix(x: Any) -> F64:
+    """Return `x` as a contiguous float64 matrix of shape (m, n); a vector becomes one row.
+
+    Only the type and the number of dimensions are checked; NaN passes.
+
+    Raises
+    ------
+    FeatureError
+        For text, booleans, objects that are no numbers, or another number of dimensions.
+    """
+    if has_names(x):
+        raise FeatureError(
+            "features: values with names need the schema that they are found in; pass schema=, "
+            "or plain rows in its order"
+        )
+    _refuse_non_numbers(x)
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, OverflowError):
+        raise FeatureError("features: expected rows of equal length") from None
+    if array.dtype.kind == "O":
+        _refuse_non_numbers(array.tolist())
+        try:
+            array = array.astype(np.float64)
+        except (ValueError, TypeError, OverflowError):
+            raise FeatureError("features: expected real numbers") from None
+    if array.dtype.kind not in "iuf":
+        raise FeatureError(f"features: expected real numbers, got {array.dtype}")
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2:
+        raise FeatureError(f"features: expected one or two dimensions, got {array.ndim}")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _refuse_non_numbers(x: Any) -> None:
+    """Refuse what NumPy would silently turn into numbers: True, "5", None, a masked value."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise FeatureError("features: expected real numbers, got masked values")
+    if isinstance(x, np.ndarray) and x.dtype.kind == "b":
+        raise FeatureError("features: expected real numbers, got bool")
+    if isinstance(x, (bool, np.bool_, str, bytes)) or x is None:
+        raise FeatureError(f"features: expected real numbers, got {type(x).__name__}")
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            _refuse_non_numbers(item)

@@ -1,0 +1,261 @@
+"""Whatever a cell may hold, as the number that its feature declares for it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from ompd.arrays import F64, U8, Array
+from ompd.errors import DomainError, FeatureError
+from ompd.schema.features import NUMBER, Feature
+from ompd.schema.form import TableForm
+
+#: What may be wrong with a cell; 0 is nothing.
+MISSING, TEXT, DOMAIN, WHOLE, LEVEL, WIDTH = range(1, 7)
+
+_DAY = 86_400.0
+_ISO = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?"
+)
+#: Different cells of a column that are remembered; a column of numbers in text has as many as rows.
+_MOST_SEEN = 1 << 16
+
+
+def reason(feature: Feature, fault: int) -> str:
+    """Say what was expected of a cell, and of what sort it was instead; never its value."""
+    if fault == MISSING:
+        return "expected a finite number, got a missing or infinite one"
+    if fault == TEXT:
+        return f"expected {feature.expected}, got no number"
+    if fault == WHOLE:
+        return "expected a whole number"
+    if fault == LEVEL:
+        return f"expected one of its {len(feature.levels)} levels, got another text"
+    return f"expected a value from {feature.low:g} to {feature.high:g}"
+
+
+def error_of(feature: Feature, fault: int, where: str) -> FeatureError:
+    """Make the error for one cell."""
+    kind = DomainError if fault in {DOMAIN, WHOLE, LEVEL} else FeatureError
+    return kind(f"{where}: {reason(feature, fault)}")
+
+
+def faults_of(values: F64, features: Sequence[Feature]) -> U8 | None:
+    """Compare numbers with their domains.
+
+    Parameters
+    ----------
+    values : ndarray of shape (m, n), float64
+        NaN is a missing value.
+
+    Returns
+    -------
+    uint8 array of shape (m, n), or None if nothing is wrong
+    """
+    low = np.array([feature.low for feature in features], dtype=np.float64)
+    high = np.array([feature.high for feature in features], dtype=np.float64)
+    whole = np.array([feature.kind != "numeric" for feature in features], dtype=np.bool_)
+    # False for NaN too.
+    good = (values >= low) & (values <= high)
+    if whole.any():
+        good &= ~whole | (values == np.floor(values))
+    if good.all():
+        return None
+    faults = np.zeros(values.shape, dtype=np.uint8)
+    rows, columns = np.nonzero(~good)
+    bad = values[rows, columns]
+    found = np.full(len(rows), DOMAIN, dtype=np.uint8)
+    found[(bad >= low[columns]) & (bad <= high[columns])] = WHOLE
+    found[~np.isfinite(bad)] = MISSING
+    complete = np.array([feature.complete for feature in features], dtype=np.bool_)
+    found[np.isnan(bad) & ~complete[columns]] = 0
+    faults[rows, columns] = found
+    return faults if found.any() else None
+
+
+def column_values(column: Any, feature: Feature, form: TableForm | None) -> tuple[F64, U8 | None]:
+    """Turn one column into numbers.
+
+    Parameters
+    ----------
+    column : array, series, Arrow array or sequence of m cells
+        Numbers; texts of levels; booleans, which are the levels "True" and "False"; dates.
+        Missing is NaN, None, NaT, pandas' NA, or masked.
+    feature : Feature
+    form : TableForm or None
+        With it, texts may also be numbers and marks of missing values, as in a file.
+
+    Returns
+    -------
+    values : float64 array of shape (m,)
+        NaN where a value is missing or at fault.
+    faults : uint8 array of shape (m,), or None
+        Only of sort `TEXT` and `LEVEL`; domains are not looked at.
+    """
+    array = as_array(column)
+    kind = array.dtype.kind
+    if kind in "iuf":
+        values = np.array(array, dtype=np.float64)
+        for mark in () if form is None else form.marks_of(feature.name):
+            if NUMBER.fullmatch(mark):
+                values[values == float(mark)] = math.nan
+    elif kind == "M" and feature.since:
+        since = np.datetime64(feature.since, "s")
+        seconds = (array.astype("datetime64[us]") - since) / np.timedelta64(1, "us")
+        values = np.where(np.isnat(array), math.nan, seconds / (_DAY * 1e6))
+    else:
+        return _by_cell(array.tolist(), feature, form)
+    return values, None
+
+
+def as_array(column: Any) -> Array:
+    """Return a column of any library as a one-dimensional array."""
+    if isinstance(column, np.ma.MaskedArray):
+        if not np.ma.is_masked(column):
+            return np.asarray(column.data)
+        return np.asarray(np.ma.filled(column.astype(object), None))
+    if isinstance(column, np.ndarray):
+        return column
+    if hasattr(column, "to_pylist"):  # Arrow: chunks, dictionaries and nulls
+        if str(column.type).startswith("dictionary"):
+            column = column.cast(column.type.value_type)
+        return np.asarray(column.to_numpy())
+    if hasattr(column, "to_numpy"):
+        return np.asarray(column.to_numpy())
+    listed = list(column)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
+def _by_cell(
+    cells: Iterable[Any], feature: Feature, form: TableForm | None
+) -> tuple[F64, U8 | None]:
+    reader = CellReader(feature, form)
+    # By type too: Python takes True, 1 and 1.0 for the same key.
+    seen: dict[tuple[type, Any], tuple[float, int]] = {}
+    pairs = []
+    for cell in cells:
+        key = (type(cell), cell)
+        try:
+            pair = seen.get(key)
+        except TypeError:  # a list or another thing that is no value at all
+            pair = (math.nan, TEXT)
+        if pair is None:
+            pair = reader.read(cell)
+            if len(seen) < _MOST_SEEN:
+                seen[key] = pair
+        pairs.append(pair)
+    values = np.array([value for value, _ in pairs], dtype=np.float64)
+    faults = np.array([fault for _, fault in pairs], dtype=np.uint8)
+    return values, faults if faults.any() else None
+
+
+class CellReader:
+    """Reads single cells of one feature.
+
+    Parameters
+    ----------
+    feature : Feature
+    form : TableForm or None
+        As for `column_values`.
+    """
+
+    def __init__(self, feature: Feature, form: TableForm | None) -> None:
+        self._levels = {
+            text: float(feature.low + place) for place, text in enumerate(feature.levels)
+        }
+        self._truths = {}
+        if {text.casefold() for text in feature.levels} == {"false", "true"}:
+            self._truths = {text.casefold(): value for text, value in self._levels.items()}
+        self._wrong = LEVEL if feature.levels else TEXT
+        self._since = date.fromisoformat(feature.since) if feature.since else None
+        self._form = form
+        marks = frozenset() if form is None else form.marks_of(feature.name)
+        self._marks = marks
+        self._numbers = frozenset(float(mark) for mark in marks if NUMBER.fullmatch(mark))
+
+    def read(self, cell: Any) -> tuple[float, int]:
+        """Return value and fault; the value of a fault or of what is missing is NaN."""
+        if isinstance(cell, (bytes, np.bytes_)):
+            # How SciPy reads the texts of ARFF.
+            return self.text(cell.decode("utf-8", "replace"))
+        if isinstance(cell, str):
+            return self.text(str(cell))
+        if cell is None or type(cell).__name__ in {"NAType", "NaTType"}:
+            return math.nan, 0
+        if isinstance(cell, (bool, np.bool_)):
+            value = self._truths.get(str(cell).casefold())
+            return (math.nan, TEXT) if value is None else (value, 0)
+        if isinstance(cell, (int, float, np.integer, np.floating, Decimal)):
+            try:
+                value = float(cell)
+            except OverflowError:
+                value = math.inf
+            return (math.nan if value in self._numbers else value), 0
+        if isinstance(cell, (date, np.datetime64)) and self._since is not None:
+            return self._days(cell)
+        return math.nan, TEXT
+
+    def text(self, cell: str) -> tuple[float, int]:
+        """Return value and fault of a text."""
+        value = self._levels.get(cell)
+        if value is not None:
+            return value, 0
+        stripped = cell.strip(" \t")
+        value = self._levels.get(stripped)
+        if value is None and self._truths:
+            value = self._truths.get(stripped.casefold())
+        if value is not None:
+            return value, 0
+        if self._form is None:
+            if self._since is not None:
+                return self._date(stripped, "%Y-%m-%d")
+            return math.nan, self._wrong
+        if stripped.casefold() in self._marks:
+            return math.nan, 0
+        if self._since is not None:
+            found = self._date(stripped, self._form.dates)
+            if not found[1]:
+                return found
+        if self._levels:
+            return math.nan, LEVEL
+        number = stripped
+        if self._form.decimal == ",":
+            if "." in number:
+                return math.nan, TEXT
+            number = number.replace(",", ".")
+        if not NUMBER.fullmatch(number):
+            return math.nan, TEXT
+        value = float(number)
+        return (math.nan if value in self._numbers else value), 0
+
+    def _date(self, cell: str, form: str) -> tuple[float, int]:
+        if form == "%Y-%m-%d" and not _ISO.fullmatch(cell):
+            return math.nan, TEXT
+        try:
+            if form == "%Y-%m-%d":
+                return self._days(datetime.fromisoformat(cell))
+            return self._days(datetime.strptime(cell, form))
+        except ValueError:
+            return math.nan, TEXT
+
+    def _days(self, when: date | np.datetime64) -> tuple[float, int]:
+        if isinstance(when, np.datetime64):
+            if np.isnat(when):
+                return math.nan, 0
+            when = when.astype("datetime64[us]").item()
+        if self._since is None or not isinstance(when, date):
+            return math.nan, TEXT
+        days = float(when.toordinal() - self._since.toordinal())
+        if isinstance(when, datetime):
+            clock = when.hour * 3600 + when.minute * 60 + when.second + when.microsecond / 1e6
+            days += clock / _DAY
+        return days, 0
