@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ompd.compilation import warmup
     from ompd.errors import OmpdError
-    from ompd.roles import Cloud, Diagnosis, Hospital, User, introduce
+    from ompd.roles import Cloud, Diagnoses, Diagnosis, Hospital, User, introduce
     from ompd.schema import Feature, Schema
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Cloud": "ompd.roles",
+    "Diagnoses": "ompd.roles",
     "Diagnosis": "ompd.roles",
     "Feature": "ompd.schema",
     "Hospital": "ompd.roles",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "Cloud",
+    "Diagnoses",
     "Diagnosis",
     "Feature",
     "Hospital",

@@ -72,6 +72,9 @@ LIBRARIES = {
     "rich": ("rich", "", "commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),
+    # What diagnoses are handed out as.
+    "pandas": ("pandas", "frame", "roles"),
+    "pyarrow": ("pyarrow", "arrow", "roles"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),

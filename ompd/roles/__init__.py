@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.roles.cloud import Cloud
+    from ompd.roles.diagnoses import Diagnoses
+    from ompd.roles.diagnosis import Diagnosis
     from ompd.roles.hospital import Batch, Hospital
     from ompd.roles.party import Party, introduce
-    from ompd.roles.user import Diagnosis, User
+    from ompd.roles.user import User
 
 # Lazily, so that a cloud loads nothing with its own role that could unblind.
 _HOMES = {
     "Batch": "ompd.roles.hospital",
     "Cloud": "ompd.roles.cloud",
-    "Diagnosis": "ompd.roles.user",
+    "Diagnoses": "ompd.roles.diagnoses",
+    "Diagnosis": "ompd.roles.diagnosis",
     "Hospital": "ompd.roles.hospital",
     "Party": "ompd.roles.party",
     "User": "ompd.roles.user",
     "introduce": "ompd.roles.party",
 }
 
-__all__ = ["Batch", "Cloud", "Diagnosis", "Hospital", "Party", "User", "introduce"]
+__all__ = ["Batch", "Cloud", "Diagnoses", "Diagnosis", "Hospital", "Party", "User", "introduce"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +14,12 @@ from ompd.crypto import COMPACT, EnvelopeKey, Identity, check_suite, suite_of
 from ompd.errors import (
     DowngradeError,
     FeatureError,
-    FramingError,
     NoAnswerError,
     RefusedError,
     TooLargeError,
 )
-from ompd.params import Method, Profile, check_profile, weaker
+from ompd.params import check_profile, weaker
+from ompd.roles.diagnoses import Diagnoses, read_report
 from ompd.roles.party import Party
 from ompd.roles.pending import Pending
 from ompd.schema import Schema, as_feature_matrix
@@ -28,70 +27,6 @@ from ompd.wire import MAX_BATCH, Header, Kind, Query, Refusal, Report, disease_n
 
 #: Query bodies are padded to multiples of this many bytes.
 _LENGTH_STEP = 32
-
-
-T = TypeVar("T", int, float)
-
-
-class _ByClass(Mapping[str, T]):
-    """One row of numbers, by class name.
-
-    A dictionary for every row would take a hundred times as much as the report that it is from.
-    """
-
-    __slots__ = ("_places", "_row")
-
-    def __init__(self, places: dict[str, int], row: Any) -> None:
-        self._places = places
-        self._row = row
-
-    def __getitem__(self, name: str) -> T:
-        number: T = self._row[self._places[name]].item()
-        return number
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Diagnosis:
-    """What a user gets for one feature vector.
-
-    Attributes
-    ----------
-    label : str
-        Class name.
-    advice : str
-        The hospital's text for this class.
-    k : int
-        Number of neighbours that voted.
-    votes : mapping of str to int
-        How many of them had each class.
-    probabilities : mapping of str to float
-        Of each class, calibrated by the hospital on its own records.
-    certified : bool
-        Whether the hospital itself knows that none was nearer; False where it has only the
-        cloud's word.
-    profile : {"sealed", "hardened", "paper"}
-        What the hospital's table tells the cloud, by the hospital's signed word.
-    method : {"relief-mw", "evidence"}
-        How features became vectors.
-    """
-
-    label: str
-    advice: str
-    k: int
-    votes: Mapping[str, int]
-    probabilities: Mapping[str, float]
-    certified: bool
-    profile: Profile
-    method: Method
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -234,13 +169,13 @@ class User(Party):
         self._asked.add(hospital, session, sequence, asked, self._post.now())
         return frame
 
-    def read(self, report: bytes) -> list[Diagnosis]:
+    def read(self, report: bytes) -> Diagnoses:
         """Open a report frame.
 
         Returns
         -------
-        list of Diagnosis
-            One per row of the query, in its order.
+        Diagnoses
+            A sequence of `Diagnosis`, one per row of the query, in its order; held as arrays.
 
         Raises
         ------
@@ -262,7 +197,7 @@ class User(Party):
             self._asked.close(header.sender, header.nonce, header.sequence)
             raise RefusedError("report: the hospital did not accept the query")
         body = self._post.open(frame, Report, asked.reply_key)
-        diagnoses = _diagnoses(body, asked.rows if body.findings else 0)
+        diagnoses = read_report(body, asked.rows if body.findings else 0)
         self._post.claim(frame)
         self._asked.close(header.sender, header.nonce, header.sequence)
         if not diagnoses:
@@ -276,38 +211,3 @@ class User(Party):
     def _expected(self, header: Header, _size: int) -> None:
         """Refuse what answers no query before it is read."""
         self._asked.find(header, self._post.now())
-
-
-def _diagnoses(body: Report, rows: int) -> list[Diagnosis]:
-    """Check and take apart a report on so many rows; on none, it says that there is no answer."""
-    cells = rows * len(body.classes)
-    expected = {"choice": 2 * rows, "votes": 2 * cells, "probabilities": 8 * cells}
-    expected["certified"] = rows
-    for name, size in expected.items():
-        if len(getattr(body, name)) != size:
-            raise FramingError(f"report: expected {size} bytes of {name}")
-    places = {name: place for place, name in enumerate(body.classes)}
-    if len(places) != len(body.classes):
-        raise FramingError("report: expected classes with different names")
-    choice = np.frombuffer(body.choice, dtype="<u2")
-    if rows and choice.max() >= len(body.findings):
-        raise FramingError("report: a choice points beyond the findings")
-    votes = np.frombuffer(body.votes, dtype="<u2").reshape(rows, len(body.classes))
-    probabilities = np.frombuffer(body.probabilities, dtype="<f8").reshape(rows, len(body.classes))
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise FramingError("report: expected probabilities from 0 to 1")
-    if not set(body.certified) <= {0, 1}:
-        raise FramingError("report: expected 0 or 1 for certified")
-    return [
-        Diagnosis(
-            label=body.findings[choice[row]][0],
-            advice=body.findings[choice[row]][1],
-            k=body.k,
-            votes=_ByClass(places, votes[row]),
-            probabilities=_ByClass(places, probabilities[row]),
-            certified=bool(body.certified[row]),
-            profile=body.profile,
-            method=body.method,
-        )
-        for row in range(rows)
-    ]

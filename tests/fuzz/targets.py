@@ -449,7 +449,7 @@ def seeds() -> dict[str, bytes]:
             ("no", "yes"),
             (("no", ""), ("yes", "rest")),
             b"\1\0\0\0",
-            bytes(8),
+            bytes([1, 0, 2, 0, 3, 0, 0, 0]),
             bytes(32),
             b"\1\0",
             "paper",
