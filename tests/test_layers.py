@@ -67,14 +67,11 @@ LIBRARIES = {
         "_kernels arrays audit blind commands compilation datasets encode estimator files roles "
         "schema sealed search stores threads wire",
     ),
-    "pandas": ("pandas", "frame", "schema"),
-    "pyarrow": ("pyarrow", "arrow", "datasets"),
+    "pandas": ("pandas", "frame", "roles schema"),
+    "pyarrow": ("pyarrow", "arrow", "datasets roles"),
     "rich": ("rich", "", "commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),
-    # What diagnoses are handed out as.
-    "pandas": ("pandas", "frame", "roles"),
-    "pyarrow": ("pyarrow", "arrow", "roles"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),

@@ -220,6 +220,30 @@ class Diagnoses(Sequence[Diagnosis]):
             error=self.error[place],
         )
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the rows are the same, with their ids, errors and all that was told."""
+        if not isinstance(other, Diagnoses):
+            return NotImplemented
+        if self.classes != other.classes or (self.ids is None) != (other.ids is None):
+            return False
+        mine, theirs = self._told(), other._told()
+        return all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+            for a, b in zip(mine, theirs, strict=True)
+        )
+
+    # Equal ones would need equal hashes, and rows are many.
+    __hash__ = None  # type: ignore[assignment]
+
+    def _told(self) -> list[npt.NDArray[Any]]:
+        """All that is compared, row by row."""
+        terms = np.empty(len(self.terms) + 1, dtype=object)
+        for place, each in enumerate(self.terms):
+            terms[place] = each
+        ids = self.codes if self.ids is None else self.ids
+        numbers = (self.codes, self.probabilities, self.votes, self.certified, self.filled)
+        return [*numbers, ids, self.error, terms[self.term]]
+
     def __repr__(self) -> str:
         # Sizes only: a repr ends up in logs and bug reports, where diagnoses must not.
         failures = f", {self.failures} with an error" if self.failures else ""

@@ -177,8 +177,21 @@ def test_what_is_not_installed_is_named(library, method, monkeypatch):
 def test_pickles_and_copies_say_the_same():
     whole = read_report(report(), 3).among(np.array([0, 2, 3]), texts("", "lost", "", ""), ids(4))
     again = pickle.loads(pickle.dumps(whole))
-    assert again.to_frame().equals(whole.to_frame())
+    assert again == whole
     assert again[2].advice == whole[2].advice
+
+
+def test_equal_are_those_that_say_the_same():
+    one, two = read_report(report(), 3), read_report(report(), 3)
+    other = read_report(report(findings=(("yes", "Come today."), ("no", ""))), 3)
+    both = Diagnoses.concatenate([one, other])
+    assert one == two == both[:3] != both[3:] == other
+    assert one.named(ids(3)) == two.named(ids(3)) != two.named(ids(3, 1))
+    assert one != one.named(ids(3))
+    assert one != list(one)
+    assert Diagnoses.failed("late", 3) == Diagnoses.failed("late", 3) != Diagnoses.failed("lost", 3)
+    for changes in ({"certified": bytes(3)}, {"method": "relief-mw"}, {"probabilities": bytes(72)}):
+        assert read_report(report(**changes), 3) != one
 
 
 @pytest.mark.parametrize(
