@@ -10,6 +10,7 @@ from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.left_out import HELD_OUT, LeftOut, leave_one_out, spread
 from ompd.search.relief import nearest_hit_miss
+from ompd.search.room import MemoryRoom, Room
 from ompd.search.table import LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
 from ompd.search.vote import tally, vote
@@ -20,6 +21,8 @@ __all__ = [
     "Index",
     "LeftOut",
     "LimbTable",
+    "MemoryRoom",
+    "Room",
     "WordTable",
     "ballots",
     "build_index",

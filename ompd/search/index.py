@@ -24,14 +24,14 @@ break the argument: it is a *stray*, hidden from the scan and measured exactly f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ompd._kernels.lanes import LANES, SATURATED
-from ompd._kernels.limbs import fill_heads, mark_strays, widen_extremes
+from ompd._kernels.limbs import fill_heads, widen_extremes
 from ompd._kernels.splits import (
     GROUP,
     box_boxes,
@@ -51,6 +51,7 @@ CHUNK = 1 << 16
 _COMFORTABLE = 24_000
 _SAMPLE = 2048
 _PROBES = 64
+_NONE = frozen(np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,21 +137,47 @@ def _to_limbs(values: list[int], width: int) -> U64:
     return frozen(np.frombuffer(data, "<u8").astype(np.uint64).reshape(len(values), width))
 
 
+class _Rows:
+    """Rows of a table, in whose place one that is there stands for each that is gone."""
+
+    def __init__(self, limbs: U64, gone: I64) -> None:
+        self._limbs = limbs
+        self._gone = gone
+        present = np.ones(len(limbs), np.bool_)
+        present[gone] = False
+        self.present = np.flatnonzero(present)
+        self.chunks = -(-len(limbs) // CHUNK)
+
+    def some(self) -> U64:
+        """A row that is there."""
+        return self._limbs[self.present[:1]]
+
+    def chunk(self, chunk: int) -> U64:
+        """Rows from `chunk * CHUNK` on."""
+        start = chunk * CHUNK
+        part = self._limbs[start : start + CHUNK]
+        first, last = np.searchsorted(self._gone, [start, start + CHUNK])
+        if first == last:
+            return part
+        part = part.copy()
+        part[self._gone[first:last] - start] = self.some()
+        return frozen(part)
+
+
 def _extremes(
-    limbs: U64, threads: int, report: Callable[[float], None]
+    rows: _Rows, threads: int, report: Callable[[float], None]
 ) -> tuple[list[int], list[int]]:
     """Minimum and maximum of every coordinate, by chunks."""
-    chunks = -(-limbs.shape[0] // CHUNK)
-    low = np.repeat(limbs[:1], chunks, axis=0)
+    low = np.repeat(rows.some(), rows.chunks, axis=0)
     high = low.copy()
 
     def task(first: int, last: int) -> None:
         for chunk in range(first, last):
-            part = limbs[chunk * CHUNK : (chunk + 1) * CHUNK]
+            part = rows.chunk(chunk)
             widen_extremes(part, 0, part.shape[0], low[chunk], high[chunk])
             report(part.shape[0])
 
-    run_ranges(task, chunks, threads)
+    run_ranges(task, rows.chunks, threads)
     lows = [_integers(part) for part in low]
     highs = [_integers(part) for part in high]
     return [min(column) for column in zip(*lows, strict=True)], [
@@ -168,29 +195,35 @@ def _scale(low: list[int], high: list[int], bits: int) -> tuple[I64, list[int]]:
 
 
 def _heads(
-    limbs: U64, bits: int, kept: I64, base: U64, threads: int, report: Callable[[float], None]
+    rows: _Rows,
+    count: int,
+    bits: int,
+    kept: I64,
+    base: U64,
+    threads: int,
+    report: Callable[[float], None],
 ) -> U16:
     """Heads of all rows, row by row."""
-    heads = np.empty((limbs.shape[0], len(kept)), np.uint16)
+    heads = np.empty((count, len(kept)), np.uint16)
 
     def task(first: int, last: int) -> None:
         for chunk in range(first, last):
-            part = limbs[chunk * CHUNK : (chunk + 1) * CHUNK]
+            part = rows.chunk(chunk)
             fill_heads(part, 0, part.shape[0], kept, bits, base, heads, chunk * CHUNK)
             report(part.shape[0])
 
-    run_ranges(task, -(-limbs.shape[0] // CHUNK), threads)
+    run_ranges(task, rows.chunks, threads)
     return heads
 
 
-def _choose_bits(limbs: U64, low: list[int], high: list[int]) -> int:
+def _choose_bits(limbs: U64, present: I64, low: list[int], high: list[int]) -> int:
     """Smallest shift at which ranges fit 16 bits and nearest distances stay comfortable."""
     ranges = list(zip(low, high, strict=True))
     bits = max(0, max((top - least).bit_length() for least, top in ranges) - 16)
     while any((top >> bits) - (least >> bits) > SATURATED for least, top in ranges):
         bits += 1
-    picked = np.sort(np.random.default_rng(0).permutation(limbs.shape[0])[:_SAMPLE])
-    sample = frozen(limbs[picked])
+    picked = np.sort(np.random.default_rng(0).permutation(len(present))[:_SAMPLE])
+    sample = frozen(limbs[present[picked]])
     kept, base = _scale(low, high, bits)
     if len(kept) == 0:
         return bits
@@ -243,6 +276,7 @@ def _blank_boxes(members: int, columns: int) -> U16:
 def build_index(
     limbs: U64,
     *,
+    gone: I64 = _NONE,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Index:
@@ -252,6 +286,9 @@ def build_index(
     ----------
     limbs : ndarray of uint64, shape (N, m, L)
         Little-endian limbs, N >= 1; may be a memory map, read twice in chunks of 65536 rows.
+    gone : ndarray of int64
+        Rows, rising and not all, of which nothing goes into the index. They are not hidden by it;
+        see `remove_rows`.
     threads : int, optional
         Default: all processors. The result does not depend on it.
     progress : callable, optional
@@ -273,11 +310,12 @@ def build_index(
         if progress is not None:
             progress(min(0.99, done / (3 * count)))
 
-    low, high = _extremes(limbs, threads, report)
-    bits = _choose_bits(limbs, low, high)
+    rows = _Rows(limbs, gone)
+    low, high = _extremes(rows, threads, report)
+    bits = _choose_bits(limbs, rows.present, low, high)
     kept, floor = _scale(low, high, bits)
     base = _to_limbs([floor[j] for j in kept], width)
-    heads = _heads(limbs, bits, kept, base, threads, report)
+    heads = _heads(rows, count, bits, kept, base, threads, report)
     order = _order(heads, threads)
     leaf_count = -(-count // LANES)
     leaves = zeros_at((leaf_count, len(kept), LANES), np.uint16)
@@ -300,83 +338,4 @@ def build_index(
         tail_heads=np.empty(0, np.uint16),
         strays=np.empty(0, np.int64),
         hidden=np.empty(0, np.uint8),
-    )
-
-
-def append_rows(index: Index, limbs: U64, first: int) -> Index:
-    """Index the rows from `first` on, which were appended to the limb table.
-
-    Parameters
-    ----------
-    index : Index
-        Index of the rows before `first`.
-    limbs : ndarray of uint64, shape (N, m, L)
-        The whole table, new rows included.
-    first : int
-        Number of rows that `index` already knows.
-
-    Returns
-    -------
-    Index
-        Shares the big arrays with `index`. Tail rows cost a scan for every query and strays an
-        exact distance, so build anew when they are more than a few per cent.
-    """
-    limbs = frozen(limbs)
-    count = len(index.rows)
-    columns = len(index.kept)
-    tail = limbs.shape[0] - count
-    leaves = zeros_at((-(-tail // LANES), columns, LANES), np.uint16)
-    held = (first - count + LANES - 1) // LANES
-    leaves[:held] = index.tail_heads.reshape(held, columns, LANES) if columns else 0
-    heads = np.empty((limbs.shape[0] - first, columns), np.uint16)
-    fill_heads(limbs, first, limbs.shape[0], index.kept, index.bits, index.base, heads, -first)
-    places = np.arange(first, limbs.shape[0]) - count
-    leaves[places // LANES, :, places % LANES] = heads
-    most = np.zeros(limbs.shape[1], np.uint64)
-    most[index.kept] = SATURATED
-    outside = np.empty(limbs.shape[0] - first, np.bool_)
-    mark_strays(limbs, first, limbs.shape[0], index.bits, index.floor, most, outside)
-    strays = np.flatnonzero(outside) + first
-    grown = replace(
-        index,
-        tail_heads=leaves.reshape(-1),
-        strays=np.concatenate([index.strays, strays]),
-    )
-    if len(index.hidden) or len(strays):
-        hidden = np.zeros(-(-limbs.shape[0] // 8), np.uint8)
-        hidden[: len(index.hidden)] = index.hidden
-        grown = replace(grown, hidden=_hide(hidden, strays))
-    return grown
-
-
-def _hide(hidden: U8, rows: I64) -> U8:
-    """Copy of the bitmap with the bits of `rows` set."""
-    hidden = hidden.copy()
-    np.bitwise_or.at(hidden, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
-    return hidden
-
-
-def remove_rows(index: Index, rows: I64, total: int) -> Index:
-    """Hide rows from every later search; ids of the others stay as they are.
-
-    Parameters
-    ----------
-    index : Index
-        Index of the table.
-    rows : ndarray of int64
-        Distinct ids of live rows.
-    total : int
-        Number of rows of the limb table, removed ones included.
-
-    Returns
-    -------
-    Index
-        Shares the big arrays with `index`.
-    """
-    hidden = index.hidden if len(index.hidden) else np.zeros(-(-total // 8), np.uint8)
-    return replace(
-        index,
-        hidden=_hide(hidden, rows),
-        strays=np.setdiff1d(index.strays, rows),
-        removed=index.removed + len(rows),
     )

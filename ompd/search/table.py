@@ -11,14 +11,21 @@ import numpy as np
 from ompd.arrays import I64, U64, frozen
 from ompd.errors import LabelError, TableError
 from ompd.params import MAX_CLASSES
-from ompd.search.index import Index, append_rows, build_index, remove_rows
+from ompd.search.index import Index, build_index
+from ompd.search.room import MemoryRoom, Room
+from ompd.search.tail import append_rows, remove_rows
+
+#: Rows that are scanned without an index cost every query; above this share of all, and this
+#: number, to index them is worth its time.
+_MOST_SCANNED = 16
+_FEW_SCANNED = 1024
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LimbTable:
     """Instances as limb vectors, with an opaque class code each, and their index.
 
-    Immutable: `extended` and `without` return new tables that share the big arrays.
+    Immutable: `extended`, `without` and `relabelled` return new tables that share the big arrays.
 
     Parameters
     ----------
@@ -31,6 +38,8 @@ class LimbTable:
         At most 65536.
     index : Index, optional
         Index of exactly these rows, if there is one already.
+    room : Room, optional
+        Where the limbs lie, if rows can be put behind them.
 
     Raises
     ------
@@ -44,6 +53,7 @@ class LimbTable:
     labels: I64
     classes: int
     index: Index = field(default=None)  # type: ignore[assignment]
+    room: Room | None = None
 
     def __post_init__(self) -> None:
         check_vectors("limbs", self.limbs)
@@ -74,6 +84,22 @@ class LimbTable:
         """Number of rows that a search can find."""
         return len(self) - self.index.removed
 
+    @property
+    def removed(self) -> I64:
+        """Numbers of the rows that no search finds any more, rising."""
+        return np.flatnonzero(self.index.is_removed(np.arange(len(self))))
+
+    @property
+    def scanned(self) -> int:
+        """Number of rows that every search reads, since they came after the index was built."""
+        return len(self) - len(self.index.rows)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether `reindexed` would make searches much faster."""
+        many = self.scanned > max(_FEW_SCANNED, len(self) // _MOST_SCANNED)
+        return many or len(self.index.strays) > 0
+
     @classmethod
     def from_prefix_sums(cls, prefix_sums: I64, labels: I64, classes: int) -> Self:
         """Make an unblinded table: every non-negative prefix sum is one limb."""
@@ -98,6 +124,9 @@ class LimbTable:
     def extended(self, limbs: U64, labels: I64, *, whole: U64 | None = None) -> Self:
         """Return a table with rows appended, which are scanned and not indexed.
 
+        They are put behind this table's own where there is room. Else all are copied, once for
+        many changes.
+
         Parameters
         ----------
         limbs : uint64 array of shape (count, m, L)
@@ -111,9 +140,22 @@ class LimbTable:
             If the rows do not fit the table.
         """
         self.check_rows(limbs, labels)
-        grown = np.concatenate([self.limbs, limbs]) if whole is None else whole
-        index = append_rows(self.index, grown, len(self))
-        return replace(self, limbs=grown, labels=np.concatenate([self.labels, labels]), index=index)
+        room = self.room
+        if whole is None and room is not None:
+            whole = room.grown(len(self), limbs)
+        if whole is None:
+            copy = MemoryRoom.copied(self.limbs, len(limbs))
+            whole = copy.grown(len(self), limbs)
+            assert whole is not None  # noqa: S101  (there is room for just these)
+            room = copy
+        index = append_rows(self.index, whole, len(self))
+        return replace(
+            self,
+            limbs=whole,
+            labels=np.concatenate([self.labels, labels]),
+            index=index,
+            room=room,
+        )
 
     def without(self, rows: I64) -> Self:
         """Return a table that hides rows; the others keep their numbers.
@@ -124,23 +166,51 @@ class LimbTable:
             If a row does not exist, was removed before, is named twice or is the last one left.
         """
         rows = np.asarray(rows)
-        if rows.dtype.kind not in "iu" or rows.ndim != 1:
-            raise TableError(f"rows: expected integers, got {rows.dtype} of shape {rows.shape}")
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise TableError(f"rows: expected numbers from 0 to {len(self) - 1}")
-        if len(np.unique(rows)) != len(rows) or self.index.is_removed(rows).any():
-            raise TableError("rows: expected each row once, and only rows that are still there")
+        self._check_present(rows)
         if len(rows) >= self.live:
             raise TableError("rows: expected at least one row to be left")
         return replace(self, index=remove_rows(self.index, rows.astype(np.int64), len(self)))
 
+    def relabelled(self, rows: I64, codes: I64) -> Self:
+        """Return a table in which rows have other classes.
+
+        Parameters
+        ----------
+        rows, codes : int64 array of shape (count,)
+            Distinct rows that are still there.
+
+        Raises
+        ------
+        TableError, LabelError
+        """
+        self._check_present(rows)
+        _check_labels(codes, len(rows), self.classes)
+        labels = self.labels.copy()
+        labels[rows] = codes
+        return replace(self, labels=labels)
+
     def reindexed(self, *, progress: Callable[[float], None] | None = None) -> Self:
-        """Return a table whose appended rows are indexed like all others."""
-        index = build_index(self.limbs, progress=progress)
-        gone = np.flatnonzero(self.index.is_removed(np.arange(len(self))))
+        """Return a table whose appended rows are indexed like all others.
+
+        Its index has nothing of removed rows, and does not read them.
+        """
+        gone = self.removed
+        index = build_index(self.limbs, gone=gone, progress=progress)
         if len(gone):
             index = remove_rows(index, gone, len(self))
         return replace(self, index=index)
+
+    def moved(self, room: Room, limbs: U64) -> Self:
+        """Return the same table with equal rows in another place."""
+        return replace(self, limbs=limbs, room=room)
+
+    def _check_present(self, rows: I64) -> None:
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise TableError("rows: expected an array of integers")
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise TableError(f"rows: expected numbers from 0 to {len(self) - 1}")
+        if len(np.unique(rows)) != len(rows) or self.index.is_removed(rows).any():
+            raise TableError("rows: expected each row once, and only rows that are still there")
 
 
 def limbs_of(prefix_sums: I64) -> U64:
@@ -172,5 +242,5 @@ def _check_labels(labels: I64, rows: int, classes: int) -> None:
         or not labels.flags.c_contiguous
     ):
         raise LabelError(f"labels: expected {rows} int64 codes")
-    if labels.min() < 0 or labels.max() >= classes:
+    if rows and (labels.min() < 0 or labels.max() >= classes):
         raise LabelError(f"labels: expected codes from 0 to {classes - 1}")

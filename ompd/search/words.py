@@ -8,23 +8,27 @@ together, span less than 2**63.
 
 Take the first row's v_0. For any row, v - v_0 mod 2**64, read as a signed 64-bit number, is the
 true difference ±(t - t_0), because that lies in (-2**63, 2**63) and signed numbers represent each
-class modulo 2**64 by its only member there. So their least one, d, belongs to the smallest of the
-values ±t; with b = v_0 + d, the numbers v - b mod 2**64 are the true ±t minus that smallest one:
-they lie in [0, 2**63) and keep order and differences. For a query w - b, read as signed, is its
-true difference from that same row, in (-2**63, 2**63).
+class modulo 2**64 by its only member there. So with d the least of them and s the span from the
+least to the largest, b = v_0 + d is the smallest of the values ±t: v - b mod 2**64 are the true ±t
+minus that smallest one, and lie in [0, s]. A query's true ±t minus the smallest one lies in
+(s - 2**63, 2**63), being less than 2**63 away from both ends of the table.
 
-Adding 2**63 to both makes table values of [2**63, 2**64) and query values of (0, 2**64), all of
-them true coordinates up to the column's sign and one translation. Absolute differences do not
-depend on either, so the L1 distances that `compute` finds are those of the true vectors, and so
-are the neighbours and, since the order of rows is kept, all ties.
+So with any j from 0 to s and the origin b - 2**63 + j, the numbers v - origin mod 2**64 and
+w - origin mod 2**64 are these true ones plus 2**63 - j, which lies in [2**63 - s, 2**63]: all are
+in (0, 2**64), so nothing wraps around. They are true coordinates up to the column's sign and one
+translation. Absolute differences do not depend on either, so the L1 distances that `compute` finds
+are those of the true vectors, and so are the neighbours and, since the order of rows is kept, all
+ties.
 
-The largest gap between table values on the circle begins where the table ends and is above 2**63;
-b is the value behind it. It is found without sorting because one row is enough to orient oneself.
+Of the s + 1 origins, the one with the most zeros at its end is taken: it tells how far the column
+reaches, roughly, and outlasts the rows that it came from. What is said of queries holds as well for
+rows that are added later, as long as all true coordinates, those of removed rows included, span
+less than 2**63: the origin stays, and they need not lie between the first ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -43,7 +47,7 @@ class WordTable:
     Parameters
     ----------
     table : LimbTable
-        One limb per coordinate; from 2**63 upwards.
+        One limb per coordinate.
     origin : uint64 array of shape (m,)
         What was subtracted from each column.
     """
@@ -77,9 +81,10 @@ class WordTable:
             raise TableError(f"values: expected shape (rows, coordinates), got {values.shape}")
         differences = (values - values[0]).view(np.int64)
         least = differences.min(axis=0).view(np.uint64)
-        if (differences.max(axis=0).view(np.uint64) - least >= _HALF).any():
+        span = differences.max(axis=0).view(np.uint64) - least
+        if (span >= _HALF).any():
             raise TableError("values: a column spans half of the ring or more")
-        origin = values[0] + least - _HALF
+        origin = _rounded(values[0] + least - _HALF, span)
         return cls(LimbTable(_limbs(values, origin), labels, classes), origin)
 
     def __len__(self) -> int:
@@ -88,6 +93,22 @@ class WordTable:
 
     def __repr__(self) -> str:
         return f"<WordTable {len(self)} x {len(self.origin)}, {self.table.classes} classes>"
+
+    def extended(self, values: U64, labels: I64) -> Self:
+        """Return a table with rows appended; see `LimbTable.extended`.
+
+        Parameters
+        ----------
+        values : uint64 array of shape (count, m)
+            Blinded like the table.
+        labels : int64 array of shape (count,)
+
+        Raises
+        ------
+        TableError, LabelError
+            If the rows do not fit the table.
+        """
+        return replace(self, table=self.table.extended(self.queries(values), labels))
 
     def queries(self, values: U64) -> U64:
         """Bring queries to the table's scale, for `compute`.
@@ -113,6 +134,13 @@ class WordTable:
                 f"values: expected shape (queries, {len(self.origin)}), got {values.shape}"
             )
         return _limbs(values, self.origin)
+
+
+def _rounded(least: U64, span: U64) -> U64:
+    """Of the numbers from `least` to `least + span` mod 2**64, the one with the most zeros last."""
+    top = least + span
+    bits = [max(0, int(each).bit_length() - 1) for each in span]
+    return top & ~((np.uint64(1) << np.array(bits, np.uint64)) - np.uint64(1))
 
 
 def _limbs(values: U64, origin: U64) -> U64:

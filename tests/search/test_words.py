@@ -78,13 +78,17 @@ def test_every_pairwise_distance_is_kept(drawn):
         assert seen == [naive.l1(row, query) for row in rows]
 
 
-def test_the_origin_depends_on_the_column_and_not_on_its_sign_or_shift():
-    values = [[-5], [900], [17]]
-    signs, shift = [1], [2**64 - 3]
-    table = WordTable.of(ring(values, signs, shift), np.zeros(3, np.int64), 1)
-    assert table.table.limbs[:, 0, 0].tolist() == [2**63, 2**63 + 905, 2**63 + 22]
-    turned = WordTable.of(ring(values, [-1], shift), np.zeros(3, np.int64), 1)
-    assert turned.table.limbs[:, 0, 0].tolist() == [2**63 + 905, 2**63, 2**63 + 883]
+@given(blinded_tables())
+def test_the_origin_tells_little_more_than_how_far_a_column_reaches(drawn):
+    rows, _, signs, shifts = drawn
+    table = WordTable.of(ring(rows, signs, shifts), np.zeros(len(rows), np.int64), 1)
+    for place, origin in enumerate(table.origin.tolist()):
+        column = [row[place] for row in rows]
+        span = max(column) - min(column)
+        assert origin % (1 << max(0, span.bit_length() - 1)) == 0
+        limbs = table.table.limbs[:, place, 0].tolist()
+        assert min(limbs) >= 2**63 - span
+        assert max(limbs) <= 2**63 + span
 
 
 def test_columns_wider_than_half_the_ring_are_refused():
