@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ompd.arrays import F64, I64, U64
-from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
+from ompd.encode import Encoder, EvidenceEncoder, Filling, ReliefEncoder
 from ompd.errors import FeatureError, LabelError, TrainingError
 from ompd.params import PAPER
 from ompd.schema import Feature, Schema
@@ -31,6 +31,12 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     decision: Decision
     encoder_: Encoder
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn whether NaN may stand for a missing value."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._fills
+        return tags
+
     def fit(self, X: Any, y: Any) -> Self:
         """Learn the encoding, keep the instances and calibrate their votes.
 
@@ -46,7 +52,9 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if np.ma.is_masked(y):
             raise LabelError("y: expected a label for every row, got masked values")
-        X, y = validate_data(self, self._arranged(X), y, dtype=np.float64)
+        X, y = validate_data(
+            self, self._arranged(X), y, dtype=np.float64, ensure_all_finite=self._finite
+        )
         check_classification_targets(y)
         decision, priors = check_decision(self.decision), check_priors(self.priors)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -54,7 +62,9 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = tuple(str(label) for label in self.classes_)
         if len(set(classes)) != len(classes):
             raise TrainingError("y: expected classes with different names")
-        rows, neighbors = self._learn(Schema(self._features(X), classes), X, codes)
+        self.filling_ = Filling.learn(Schema(self._features(X), classes), X)
+        X, _ = self.filling_.fill(X)
+        rows, neighbors = self._learn(self.filling_.inner, X, codes)
         self.table_ = LimbTable.from_prefix_sums(rows, codes, len(classes))
         self.n_neighbors_ = min(neighbors, len(codes) if len(codes) % 2 else len(codes) - 1)
         self.rule_ = Rule.learn(self.table_, self.n_neighbors_, decision, priors)
@@ -133,10 +143,23 @@ class _NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _vectors(self, X: Any) -> U64:
         check_is_fitted(self)
-        X = validate_data(self, self._arranged(X), dtype=np.float64, reset=False)
+        X = validate_data(
+            self, self._arranged(X), dtype=np.float64, reset=False, ensure_all_finite=self._finite
+        )
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
+        X, _ = self.filling_.fill(X)
         return limbs_of(self.encoder_.encode(X))
+
+    @property
+    def _fills(self) -> bool:
+        """Whether a value of any feature may be missing."""
+        features = () if self.schema is None else self.schema.features
+        return any(feature.missing != "refuse" for feature in features)
+
+    @property
+    def _finite(self) -> bool | str:
+        return "allow-nan" if self._fills else True
 
     def _arranged(self, X: Any) -> Any:
         """Bring columns with names into the schema's order; without one, scikit-learn checks."""
@@ -165,9 +188,10 @@ class ReliefMWClassifier(_NeighborClassifier):
         K, odd. Fewer vote where there are fewer instances.
     schema : Schema, optional
         Declared features; their order matters and values outside a domain are refused. Columns
-        with names are found by them, in any order. By default every column is numeric with the
-        range of the training data as its domain, and values outside are moved to its nearer end.
-        Its class names are not used: labels are those of `y`.
+        with names are found by them, in any order. NaN stands for a missing value of features that
+        declare what becomes of it, and is refused elsewhere. By default every column is numeric
+        with the range of the training data as its domain, and values outside are moved to its
+        nearer end. Its class names are not used: labels are those of `y`.
     keep_negative : bool, default=False
         Keep negative Relief weights instead of setting them to 0.
     priors : {"equal", "training"}, default="equal"
@@ -180,6 +204,8 @@ class ReliefMWClassifier(_NeighborClassifier):
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+    filling_ : Filling
+        What stands for missing values.
     encoder_ : ReliefEncoder
         Learned integer weights and the domains.
     table_ : LimbTable
@@ -233,7 +259,9 @@ class EvidenceClassifier(_NeighborClassifier):
         K, odd. By default the encoder chooses it within the training data.
     schema : Schema, optional
         Declared features; values outside a domain are refused, and nominal features are
-        treated as such. Columns with names are found by them, in any order. By default every
+        treated as such. Columns with names are found by them, in any order. NaN stands for a
+        missing value of features that declare what becomes of it, and is refused elsewhere. By
+        default every
         column is numeric with the range of the training data as its domain, and values outside
         are moved to its nearer end. Its class names are not used: labels are those of `y`.
     priors : {"equal", "training"}, default="equal"
@@ -247,6 +275,8 @@ class EvidenceClassifier(_NeighborClassifier):
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+    filling_ : Filling
+        What stands for missing values.
     encoder_ : EvidenceEncoder
     table_ : LimbTable
         The encoded instances.

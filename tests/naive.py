@@ -9,6 +9,16 @@ from collections import Counter
 from fractions import Fraction
 
 
+def stand_in(column, kind, missing, high):
+    """What stands for the missing values of a feature; None stands for a missing value."""
+    present = sorted(value for value in column if value is not None)
+    if missing == "level" and len(present) < len(column):
+        return high + 1
+    if kind == "nominal":
+        return max(sorted(set(present)), key=present.count)
+    return present[(len(present) - 1) // 2]
+
+
 def scale(row, low, high, bits):
     """Scaled integers of one feature vector."""
     return [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ompd
@@ -221,3 +223,57 @@ def test_what_is_masked_is_missing(schema):
         model.fit(hidden, labels)
     with pytest.raises(LabelError, match="masked"):
         model.fit(features, np.ma.array(labels, mask=labels == 1))
+
+
+GAPPY = Schema(
+    [
+        Feature("x", "numeric", 0, 9, missing="median"),
+        Feature("kind", "nominal", 0, 2, missing="level"),
+        Feature("y", "numeric", 0, 9),
+    ],
+    ["a", "b"],
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_values_are_filled_as_the_schema_says(kind, rng):
+    labels = np.arange(40) % 2
+    rows = np.column_stack(
+        [rng.integers(0, 5, 40) + 4 * labels, rng.integers(0, 3, 40), rng.integers(0, 9, 40)]
+    ).astype(np.float64)
+    rows[::5, 0] = np.nan
+    rows[::7, 1] = np.nan
+    model = kind(3, schema=GAPPY).fit(rows, labels)
+    assert model.filling_.values[1:] == (3.0, None)
+    filled, counts = model.filling_.fill(rows)
+    assert counts.sum() == np.isnan(rows).sum()
+    whole = Schema(model.filling_.inner.features, ["a", "b"])
+    plain = kind(3, schema=whole).fit(filled, labels)
+    assert (model.predict_proba(rows) == plain.predict_proba(filled)).all()
+    frame = pd.DataFrame(rows, columns=["x", "kind", "y"])[["y", "kind", "x"]]
+    assert (kind(3, schema=GAPPY).fit(frame, labels).predict(frame) == plain.predict(filled)).all()
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.predict_proba(rows) == model.predict_proba(rows)).all()
+    for bad in (rows[:, [0, 1, 0]], np.where(np.isnan(rows), np.inf, rows)):
+        with pytest.raises(ValueError, match=r"finite|infinity"):
+            model.predict(bad)
+    assert cross_val_score(kind(3, schema=GAPPY), rows, labels, cv=3).mean() > 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scikit_learn_is_told_whether_values_may_be_missing(kind):
+    complete = Schema([Feature("x", "numeric", 0, 9)], ["a", "b"])
+    rows = [[np.nan], [1], [2], [3]]
+    for schema in (None, complete):
+        model = kind(1, schema=schema)
+        assert not get_tags(model).input_tags.allow_nan
+        with pytest.raises(ValueError, match="NaN"):
+            model.fit(rows, [0, 1, 0, 1])
+    assert get_tags(kind(1, schema=GAPPY)).input_tags.allow_nan
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_feature_that_no_row_has_is_refused(kind):
+    rows = [[np.nan, 1, j] for j in range(6)]
+    with pytest.raises(TrainingError, match="'x': expected a value"):
+        kind(1, schema=GAPPY).fit(rows, [0, 1] * 3)

@@ -13,6 +13,7 @@ from ompd.audit.hardened import Insider
 from ompd.audit.scenes import Records, hardened_view, insider_of, made_coarse, trained
 from ompd.audit.views import HardenedView, Population
 from ompd.blind import HardenedKey, LaplaceNoise, epsilon_per_unit
+from ompd.encode import Filling
 from ompd.errors import TrainingWarning
 from ompd.roles.frozen import noise_key_of
 
@@ -71,7 +72,8 @@ class VersionsScene:
                 key = HardenedKey.generate(encoder.coordinates)
             rows, asked = (encoder.encode(each.features) for each in (part, records.queries))
             if unit:
-                noise = LaplaceNoise(noise_key_of(encoder, secret), unit)
+                filling = Filling.learn(part.schema, part.features)
+                noise = LaplaceNoise(noise_key_of(filling, encoder, secret), unit)
                 # Whose row it is, not where in the table, decides about its noise.
                 rows = noise.instances(rows, [str(row) for row in order[: len(part)]])
                 asked = noise.queries(asked)

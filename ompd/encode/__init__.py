@@ -1,8 +1,9 @@
-"""From features to exact integers: Relief weights, fixed point, prefix sums."""
+"""From features to exact integers: missing values, Relief weights, fixed point, prefix sums."""
 
 from ompd.encode.coarse import CoarseEncoder, choose_step, coarsen
 from ompd.encode.encoder import Encoder
 from ompd.encode.evidence import EvidenceEncoder
+from ompd.encode.filling import Filling
 from ompd.encode.fixed_point import ReliefEncoder, scale_features
 from ompd.encode.relief import relief_weights
 
@@ -10,6 +11,7 @@ __all__ = [
     "CoarseEncoder",
     "Encoder",
     "EvidenceEncoder",
+    "Filling",
     "ReliefEncoder",
     "choose_step",
     "coarsen",

@@ -197,7 +197,9 @@ class Answers:
             part = None
             if found is not None and found.answered[rows].all():
                 part = Neighbours(*(getattr(found, name)[rows] for name in _FOUND))
-            body = unanswered(job.table) if part is None else answered(job.table, part)
+            body = (
+                unanswered(job.table) if part is None else answered(job.table, part, request.filled)
+            )
             try:
                 frame = self._post.send(
                     request.user,

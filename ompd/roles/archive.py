@@ -32,7 +32,14 @@ import msgspec
 from ompd.arrays import Form, pack, unpack
 from ompd.errors import HintStateError, OmpdError, StoreError
 from ompd.files import own_folder, refusing, sweep, write_private
-from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
+from ompd.roles.encoders import (
+    StoredEncoder,
+    StoredFilling,
+    restored_encoder,
+    restored_filling,
+    stored_encoder,
+    stored_filling,
+)
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import SealedRetrieval, TableRef
@@ -40,7 +47,7 @@ from ompd.sealed import SealedTable
 from ompd.search.calibration import Calibration
 from ompd.search.decision import Rule
 
-_FORM = Form("disease", 4)
+_FORM = Form("disease", 5)
 #: Names of the files of diseases, and of the tables and files that they name.
 _DISEASE = re.compile(r"disease-[0-9a-f]{32}")
 _FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
@@ -60,6 +67,7 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[tuple[str, str], ...]
     # Slope and offsets of the calibration; none where the majority decides.
     calibration: tuple[float, tuple[float, ...]] | None
+    filling: StoredFilling
     encoder: StoredEncoder
 
     def __repr__(self) -> str:
@@ -207,6 +215,7 @@ class Archive:
             k=published.k,
             findings=published.findings,
             calibration=(calibration.slope, calibration.offsets) if calibration else None,
+            filling=stored_filling(published.filling),
             encoder=stored_encoder(encoder),
         )
         with self._lock:
@@ -265,9 +274,12 @@ class Archive:
         if asked is None:
             return None
         ref = TableRef(entry.table_id, asked.version)
+        encoder = restored_encoder(asked.encoder)
+        filling = restored_filling(asked.filling, encoder)
         table = _open(self._folder / asked.folder)
         return Published(
-            encoder=restored_encoder(asked.encoder),
+            filling=filling,
+            encoder=encoder,
             retrieval=SealedRetrieval(ref, table, len(asked.findings)),
             ref=ref,
             cloud=asked.cloud,

@@ -313,7 +313,7 @@ def read_report(body: Report, rows: int) -> Diagnoses:
     """
     cells = rows * len(body.classes)
     expected = {"choice": 2 * rows, "votes": 2 * cells, "probabilities": 8 * cells}
-    expected["certified"] = rows
+    expected |= {"certified": rows, "filled": 2 * rows}
     for name, size in expected.items():
         if len(getattr(body, name)) != size:
             raise FramingError(f"report: expected {size} bytes of {name}")
@@ -342,7 +342,7 @@ def read_report(body: Report, rows: int) -> Diagnoses:
         probabilities.astype(np.float64),
         votes.astype(np.uint16),
         certified.astype(np.bool_),
-        np.zeros(rows, dtype=np.uint16),
+        np.frombuffer(body.filled, dtype="<u2").astype(np.uint16),
         terms=(Terms(advice, body.profile, body.method),),
     )
 

@@ -1,10 +1,11 @@
-"""Encoders as they are kept on disk."""
+"""Encoders, and what fills gaps for them, as they are kept on disk."""
 
 from __future__ import annotations
 
 import msgspec
 
-from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
+from ompd.encode import Encoder, EvidenceEncoder, Filling, ReliefEncoder
+from ompd.errors import StoreError
 from ompd.schema import Schema
 
 
@@ -18,6 +19,16 @@ class StoredRelief(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return "<StoredRelief>"
+
+
+class StoredFilling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `Filling`."""
+
+    schema: Schema
+    values: tuple[float | None, ...]
+
+    def __repr__(self) -> str:
+        return "<StoredFilling>"
 
 
 #: Bytes are those of an `EvidenceEncoder`.
@@ -43,3 +54,22 @@ def restored_encoder(kept: StoredEncoder) -> Encoder:
     if isinstance(kept, bytes):
         return EvidenceEncoder.from_bytes(kept)
     return ReliefEncoder(kept.schema, kept.weights, kept.weight_bits, kept.feature_bits)
+
+
+def stored_filling(filling: Filling) -> StoredFilling:
+    """Return what `restored_filling` makes it of again."""
+    return StoredFilling(filling.schema, filling.values)
+
+
+def restored_filling(kept: StoredFilling, encoder: Encoder) -> Filling:
+    """Return what was stored, for the encoder that was stored with it.
+
+    Raises
+    ------
+    StoreError, ParameterError, SchemaError
+        If it is damaged, or of another encoder.
+    """
+    filling = Filling(kept.schema, kept.values)
+    if filling.inner != encoder.schema:
+        raise StoreError("filling: is of another encoder")
+    return filling

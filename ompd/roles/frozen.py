@@ -20,12 +20,19 @@ import numpy as np
 from ompd.arrays import F64, I64, Form, pack, unpack
 from ompd.blind import HardenedKey, LaplaceNoise
 from ompd.confidential import Confidential
-from ompd.encode import CoarseEncoder, EvidenceEncoder
+from ompd.encode import CoarseEncoder, EvidenceEncoder, Filling
 from ompd.errors import OmpdError, ParameterError, StoreError
-from ompd.roles.encoders import StoredEncoder, restored_encoder, stored_encoder
+from ompd.roles.encoders import (
+    StoredEncoder,
+    StoredFilling,
+    restored_encoder,
+    restored_filling,
+    stored_encoder,
+    stored_filling,
+)
 from ompd.schema import Schema
 
-_FORM = Form("frozen", 2)
+_FORM = Form("frozen", 3)
 #: Of a record's name; short, so that a row and its name fill one block of the noise's hash.
 _NAME_BYTES = 16
 
@@ -34,6 +41,7 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The bytes' content."""
 
     method: str
+    filling: StoredFilling
     encoder: StoredEncoder
     step: int
     key: bytes
@@ -54,6 +62,8 @@ class Frozen(Confidential):
     Parameters
     ----------
     method : {"relief-mw", "evidence"}
+    filling : Filling
+        What stands for missing values.
     encoder : CoarseEncoder
         Weights, or what was learned, and the step.
     key : HardenedKey
@@ -71,6 +81,7 @@ class Frozen(Confidential):
     """
 
     method: str
+    filling: Filling
     encoder: CoarseEncoder
     key: HardenedKey
     k: int
@@ -92,7 +103,7 @@ class Frozen(Confidential):
         ParameterError
         """
         for name, wanted, found in (
-            ("instances", self.encoder.schema, schema),
+            ("instances", self.filling.schema, schema),
             ("method", self.method, method),
             ("epsilon", self.epsilon, epsilon),
         ):
@@ -110,12 +121,14 @@ class Frozen(Confidential):
         ----------
         names : sequence of str
         features : float64 array of shape (N, n)
+            NaN stands for a missing value.
 
         Returns
         -------
         int64 array of shape (N, coordinates)
         """
-        vectors = np.array(self.encoder.encode(features), dtype=np.int64)
+        filled, _ = self.filling.fill(features)
+        vectors = np.array(self.encoder.encode(filled), dtype=np.int64)
         for row, name in enumerate(names):
             if (kept := self.learned.get(name)) is not None:
                 vectors[row] = np.frombuffer(kept, dtype="<i8")
@@ -134,6 +147,7 @@ class Frozen(Confidential):
             _FORM,
             _Stored(
                 method=self.method,
+                filling=stored_filling(self.filling),
                 encoder=stored_encoder(self.encoder.base),
                 step=self.encoder.step,
                 key=self.key.to_bytes(),
@@ -159,9 +173,11 @@ class Frozen(Confidential):
         """
         kept = unpack(data, _FORM, _Stored, name="frozen", error=StoreError).content
         try:
+            encoder = CoarseEncoder(restored_encoder(kept.encoder), kept.step)
             frozen = cls(
                 method=kept.method,
-                encoder=CoarseEncoder(restored_encoder(kept.encoder), kept.step),
+                filling=restored_filling(kept.filling, encoder),
+                encoder=encoder,
                 key=HardenedKey.from_bytes(kept.key),
                 k=kept.k,
                 epsilon=None if kept.epsilon is None else Fraction(kept.epsilon),
@@ -176,19 +192,22 @@ class Frozen(Confidential):
         return frozen
 
 
-def noise_key_of(encoder: CoarseEncoder, secret: bytes) -> bytes:
-    """Derive the key of the noise on what an encoder makes, another one for every encoder.
+def noise_key_of(filling: Filling, encoder: CoarseEncoder, secret: bytes) -> bytes:
+    """Derive the key of the noise on what filling and encoder make, another one for every pair.
 
     A vector that two encoders make of a record is two releases. Under one key both would have the
     same noise, so the cloud would see that they are equal, and nobody would be charged for it.
 
     Parameters
     ----------
+    filling : Filling
     encoder : CoarseEncoder
     secret : bytes
         32 bytes, for nothing else.
     """
-    made_by = msgspec.msgpack.encode((stored_encoder(encoder.base), encoder.step))
+    made_by = msgspec.msgpack.encode(
+        (stored_filling(filling), stored_encoder(encoder.base), encoder.step)
+    )
     return hmac.digest(secret, made_by, "sha256")
 
 
@@ -215,6 +234,7 @@ def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     ----------
     schema : Schema
     features : float64 array of shape (N, n)
+        NaN stands for a missing value: what fills it may change with the training.
     labels : int64 array of shape (N,)
 
     Returns
@@ -225,6 +245,8 @@ def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     classes = [name.encode() for name in schema.classes]
     # Adding 0.0 makes one zero of the two that there are.
     values = np.ascontiguousarray(features + 0.0, dtype="<f8")
+    # Likewise one of the many numbers that are none.
+    values[np.isnan(values)] = np.nan
     seen: Counter[bytes] = Counter()
     names = []
     for row, code in zip(values, labels.tolist(), strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ompd.arrays import I64
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
-from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder
+from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, Filling
 from ompd.errors import (
     ContextMismatchError,
     LabelError,
@@ -34,6 +34,8 @@ class Published:
 
     Attributes
     ----------
+    filling : Filling
+        Its schema is what users are told; the encoder's is that of filled vectors.
     encoder : Encoder
     retrieval : Retrieval
     ref : TableRef
@@ -50,6 +52,7 @@ class Published:
         What one release of a query costs its patient.
     """
 
+    filling: Filling
     encoder: Encoder
     retrieval: Retrieval
     ref: TableRef
@@ -138,6 +141,7 @@ def prepare(
     findings = _findings(records.schema, advice)
     made = PROFILES[plan.profile].make(records, plan, ref, stages)
     published = Published(
+        filling=made.filling,
         encoder=made.encoder,
         retrieval=made.retrieval,
         ref=ref,

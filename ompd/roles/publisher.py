@@ -54,7 +54,7 @@ class Publisher(Party):
     @property
     def diseases(self) -> dict[str, Schema]:
         """Diseases that can be asked about, and what each expects of a feature vector."""
-        return {disease: table.encoder.schema for disease, table in self._shelf.tables.items()}
+        return {disease: table.filling.schema for disease, table in self._shelf.tables.items()}
 
     @property
     def tables(self) -> dict[str, Published]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ompd.arrays import F64, I64
 from ompd.crypto import check_envelope_key
+from ompd.encode import Filling
 from ompd.errors import (
     DowngradeError,
     FeatureError,
@@ -27,7 +28,6 @@ from ompd.roles.quota import Quota
 from ompd.roles.reports import most_rows
 from ompd.roles.shelf import Shelf
 from ompd.roles.turns import OpenJob, Request
-from ompd.schema import Schema
 from ompd.wire import Frame, Kind, Query
 
 
@@ -125,10 +125,10 @@ class Queries:
         check_envelope_key(body.reply_key)
         if weaker(table.profile, body.least_profile):
             raise DowngradeError(f"query: its user demands the profile {body.least_profile}")
-        features = _features(body, table.encoder.schema)
+        features, filled = _features(body, table.filling)
         if body.rows > (most := most_rows(table)):
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
-        request = Request(frame.header, body.reply_key, body.rows)
+        request = Request(frame.header, body.reply_key, body.rows, filled)
         return table, request, features
 
     def _job(
@@ -226,9 +226,10 @@ def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Memb
         yield part
 
 
-def _features(body: Query, schema: Schema) -> F64:
-    expected = len(schema.features)
+def _features(body: Query, filling: Filling) -> tuple[F64, I64]:
+    """Return filled feature vectors, and how many values of each were missing."""
+    expected = len(filling.schema.features)
     if len(body.values) != 8 * body.rows * expected:
         raise FeatureError(f"features: expected {expected} per row")
     values = np.frombuffer(body.values, dtype="<f8").astype(np.float64)
-    return schema.check(values.reshape(body.rows, expected))
+    return filling.fill(values.reshape(body.rows, expected))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ompd.arrays import I64
 from ompd.errors import OmpdError
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
@@ -32,8 +33,16 @@ class Reports(list[bytes]):
         return self
 
 
-def answered(table: Published, found: Neighbours) -> Report:
-    """Return the diagnoses of one user's rows."""
+def answered(table: Published, found: Neighbours, filled: I64) -> Report:
+    """Return the diagnoses of one user's rows.
+
+    Parameters
+    ----------
+    table : Published
+    found : Neighbours
+    filled : int64 array of shape (rows,)
+        How many values of each were missing, at most `MAX_COORDINATES`.
+    """
     assert table.rule is not None  # noqa: S101  (confirmed tables have one)
     codes, probabilities = table.rule.decide(found.votes, found.codes)
     distinct, choice = np.unique(codes, return_inverse=True)
@@ -45,6 +54,7 @@ def answered(table: Published, found: Neighbours) -> Report:
         votes=found.votes.astype("<u2").tobytes(),
         probabilities=probabilities.astype("<f8").tobytes(),
         certified=found.certified.astype(np.uint8).tobytes(),
+        filled=filled.astype("<u2").tobytes(),
         profile=table.profile,
         method=table.method,
     )
@@ -52,7 +62,8 @@ def answered(table: Published, found: Neighbours) -> Report:
 
 def unanswered(table: Published) -> Report:
     """Return the report of a query that was accepted and is not answered."""
-    return Report(table.k, table.classes, (), b"", b"", b"", b"", table.profile, table.method)
+    empty = (b"",) * 5
+    return Report(table.k, table.classes, (), *empty, table.profile, table.method)
 
 
 def longest(table: Published, rows: int) -> int:
@@ -66,7 +77,7 @@ def longest(table: Published, rows: int) -> int:
     by_length = sorted(table.findings, key=lambda finding: -len(encode(finding)))
     body = Report(
         table.k, table.classes, tuple(by_length[:most]), bytes(2 * rows), bytes(2 * cells),
-        bytes(8 * cells), bytes(rows), table.profile, table.method,
+        bytes(8 * cells), bytes(rows), bytes(2 * rows), table.profile, table.method,
     )  # fmt: skip
     return len(encode_body(body))
 
@@ -74,5 +85,5 @@ def longest(table: Published, rows: int) -> int:
 def most_rows(table: Published) -> int:
     """Most rows of a job: those whose job, answer and report each fit into a frame."""
     texts = sum(len(label.encode()) + len(advice.encode()) for label, advice in table.findings)
-    row = 10 * len(table.findings) + 3
+    row = 10 * len(table.findings) + 5
     return max(1, min(table.retrieval.most, (content_cap(Kind.REPORT) - 2 * texts) // row))

@@ -9,7 +9,7 @@ import numpy as np
 from ompd.arrays import I64
 from ompd.confidential import Confidential
 from ompd.datasets import Dataset
-from ompd.encode import Encoder, EvidenceEncoder, ReliefEncoder
+from ompd.encode import Encoder, EvidenceEncoder, Filling, ReliefEncoder
 from ompd.params import PAPER
 from ompd.roles.frozen import Frozen
 from ompd.roles.stages import CHOSEN, TRAINED, Stages
@@ -54,6 +54,8 @@ class Trained:
 
     Attributes
     ----------
+    filling : Filling
+        What stands for missing values before the encoder sees them.
     encoder : Encoder
     vectors : int64 array of shape (N, coordinates)
     labels : int64 array of shape (N,)
@@ -62,6 +64,7 @@ class Trained:
         As the plan says, or the encoder; None where it is yet to be chosen.
     """
 
+    filling: Filling
     encoder: Encoder
     vectors: I64
     labels: I64
@@ -75,7 +78,7 @@ class Trained:
 
 
 def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
-    """Learn an encoder from records and encode them.
+    """Learn from records what stands for missing values, then an encoder, and encode them.
 
     Raises
     ------
@@ -83,7 +86,9 @@ def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
         As `Hospital.publish`.
     """
     training = stages.until(TRAINED)
-    schema, features, k = records.schema, records.features, plan.k
+    filling = Filling.learn(records.schema, records.features)
+    features, _ = filling.fill(records.features)
+    schema, k = filling.inner, plan.k
     encoder: Encoder
     if plan.method == "evidence":
         learned = EvidenceEncoder.fit(schema, features, records.labels, progress=training)
@@ -101,7 +106,8 @@ def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
         vectors = encoder.encode(features)
     # Writable copies: kernels are compiled anew for arrays that are read-only.
     labels = np.array(records.labels, dtype=np.int64)
-    return Trained(encoder, np.array(vectors, dtype=np.int64), labels, len(schema.classes), k)
+    vectors = np.array(vectors, dtype=np.int64)
+    return Trained(filling, encoder, vectors, labels, len(schema.classes), k)
 
 
 def plain(vectors: I64, labels: I64, classes: int) -> LimbTable:

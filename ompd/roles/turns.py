@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ompd.arrays import I64
 from ompd.errors import ContextMismatchError, TooLargeError
 from ompd.roles.pending import CAPACITY
 from ompd.roles.publication import Published
@@ -28,11 +29,21 @@ MOST_KEPT = 256 << 20
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One user's query, accepted."""
+    """One user's query, accepted.
+
+    Attributes
+    ----------
+    header : Header
+    reply_key : bytes
+    rows : int
+    filled : int64 array of shape (rows,)
+        How many values of each row were missing.
+    """
 
     header: Header
     reply_key: bytes
     rows: int
+    filled: I64
 
     @property
     def user(self) -> str:

@@ -118,7 +118,8 @@ class User(Party):
             As the hospital names it.
         features : array-like of shape (n,) or (m, n), data frame, series or mapping
             One vector or a batch. Values with names need `schema`, which finds them by these;
-            values without are in the order of the hospital's schema.
+            values without are in the order of the hospital's schema. NaN stands for a missing
+            value, which the hospital fills; `schema` says of which features it does.
         schema : Schema, optional
             The hospital's for this disease, as it handed it out: ``hospital.diseases[disease]``.
             With it domains are checked here too, otherwise by the hospital alone.
@@ -130,8 +131,8 @@ class User(Party):
         ParameterError
             If the disease is no text of 1 to 255 characters.
         FeatureError
-            If a value is no finite number, there are no rows, a name is missing, unknown or there
-            twice, or there are names and no schema.
+            If a value is no finite number and may not be missing, there are no rows, a name is
+            missing, unknown or there twice, or there are names and no schema.
         DomainError
             If a value is outside its feature's domain in `schema`.
         TooLargeError
@@ -145,7 +146,8 @@ class User(Party):
         values = as_feature_matrix(features) if schema is None else schema.check(features)
         if not values.size:
             raise FeatureError("features: expected at least one row and one feature")
-        if not np.isfinite(values).all():
+        # Only the hospital's schema tells which values may be missing.
+        if schema is None and not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0]
             raise FeatureError(f"row {row}, feature {column}: expected a finite number")
         if len(values) > MAX_BATCH:
@@ -156,7 +158,8 @@ class User(Party):
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._post.identity.envelope_key.suite)
-        data = values.astype("<f8").tobytes()
+        # A number that is none has bits to spare, which may say what it was made of.
+        data = np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
         query = Query(disease, len(values), data, reply_key.public_bytes, self._least_profile)
         if self._sessions.process != os.getpid():
             self._sessions = _Sessions()

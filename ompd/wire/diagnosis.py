@@ -261,6 +261,8 @@ class Report(Body, frozen=True):
         Little-endian float64, C order (query, class).
     certified : bytes
         One byte per query: 1 if the hospital itself knows that these were the nearest, else 0.
+    filled : bytes
+        One little-endian uint16 per query: how many of its features were missing.
     profile : {"sealed", "hardened", "paper"}
         What the table tells the cloud.
     method : {"relief-mw", "evidence"}
@@ -274,6 +276,7 @@ class Report(Body, frozen=True):
     votes: bytes
     probabilities: bytes
     certified: bytes
+    filled: bytes
     profile: Profile = "paper"
     method: Method = "relief-mw"
 

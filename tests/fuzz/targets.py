@@ -452,6 +452,7 @@ def seeds() -> dict[str, bytes]:
             bytes([1, 0, 2, 0, 3, 0, 0, 0]),
             bytes(32),
             b"\1\0",
+            bytes(4),
             "paper",
             "evidence",
         ),

@@ -279,7 +279,7 @@ def test_a_report_on_many_classes_takes_a_small_multiple_of_its_bytes(world):
     votes[:, 1] = 3
     body = Report(
         3, tuple(f"c{i}" for i in range(classes)), (("c1", ""),), bytes(2 * rows),
-        votes.tobytes(), bytes(8 * rows * classes), bytes(rows),
+        votes.tobytes(), bytes(8 * rows * classes), bytes(rows), bytes(2 * rows),
     )  # fmt: skip
     report = post_of(world.hospital).send(
         "alice", body, nonce=sent.header.nonce, sequence=sent.header.sequence,

@@ -85,7 +85,16 @@ def test_a_report_below_the_least_profile_is_refused():
     asked = opened(world.hospital, query, Kind.QUERY, Query)
     sent = header(query)
     body = Report(
-        1, ("no",), (("no", ""),), b"\0\0", b"\1\0", bytes(8), b"\1", "hardened", "relief-mw"
+        1,
+        ("no",),
+        (("no", ""),),
+        b"\0\0",
+        b"\1\0",
+        bytes(8),
+        b"\1",
+        b"\0\0",
+        "hardened",
+        "relief-mw",
     )
     report = post_of(world.hospital).send(
         "eve", body, nonce=sent.nonce, sequence=sent.sequence, encrypt_to=asked.reply_key

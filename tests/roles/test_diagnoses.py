@@ -28,6 +28,7 @@ def report(**changes):
         votes=votes.tobytes(),
         probabilities=(votes / 5).astype("<f8").tobytes(),
         certified=bytes([1, 0, 1]),
+        filled=np.array([0, 2, 300], dtype="<u2").tobytes(),
         profile="sealed",
         method="evidence",
     )
@@ -47,7 +48,7 @@ def test_a_row_says_what_the_report_does():
     assert len(found) == 3
     row = found[1]
     assert (row.label, row.advice, row.k, row.certified) == ("yes", "Come soon.", 5, False)
-    assert (row.profile, row.method, row.filled, row.id) == ("sealed", "evidence", 0, "patient-1")
+    assert (row.profile, row.method, row.filled, row.id) == ("sealed", "evidence", 2, "patient-1")
     assert row.votes == {"no": 1, "yes": 4, "perhaps": 0}
     assert row.probabilities == {"no": 0.2, "yes": 0.8, "perhaps": 0.0}
     assert row.error == ""
@@ -200,6 +201,7 @@ def test_equal_are_those_that_say_the_same():
         ({"choice": bytes(4)}, "choice"),
         ({"votes": bytes(12)}, "votes"),
         ({"certified": bytes([1, 0, 2])}, "0 or 1"),
+        ({"filled": bytes(5)}, "6 bytes of filled"),
         ({"probabilities": np.full(9, 1.5).tobytes()}, "from 0 to 1"),
         ({"probabilities": np.full(9, np.nan).tobytes()}, "from 0 to 1"),
         ({"classes": ("no", "yes", "no")}, "different names"),

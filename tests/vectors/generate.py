@@ -61,6 +61,7 @@ BODIES = {
         bytes([2, 0, 7, 0, 9, 0, 0, 0]),
         bytes(32),
         b"\x00\x01",
+        b"\x00\x00\x05\x00",
         "sealed",
         "evidence",
     ),

@@ -58,6 +58,7 @@ BODIES = {
         b"\x07\x00\x02\x00",
         bytes(16),
         b"\x01",
+        b"\x02\x00",
         "hardened",
         "evidence",
     ),
@@ -97,7 +98,7 @@ def test_frames_round_trip():
 
 def test_padding_hides_the_length():
     short, long = (
-        Report(9, ("x",), (("x", advice),), b"\0\0", b"\t\0", bytes(8), b"\0")
+        Report(9, ("x",), (("x", advice),), b"\0\0", b"\t\0", bytes(8), b"\0", b"\0\0")
         for advice in ("", "a" * 300)
     )
     assert len(encode_body(short, 400)) == len(encode_body(long, 400)) == 400

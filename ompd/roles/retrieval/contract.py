@@ -13,7 +13,7 @@ import numpy as np
 from ompd.arrays import I64, Bools
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
-from ompd.encode import Encoder, EvidenceEncoder
+from ompd.encode import Encoder, EvidenceEncoder, Filling
 from ompd.errors import FramingError, LabelError, NeighborsError, ParameterError
 from ompd.params import Profile
 from ompd.roles.frozen import Release
@@ -64,6 +64,7 @@ class Made:
 
     Attributes
     ----------
+    filling : Filling
     encoder : Encoder
     vectors, labels : int64 array
         As they are in the table: with noise, if there is any.
@@ -77,6 +78,7 @@ class Made:
         To be charged and kept before the body leaves.
     """
 
+    filling: Filling
     encoder: Encoder
     vectors: I64
     labels: I64

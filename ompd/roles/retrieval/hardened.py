@@ -13,7 +13,7 @@ import numpy as np
 from ompd.arrays import I64
 from ompd.blind import HardenedKey, epsilon_per_unit
 from ompd.datasets import Dataset
-from ompd.encode import CoarseEncoder, choose_step, coarsen
+from ompd.encode import CoarseEncoder, Filling, choose_step, coarsen
 from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
 from ompd.roles.retrieval.contract import Made, TableRef, Voted, coordinates_of
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
@@ -56,7 +56,9 @@ class HardenedRetrieval(Voted):
             hiding = stages.until(HIDDEN)
             step = choose_step(trained.vectors, labels, classes, min(k, len(labels) - 1))
             vectors = coarsen(trained.vectors, step)
-            frozen = _freeze(plan, CoarseEncoder(trained.encoder, step), vectors, k)
+            frozen = _freeze(
+                plan, trained.filling, CoarseEncoder(trained.encoder, step), vectors, k
+            )
         else:
             stages.until(TRAINED)
             vectors = frozen.vectors(names, records.features)
@@ -71,7 +73,9 @@ class HardenedRetrieval(Voted):
             vectors = noise.instances(vectors, names)
         retrieval, upload = cls.build(ref, frozen.key, vectors, labels, classes=classes, k=k)
         hiding(1.0)
-        return Made(frozen.encoder, vectors, labels, k, retrieval, upload, noise, release)
+        return Made(
+            frozen.filling, frozen.encoder, vectors, labels, k, retrieval, upload, noise, release
+        )
 
     @classmethod
     def build(
@@ -116,15 +120,16 @@ class HardenedRetrieval(Voted):
         return HardenedJob(self.ref.table_id, self.ref.version, len(vectors), points), None
 
 
-def _freeze(plan: Plan, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
+def _freeze(plan: Plan, filling: Filling, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:
     """Choose what later versions will have in common with this one."""
     return Frozen(
         method=plan.method,
+        filling=filling,
         encoder=encoder,
         key=HardenedKey.generate(encoder.coordinates),
         k=k,
         epsilon=plan.epsilon,
         unit=None if plan.epsilon is None else epsilon_per_unit(plan.epsilon, vectors),
-        noise_key=noise_key_of(encoder, plan.noise_key) if plan.noise_key else b"",
+        noise_key=noise_key_of(filling, encoder, plan.noise_key) if plan.noise_key else b"",
         learned={},
     )

@@ -54,8 +54,9 @@ class PaperRetrieval(Voted):
         )
         hiding(1.0)
         return Made(
-            trained.encoder, trained.vectors, trained.labels, trained.k or 0, retrieval, upload
-        )
+            trained.filling, trained.encoder, trained.vectors, trained.labels, trained.k or 0,
+            retrieval, upload,
+        )  # fmt: skip
 
     @classmethod
     def build(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ompd.arrays import I64
 from ompd.datasets import Dataset
-from ompd.encode import EvidenceEncoder, scale_features
+from ompd.encode import EvidenceEncoder, Filling, scale_features
 from ompd.params import PAPER
 from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef
 from ompd.roles.stages import HIDDEN, Stages
@@ -60,7 +60,7 @@ class SealedRetrieval(Retrieval):
             ref, vectors, labels, classes=trained.classes, k=k, progress=hiding
         )
         hiding(1.0)
-        return Made(trained.encoder, vectors, labels, k, retrieval, upload)
+        return Made(trained.filling, trained.encoder, vectors, labels, k, retrieval, upload)
 
     @classmethod
     def build(
@@ -188,7 +188,9 @@ def _feature_bits(records: Dataset) -> int:
     A prefix sum is written as what it adds to the one before, in multiples of what all of these are
     multiples of: the weight, which is not known yet, times the scaled feature's own step.
     """
-    scaled = scale_features(records.features, records.schema, PAPER.feature_bits)
+    filling = Filling.learn(records.schema, records.features)
+    features, _ = filling.fill(records.features)
+    scaled = scale_features(features, filling.inner, PAPER.feature_bits)
     above = scaled - scaled.min(axis=0)
     steps = np.maximum(1, np.gcd.reduce(above, axis=0))
     return sum(int(most).bit_length() for most in (above.max(axis=0) // steps))
