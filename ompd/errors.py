@@ -68,6 +68,14 @@ class NoAnswerError(RefusedError):
     """The hospital accepted the query, but got no good answer to it from the cloud."""
 
 
+class OutdatedError(OmpdError, ValueError):
+    """What is known of a hospital's tables is out of date; learn its catalogue anew."""
+
+
+class OutdatedRefusalError(RefusedError, OutdatedError):
+    """The hospital did not accept the query, since it was made by another schema than its own."""
+
+
 class DowngradeError(FrameError):
     """The other party offers less protection than this one demands."""
 

@@ -121,6 +121,8 @@ class Hospital(Publisher):
         ------
         UnknownDiseaseError
             If no table is published for the disease.
+        SchemaError
+            If its user made it by another schema than the disease's.
         FeatureError, DomainError
             If the features do not fit the disease's schema.
         OmpdError
@@ -140,7 +142,10 @@ class Hospital(Publisher):
         return self._queries.forward(queries)
 
     def refuse(self, query: bytes) -> bytes:
-        """Answer a query that `forward` did not accept with a frame that tells no reason.
+        """Answer a query that `forward` did not accept.
+
+        The frame tells no reason, but for one: that the query was made by another schema than the
+        disease's, which everybody can see from `catalogue`.
 
         Raises
         ------
@@ -148,7 +153,7 @@ class Hospital(Publisher):
             If the frame is not authentic and fresh, or was received before: strangers and
             replays get no answer at all.
         """
-        return self._post.refuse(query, Kind.QUERY)
+        return self._post.refuse(query, Kind.QUERY, code=self._queries.refusal_code)
 
     def answered(self, query: bytes) -> bytes | None:
         """Return again what a query was answered with, if that was lost on the way to its user.

@@ -246,12 +246,18 @@ class Post:
         key = self.identity.envelope_key if key is None else key
         return decode_body(body, key.decrypt(frame.ciphertext, info))
 
-    def refuse(self, data: bytes, kind: Kind, *others: Kind) -> bytes:
-        """Tell the sender of an authentic request that it was not accepted, and not why."""
+    def refuse(
+        self, data: bytes, kind: Kind, *others: Kind, code: Callable[[Frame], int] | None = None
+    ) -> bytes:
+        """Tell the sender of an authentic request that it was not accepted.
+
+        And not why, but for what `code` makes of the request.
+        """
         frame = self.authenticate(data, kind, *others)
         header = frame.header
         self.claim(frame)
-        refusal = self.send(header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence)
+        body = Refusal() if code is None else Refusal(code(frame))
+        refusal = self.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
         return self.answered(header, refusal)
 
     def claim(self, frame: Frame) -> None:

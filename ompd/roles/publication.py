@@ -75,6 +75,11 @@ class Published:
         return self.retrieval.profile
 
     @property
+    def schema(self) -> Schema:
+        """What users are told: features as they come in a query, and classes."""
+        return self.filling.schema
+
+    @property
     def method(self) -> Method:
         """How features become vectors."""
         encoder = self.encoder

@@ -9,15 +9,17 @@ from typing import Any, Self
 
 from ompd.crypto import Identity
 from ompd.params import Profile
+from ompd.roles.catalogue import LIFETIME, Press
 from ompd.roles.intake import Instances, checked
 from ompd.roles.party import Party
 from ompd.roles.publication import Published
+from ompd.roles.reports import listed
 from ompd.roles.retrieval import TableRef
 from ompd.roles.shelf import Shelf
 from ompd.roles.stages import Stages
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger
-from ompd.wire import Kind, Receipt, disease_name
+from ompd.wire import Kind, Receipt, disease_name, form_of
 
 
 class Publisher(Party):
@@ -39,6 +41,7 @@ class Publisher(Party):
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
+        self._press = Press(identity)
         # Last, since it takes hints off the disk: what else is refused must leave them there.
         window = self._post.window if options.get("replays") is None else None
         self._shelf = Shelf(profile, epsilon, ledger, state, window)
@@ -54,7 +57,7 @@ class Publisher(Party):
     @property
     def diseases(self) -> dict[str, Schema]:
         """Diseases that can be asked about, and what each expects of a feature vector."""
-        return {disease: table.filling.schema for disease, table in self._shelf.tables.items()}
+        return {disease: table.schema for disease, table in self._shelf.tables.items()}
 
     @property
     def tables(self) -> dict[str, Published]:
@@ -129,6 +132,9 @@ class Publisher(Party):
         ------
         FeatureError, DomainError, LabelError, TrainingError
             If the instances cannot train a table.
+        SchemaError
+            If a text of their schema cannot stand in a catalogue: it is too long, does not print,
+            or is the same as another one in Unicode's NFC.
         NeighborsError
             If k is even or out of range.
         ParameterError
@@ -150,11 +156,39 @@ class Publisher(Party):
         self._shelf.check()
         disease = disease_name(disease)
         records = checked(instances)
+        form_of(records.schema)  # or the disease could stand in no catalogue
         plan = self._shelf.plan(disease, records, method, k, priors, decision)
         self.directory.get(cloud)
         return self._shelf.publish(
             self._post, disease, records, plan, cloud, advice or {}, Stages(progress), retrain
         )
+
+    def catalogue(self, *, lifetime: float = LIFETIME) -> bytes:
+        """Say to everybody what can be asked: a signed statement, not encrypted, for `User.learn`.
+
+        It has the hospital's id, when it was made and how long it is valid, and of every disease
+        that is asked: features with domain, unit and levels, classes, profile, method, K, most rows
+        of one query and, if queries get noise, epsilon. Nothing else was learned from records.
+
+        Make it anew after every change to a schema, and before it expires.
+
+        Parameters
+        ----------
+        lifetime : float
+            Seconds that it is valid, up to 90 days; 7 days by default.
+
+        Raises
+        ------
+        ParameterError
+            If the lifetime is out of range.
+        SchemaError
+            If a text of a schema, or a disease's name, does not print.
+        TooLargeError
+            If it would be longer than 8 MiB.
+        """
+        self._shelf.check()
+        entries = [listed(disease, table) for disease, table in self._shelf.tables.items()]
+        return self._press.make(entries, lifetime, self._post.now())
 
     def resend(self, disease: str) -> bytes:
         """Make the upload that waits for its receipt once more, with the present time.

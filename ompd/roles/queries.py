@@ -17,6 +17,7 @@ from ompd.errors import (
     DowngradeError,
     FeatureError,
     OmpdError,
+    SchemaError,
     TooLargeError,
     WindowExhaustedError,
 )
@@ -28,7 +29,8 @@ from ompd.roles.quota import Quota
 from ompd.roles.reports import most_rows
 from ompd.roles.shelf import Shelf
 from ompd.roles.turns import OpenJob, Request
-from ompd.wire import Frame, Kind, Query
+from ompd.schema import Schema
+from ompd.wire import ANY_FORM, OUTDATED, Frame, Kind, Query, Refusal, form_of
 
 
 class _Member(NamedTuple):
@@ -122,6 +124,11 @@ class Queries:
         """Decrypt and check one authentic query; changes nothing."""
         body = self._post.open(frame, Query)
         table = self._shelf.find(body.disease)
+        if not _is_current(body, table.schema):
+            raise SchemaError(
+                "query: was made by another schema than the disease's; its user has to learn the "
+                "catalogue anew"
+            )
         check_envelope_key(body.reply_key)
         if weaker(table.profile, body.least_profile):
             raise DowngradeError(f"query: its user demands the profile {body.least_profile}")
@@ -130,6 +137,16 @@ class Queries:
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
         request = Request(frame.header, body.reply_key, body.rows, filled)
         return table, request, features
+
+    def refusal_code(self, frame: Frame) -> int:
+        """Return what the user of an authentic query that was not accepted may know of that."""
+        try:
+            body = self._post.open(frame, Query)
+            table = self._shelf.find(body.disease)
+        except OmpdError:
+            return Refusal().code
+        # Nothing else of the query may play a part, nor anything that is not in the catalogue.
+        return Refusal().code if _is_current(body, table.schema) else OUTDATED
 
     def _job(
         self, table: Published, members: list[_Member], refused: dict[int, OmpdError]
@@ -224,6 +241,11 @@ def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Memb
         rows += member.request.rows
     if part:
         yield part
+
+
+def _is_current(body: Query, schema: Schema) -> bool:
+    """Whether a query was made by this schema, or by none."""
+    return body.form in (ANY_FORM, form_of(schema))
 
 
 def _features(body: Query, filling: Filling) -> tuple[F64, I64]:

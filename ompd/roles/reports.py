@@ -8,7 +8,7 @@ from ompd.arrays import I64
 from ompd.errors import OmpdError
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import Neighbours
-from ompd.wire import Kind, Report, content_cap, encode_body
+from ompd.wire import MAX_BATCH, Entry, Kind, Report, content_cap, encode_body
 from ompd.wire.canonical import encode
 
 
@@ -87,3 +87,24 @@ def most_rows(table: Published) -> int:
     texts = sum(len(label.encode()) + len(advice.encode()) for label, advice in table.findings)
     row = 10 * len(table.findings) + 5
     return max(1, min(table.retrieval.most, (content_cap(Kind.REPORT) - 2 * texts) // row))
+
+
+def listed(disease: str, table: Published) -> Entry:
+    """Return what everybody is told of a table.
+
+    Raises
+    ------
+    SchemaError
+        If a text of it cannot be shown to everybody.
+    """
+    most = most_rows(table)
+    return Entry.of(
+        disease,
+        table.schema,
+        profile=table.profile,
+        method=table.method,
+        k=table.k,
+        # Of a sealed table it depends on its size, which is to be told no better than this.
+        most_rows=most if most == MAX_BATCH else 1 << most.bit_length() - 1,
+        epsilon=table.epsilon,
+    )

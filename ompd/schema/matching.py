@@ -102,7 +102,7 @@ def are_ambiguous(classes: Sequence[str]) -> bool:
     return any(code != value for value, code in _Names(classes).by_number.items())
 
 
-def arrange(x: Any, names: Sequence[str]) -> Any:
+def arrange(x: Any, names: Sequence[str], *, others: bool = False) -> Any:
     """Return the values in the order of `names` if `x` names them, else `x` as it is.
 
     Parameters
@@ -113,6 +113,8 @@ def arrange(x: Any, names: Sequence[str]) -> Any:
         list may have names each. A frame or series that only numbers its columns from 0 names
         nothing.
     names : sequence of str
+    others : bool, default=False
+        Whether there may be other names too; what they name is left out.
 
     Returns
     -------
@@ -126,8 +128,8 @@ def arrange(x: Any, names: Sequence[str]) -> Any:
     """
     found = _names_of(x)
     if found is None:
-        return [arrange(row, names) for row in x] if has_names(x) else x
-    _check_names(found, names)
+        return [arrange(row, names, others=others) for row in x] if has_names(x) else x
+    _check_names(found, names, others=others)
     if isinstance(x, (Mapping, np.ndarray, np.void)):
         return _stacked([x[name] for name in names])
     ordered = x if found == list(names) else x[list(names)]

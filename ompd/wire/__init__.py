@@ -8,7 +8,15 @@ same bytes.
 """
 
 from ompd.wire.bodies import decode_body, encode_body
+from ompd.wire.catalogue import (
+    CatalogueFrame,
+    Entry,
+    check_catalogue_size,
+    encode_catalogue,
+    form_of,
+)
 from ompd.wire.diagnosis import (
+    OUTDATED,
     HardenedJob,
     HardenedUpload,
     PaperJob,
@@ -23,6 +31,7 @@ from ompd.wire.diagnosis import (
     Verdict,
 )
 from ompd.wire.fields import (
+    ANY_FORM,
     MAX_ADVICE,
     MAX_BATCH,
     MAX_COORDINATES,
@@ -49,15 +58,19 @@ from ompd.wire.limits import (
 )
 
 __all__ = [
+    "ANY_FORM",
     "CAPS",
     "KIND_OF",
     "MAX_ADVICE",
     "MAX_BATCH",
     "MAX_COORDINATES",
     "MAX_K",
+    "OUTDATED",
     "PROTOCOL_VERSION",
     "SIGNATURE_BYTES",
     "Body",
+    "CatalogueFrame",
+    "Entry",
     "Frame",
     "HardenedJob",
     "HardenedUpload",
@@ -75,12 +88,15 @@ __all__ = [
     "Verdict",
     "check_answer_size",
     "check_below",
+    "check_catalogue_size",
     "check_text",
     "content_cap",
     "decode_body",
     "disease_name",
     "encode_body",
+    "encode_catalogue",
     "encode_signed_part",
+    "form_of",
     "pack_limbs",
     "sums_cap",
     "unpack_limbs",

@@ -8,6 +8,7 @@ import msgspec
 
 from ompd.params import MAX_CLASSES, Method, Profile
 from ompd.wire.fields import (
+    ANY_FORM,
     MAX_COORDINATES,
     MAX_K,
     MAX_LIMBS,
@@ -15,11 +16,15 @@ from ompd.wire.fields import (
     Batch,
     Body,
     Count,
+    Form,
     PublicKey,
     TableId,
     Text,
     Unsigned63,
 )
+
+#: Code of a refusal: the user's schema is not the hospital's.
+OUTDATED = 2
 
 
 class PaperUpload(Body, frozen=True):
@@ -69,6 +74,9 @@ class Query(Body, frozen=True):
         Public envelope key that the report is encrypted to, fresh for this query.
     least_profile : {"sealed", "hardened", "paper"}
         The hospital is to ask no table that tells the cloud more than this.
+    form : bytes
+        Which schema the values are by, see `form_of`; zeros if the user knows none. Of one length,
+        so that a query's length does not tell which.
     """
 
     disease: Text
@@ -76,6 +84,7 @@ class Query(Body, frozen=True):
     values: bytes
     reply_key: PublicKey
     least_profile: Profile = "paper"
+    form: Form = ANY_FORM
 
 
 class PaperJob(Body, frozen=True):
@@ -284,13 +293,14 @@ class Report(Body, frozen=True):
 class Refusal(Body, frozen=True):
     """Hospital to user, or cloud to hospital: the request was not accepted.
 
-    There is one code only. Which check failed would help whoever probes for secrets, and the
-    asking party's own log has what it needs.
+    Which check failed would help whoever probes for secrets, and the asking party's own log has
+    what it needs. There is one exception, which depends on nothing but the query's disease and
+    form and on what the hospital tells everybody.
 
     Parameters
     ----------
     code : int
-        Always 1.
+        1; or 2 from a hospital to a user whose query is by another schema than the disease's.
     """
 
-    code: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    code: Annotated[int, msgspec.Meta(ge=1, le=OUTDATED)] = 1

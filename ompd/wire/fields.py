@@ -17,6 +17,8 @@ MAX_LIMBS = 64
 MAX_COORDINATES = 4096
 #: Longest advice, in characters.
 MAX_ADVICE = 65_536
+#: The form of a query whose user does not know the schema.
+ANY_FORM = bytes(16)
 #: Most neighbours: counts of votes travel as 16-bit numbers.
 MAX_K = 65_535
 
@@ -25,6 +27,7 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**32)]
 Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
+Form = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 TableId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 Advice = Annotated[str, msgspec.Meta(max_length=MAX_ADVICE)]

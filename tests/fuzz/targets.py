@@ -29,6 +29,7 @@ from ompd.errors import OmpdError
 from ompd.schema import Schema
 from ompd.wire import (
     KIND_OF,
+    CatalogueFrame,
     Frame,
     HardenedJob,
     HardenedUpload,
@@ -46,12 +47,16 @@ from ompd.wire import (
     Verdict,
     decode_body,
     encode_body,
+    encode_catalogue,
     encode_signed_part,
     pack_limbs,
     unpack_limbs,
 )
 from ompd.wire.frames import SIGNING_LABEL
 from tests.roles.conftest import shelf_of
+from tests.vectors.catalogues import ENTRIES
+from tests.vectors.catalogues import crafted as crafted_catalogue
+from tests.vectors.catalogues import plain as plain_entry
 
 NOW = 1_800_000_000.0
 #: Uses after which the parties are made anew, since tables and replays they remember add up.
@@ -74,6 +79,13 @@ def identity(name: str, secret: int) -> Identity:
 ALICE, MARY, CLOUD = identity("alice", 101), identity("st-mary", 102), identity("cloud", 103)
 
 
+def introduced(party: ompd.roles.Party) -> None:
+    """Meet the others, without short-lived keys, which differ from run to run."""
+    for other, role in ((ALICE, "user"), (MARY, "hospital"), (CLOUD, "cloud")):
+        if other.id != party.id:
+            party.meet(other.public, role)
+
+
 class World:
     """Three parties, one published table and one open question at each station."""
 
@@ -84,11 +96,8 @@ class World:
         self.hospital = ompd.Hospital(MARY, profile="paper", clock=clock)
         self.cloud = ompd.Cloud(CLOUD, clock=clock)
         self.user = ompd.User(ALICE, clock=clock, fallback=True)
-        # Without short-lived keys, which differ from run to run.
         for party in (self.hospital, self.cloud, self.user):
-            for other, role in ((ALICE, "user"), (MARY, "hospital"), (CLOUD, "cloud")):
-                if other.id != party.id:
-                    party.meet(other.public, role)
+            introduced(party)
         rng = np.random.default_rng(0)
         labels = np.arange(40) % 3
         values = np.clip(np.rint(rng.normal(labels[:, None] * 3 + 3, 1.5, (40, 3))), 0, 12)
@@ -350,6 +359,26 @@ def lying_header(data: bytes) -> None:
             continue
 
 
+def catalogue(data: bytes) -> None:
+    frame = CatalogueFrame.decode(data)
+    head = frame.hospital, frame.made_at, frame.valid_until
+    signed, message = encode_catalogue(*head, list(frame.entries()))
+    assert signed + frame.signature == data
+    assert message == frame.signed_message
+
+
+def lying_hospital_catalogue(data: bytes) -> None:
+    """Any content of a catalogue under a good signature, then a question by what it says."""
+    # One who knows no other catalogue.
+    user = ompd.User(ALICE, clock=lambda: NOW, fallback=True)
+    introduced(user)
+    key = MARY.signing_key
+    frame = crafted_catalogue(key, data, hospital="st-mary", made_at=int(NOW * 1000))
+    assert user.learn(frame) == "st-mary"
+    for disease, listing in user.diseases("st-mary").items():
+        user.ask("st-mary", disease, listing.schema.low)
+
+
 #: The first byte of an input is a place in this list: append only, or the corpus loses its sense.
 TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     *(
@@ -399,6 +428,8 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     ("lying-cloud-receipt", lying_cloud_receipt),
     ("hospital-confirm", receives("hospital", "confirm")),
     ("public-identity-prekey", public_identity),
+    ("catalogue", catalogue),
+    ("lying-hospital-catalogue", lying_hospital_catalogue),
 ]
 NAMES = [name for name, _ in TARGETS]
 
@@ -482,6 +513,7 @@ def seeds() -> dict[str, bytes]:
     key = MARY.public.envelope_key
     receipt = crafted(CLOUD, "st-mary", Kind.RECEIPT, plain["receipt"], key, b"c" * 16, 0)
     signature = ALICE.signing_key.sign(b"message")
+    listed = [plain_entry(entry) for entry in sorted(ENTRIES, key=lambda entry: entry.disease)]
     made = {f"frame-{name}": data for name, data in frames.items()}
     made |= {f"body-{name}": data for name, data in plain.items()}
     made |= {
@@ -518,5 +550,9 @@ def seeds() -> dict[str, bytes]:
         "lying-hospital-sealedjob": plain["sealedjob"],
         "lying-cloud-receipt": plain["receipt"],
         "hospital-confirm": receipt,
+        "catalogue": crafted_catalogue(
+            MARY.signing_key, listed, hospital="st-mary", made_at=int(NOW * 1000)
+        ),
+        "lying-hospital-catalogue": msgspec.msgpack.encode(listed),
     }
     return {f"seed-{name}": bytes([NAMES.index(name)]) + data for name, data in made.items()}

@@ -18,6 +18,7 @@ from ompd.crypto import EnvelopeKey, Identity, SigningKey, encrypt
 from ompd.roles import Party
 from ompd.wire import (
     KIND_OF,
+    OUTDATED,
     PROTOCOL_VERSION,
     HardenedJob,
     HardenedUpload,
@@ -34,9 +35,12 @@ from ompd.wire import (
     SealedUpload,
     Verdict,
     encode_body,
+    encode_catalogue,
     encode_signed_part,
+    form_of,
 )
 from tests.roles.conftest import post_of
+from tests.vectors import catalogues
 
 HERE = Path(__file__).parent
 NOW = 1_800_000_000.0
@@ -49,6 +53,9 @@ BODIES = {
         TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)
     ),
     "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32)), "sealed"),
+    "query, known schema": Query(
+        "heart disease", 1, bytes(8), b"\x01" * 33, "paper", bytes(range(16))
+    ),
     "query, long name": Query("é" * 200, 1, bytes(8), b"\x01" * 33),
     "paper job": PaperJob(TABLE, 3, 1, bytes(range(64)), b"\x07" * 64),
     "verdict": Verdict(TABLE, 3, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
@@ -74,6 +81,7 @@ BODIES = {
     "sealed job, new window": SealedJob(TABLE, 3, True, b""),
     "sealed answer": SealedAnswer(TABLE, 3, bytes(range(64))),
     "refusal": Refusal(),
+    "refusal, other schema": Refusal(OUTDATED),
 }
 
 
@@ -257,10 +265,29 @@ def main() -> None:
         for name, party in people.items()
     }
     about = "Made by generate.py beside this file. The keys are for tests only."
+
+    def key_of(name):
+        return post_of(people[name]).identity.signing_key
+
+    now = int(NOW * 1000)
+    signed, message = encode_catalogue("hospital", now, now + catalogues.DAY, catalogues.ENTRIES)
+    listed = [
+        {
+            "name": "good",
+            "form": form_of(catalogues.SCHEMA).hex(),
+            "fields": json.loads(msgspec.json.encode(msgspec.to_builtins(catalogues.ENTRIES))),
+            "catalogue": (signed + key_of("hospital").sign(message)).hex(),
+        },
+        *(
+            {"name": name, "error": error, "catalogue": data.hex()}
+            for name, error, data in catalogues.failures(people, key_of, now)
+        ),
+    ]
     for name, content in (
         ("identities", {"about": about, "now": NOW, "parties": keys}),
         ("bodies", {"about": about, "vectors": bodies}),
         ("frames", {"about": about, "vectors": good}),
+        ("catalogues", {"about": about, "vectors": listed}),
         ("failures", {"about": about, "vectors": list(failures(people))}),
     ):
         (HERE / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -11,7 +11,16 @@ import pytest
 from ompd import errors, wire
 from ompd.crypto import EnvelopeKey, Identity, PublicIdentity, SigningKey
 from ompd.roles import Party
-from ompd.wire import Frame, Kind, decode_body, encode_body, encode_signed_part
+from ompd.roles.catalogue import read_catalogue
+from ompd.wire import (
+    CatalogueFrame,
+    Frame,
+    Kind,
+    decode_body,
+    encode_body,
+    encode_catalogue,
+    encode_signed_part,
+)
 from tests.roles.conftest import post_of
 
 HERE = Path(__file__).parent
@@ -80,6 +89,39 @@ def test_failures(parties, vector):
     data = bytes.fromhex(vector["frame"])
     with pytest.raises(getattr(errors, vector["error"])):
         receive(receiver(parties, vector["kind"]), vector["kind"], data)
+
+
+def read(party, data):
+    post = post_of(party)
+    backend = post.identity.signing_key.backend
+    return read_catalogue(data, party.directory, backend, post.now())[0]
+
+
+GOOD, *BAD = load("catalogues")["vectors"]
+
+
+def test_catalogues(parties):
+    data = bytes.fromhex(GOOD["catalogue"])
+    frame = CatalogueFrame.decode(data)
+    entries = frame.entries()
+    assert (
+        json.loads(msgspec.json.encode(sorted(entries, key=lambda each: each.k)[::-1]))
+        == (GOOD["fields"])
+    )
+    signed, _ = encode_catalogue(frame.hospital, frame.made_at, frame.valid_until, list(entries))
+    assert signed + frame.signature == data
+    known = read(parties["alice"], data)
+    assert list(known.diseases) == ["fièvre", "flu"]
+    assert {each.form.hex() for each in known.diseases.values()} == {GOOD["form"]}
+    key = post_of(parties["hospital"]).identity.signing_key
+    assert key.sign(frame.signed_message) == frame.signature
+
+
+@pytest.mark.parametrize("vector", BAD, ids=lambda v: v["name"])
+def test_failures_of_catalogues(parties, vector):
+    with pytest.raises(getattr(errors, vector["error"])) as caught:
+        read(parties["alice"], bytes.fromhex(vector["catalogue"]))
+    assert type(caught.value).__name__ == vector["error"] or vector["error"] == "SignatureError"
 
 
 def test_every_kind_of_message_and_error_has_a_vector():
