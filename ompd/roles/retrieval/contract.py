@@ -174,6 +174,11 @@ class Retrieval(ABC):
         """Bytes of numbers in the answer to a job of so many queries."""
 
     @property
+    def edition(self) -> int:
+        """Version that the last change made; above that of `ref` where no cloud was told."""
+        return self.ref.version
+
+    @property
     def room(self) -> int:
         """Queries that can be answered before the table needs a new window."""
         return sys.maxsize
@@ -237,8 +242,10 @@ class Retrieval(ABC):
         Returns
         -------
         Retrieval
+            With this `edition`; with this `ref` if the cloud is told.
         Body or None
-            None where the cloud has no part in it: the change is in effect then.
+            None where the cloud has no part in it: the change is in effect then, also after a
+            crash, and the table before must not be asked any more.
 
         Raises
         ------
