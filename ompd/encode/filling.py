@@ -94,7 +94,7 @@ class Filling:
     @cached_property
     def inner(self) -> Schema:
         """What encoders learn from: no value is missing, and own levels are in the domain."""
-        if self._places.size == 0:
+        if all(value is None for value in self.values):
             return self.schema
         features = []
         for feature, value in zip(self.schema.features, self.values, strict=True):
@@ -123,23 +123,14 @@ class Filling:
             If they do not fit `schema`; also for a missing value that is refused.
         """
         rows = self.schema.check(features)
-        counts = np.zeros(len(rows), dtype=np.int64)
-        filled = rows
-        for j in self._places:
-            missing = np.isnan(rows[:, j])
-            if not missing.any():
-                continue
-            if filled is rows:
-                # What the caller may hold as well.
-                filled = rows.copy()
-            filled[missing, j] = self.values[j]
-            counts += missing
-        return filled, counts
+        gaps = np.isnan(rows)
+        counts = np.count_nonzero(gaps, axis=1).astype(np.int64, copy=False)
+        return np.where(gaps, self._values, rows) if gaps.any() else rows, counts
 
     @cached_property
-    def _places(self) -> I64:
-        """Features of which values may be missing."""
-        return np.flatnonzero([value is not None for value in self.values])
+    def _values(self) -> F64:
+        # NaN where nothing is filled.
+        return np.array(self.values, dtype=np.float64)
 
 
 def _learned(feature: Feature, column: F64) -> float:
