@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.bulk import diagnose
     from ompd.compilation import warmup
     from ompd.errors import OmpdError
     from ompd.roles import Cloud, Diagnoses, Diagnosis, Hospital, User, introduce
@@ -27,6 +28,7 @@ _HOMES = {
     "OmpdError": "ompd.errors",
     "Schema": "ompd.schema",
     "User": "ompd.roles",
+    "diagnose": "ompd.bulk",
     "introduce": "ompd.roles",
     "warmup": "ompd.compilation",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "OmpdError",
     "Schema",
     "User",
+    "diagnose",
     "introduce",
     "warmup",
 ]

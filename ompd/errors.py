@@ -251,3 +251,7 @@ class LabelWarning(UserWarning):
 
 class StoreWarning(UserWarning):
     """A part of the durable state cannot be used; the rest is."""
+
+
+class InterruptedWarning(UserWarning):
+    """A long call was interrupted; what it returns is what was done until then."""

@@ -1,12 +1,23 @@
-"""Threads for kernels that release the interpreter lock."""
+"""Threads for kernels that release the interpreter lock, and how many there may be.
+
+No result depends on their number.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
+
+from ompd.errors import ParameterError
+
+#: Says how many threads there may be where a caller does not.
+VARIABLE = "OMPD_THREADS"
+_given: ContextVar[int | None] = ContextVar("ompd_threads", default=None)
 
 
 @lru_cache(maxsize=4)
@@ -57,5 +68,54 @@ def run_ranges(
 
 
 def default_threads() -> int:
-    """Return the number of processors this process may use."""
+    """Return how many threads there may be.
+
+    What `at_most` says, else the environment variable ``OMPD_THREADS``, else the number of
+    processors that this process may use.
+
+    Raises
+    ------
+    ParameterError
+        If the variable is no positive integer.
+    """
+    given = _given.get()
+    if given is not None:
+        return given
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return processors()
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ParameterError(f"{VARIABLE}: expected a positive integer")
+    return int(text)
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Let what is called here use so many threads; None leaves it as it is.
+
+    Parameters
+    ----------
+    threads : int or None
+        Negative as in scikit-learn: -1 for all processors, -2 for all but one.
+
+    Raises
+    ------
+    ParameterError
+        If it is no integer, or 0.
+    """
+    if threads is None:
+        yield
+        return
+    if isinstance(threads, bool) or not hasattr(threads, "__index__") or not int(threads):
+        raise ParameterError("threads: expected a positive integer, -1 for all, or None")
+    number = int(threads)
+    token = _given.set(number if number > 0 else max(1, processors() + 1 + number))
+    try:
+        yield
+    finally:
+        _given.reset(token)

@@ -19,7 +19,7 @@ WORDS = {
     "arrays": "errors files",
     "confidential": "",
     "files": "",
-    "threads": "",
+    "threads": "errors",
     "params": "errors",
     "schema": "arrays errors params",
 }
@@ -40,10 +40,12 @@ TABLE = {
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "blind datasets encode roles sealed search wire"),
     "estimator": (4, "encode search"),
+    # Many rows through all three parties, which are in one process or apart.
+    "bulk": (4, "datasets roles wire"),
     "compilation": (4, "blind encode sealed search"),
-    "commands": (6, "audit crypto datasets encode roles search stores"),
+    "commands": (6, "audit bulk crypto datasets encode roles search stores"),
     # The package's face names what most callers need, and loads it when it is used.
-    "__init__": (7, "compilation roles"),
+    "__init__": (7, "bulk compilation roles"),
     "__main__": (7, "commands"),
 }
 
@@ -64,12 +66,12 @@ LIBRARIES = {
     "numpy": (
         "numpy",
         "",
-        "_kernels arrays audit blind commands compilation datasets encode estimator files roles "
-        "schema sealed search stores threads wire",
+        "_kernels arrays audit blind bulk commands compilation datasets encode estimator files "
+        "roles schema sealed search stores threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "datasets roles"),
-    "rich": ("rich", "", "commands"),
+    "rich": ("rich", "", "bulk commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),
     "scipy": ("scipy", "sklearn", "encode"),

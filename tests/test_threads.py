@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from ompd.threads import run_ranges
+from ompd.errors import ParameterError
+from ompd.threads import at_most, default_threads, processors, run_ranges
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -29,3 +30,43 @@ def test_errors_reach_the_caller(helper):
 
     with pytest.raises(ValueError, match="range"):
         run_ranges(task, 8, 2)
+
+
+def test_how_many_there_may_be(monkeypatch):
+    monkeypatch.delenv("OMPD_THREADS", raising=False)
+    assert default_threads() == processors() >= 1
+    monkeypatch.setenv("OMPD_THREADS", " 3 ")
+    assert default_threads() == 3
+    for wrong in ("0", "-1", "two", "1.5", "²"):
+        monkeypatch.setenv("OMPD_THREADS", wrong)
+        with pytest.raises(ParameterError, match="OMPD_THREADS"):
+            default_threads()
+        # Whoever says how many needs no variable.
+        with at_most(2):
+            assert default_threads() == 2
+
+
+def test_at_most_holds_within_and_no_longer(monkeypatch):
+    monkeypatch.setenv("OMPD_THREADS", "5")
+    with at_most(2):
+        assert default_threads() == 2
+        with at_most(None):
+            assert default_threads() == 2
+        with at_most(-1):
+            assert default_threads() == processors()
+        with at_most(-processors() - 7):
+            assert default_threads() == 1
+    assert default_threads() == 5
+    elsewhere = []
+    with at_most(7):
+        thread = threading.Thread(target=lambda: elsewhere.append(default_threads()))
+        thread.start()
+        thread.join()
+    # Other threads were not asked.
+    assert elsewhere == [5]
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, "2", True])
+def test_no_number_of_threads(wrong):
+    with pytest.raises(ParameterError, match="threads"), at_most(wrong):
+        pass

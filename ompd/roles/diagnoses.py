@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ompd.arrays import F64, I64, U16, Bools
 from ompd.errors import BackendUnavailableError, FramingError, ParameterError
-from ompd.roles.diagnosis import ByClass, Diagnosis, Terms
+from ompd.roles.diagnosis import ByClass, Diagnosis, Finding
 from ompd.wire import Report
 
 Texts = npt.NDArray[Any]
@@ -26,8 +26,10 @@ class Diagnoses(Sequence[Diagnosis]):
     Parameters
     ----------
     classes : tuple of str
-    codes : int64 array of shape (m,)
-        Places of the labels in `classes`; -1 where there is an error.
+    findings : tuple of Finding
+        Each that may occur, once.
+    finding : int64 array of shape (m,)
+        Which of them each row has; -1 where there is an error.
     probabilities : float64 array of shape (m, len(classes))
         Calibrated by the hospital; NaN where there is an error.
     votes : uint16 array of shape (m, len(classes))
@@ -36,13 +38,15 @@ class Diagnoses(Sequence[Diagnosis]):
         Whether the hospital itself knows that none was nearer.
     filled : uint16 array of shape (m,)
         How many features of each row were missing and filled in by the hospital.
-    ids : array of text of shape (m,), optional
     error : object array of shape (m,), optional
         Texts: why a row has no diagnosis, empty where it has one. By default all have.
-    terms : tuple of Terms
-        One per table that was asked.
-    term : int64 array of shape (m,), optional
-        Which of them each row's is, by default the first; -1 where there is an error.
+    ids : array of shape (m,), optional
+        What the rows are called: texts or integers.
+
+    Attributes
+    ----------
+    codes : int64 array of shape (m,)
+        Places of the labels in `classes`; -1 where there is an error.
 
     Raises
     ------
@@ -51,36 +55,35 @@ class Diagnoses(Sequence[Diagnosis]):
     """
 
     classes: tuple[str, ...]
-    codes: I64
+    findings: tuple[Finding, ...]
+    finding: I64
     probabilities: F64
     votes: U16
     certified: Bools
     filled: U16
-    ids: Texts | None = None
     error: Texts = None  # type: ignore[assignment]
-    terms: tuple[Terms, ...] = ()
-    term: I64 = None  # type: ignore[assignment]
+    ids: Texts | None = None
+    codes: I64 = field(init=False)
     _places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        rows = len(self.codes)
+        rows = len(self.finding)
+        places = {name: place for place, name in enumerate(self.classes)}
+        codes = np.array([*(places[each.label] for each in self.findings), -1], dtype=np.int64)
+        object.__setattr__(self, "_places", places)
+        object.__setattr__(self, "codes", codes[self.finding])
         if self.error is None:
             object.__setattr__(self, "error", np.full(rows, "", dtype=object))
-        if self.term is None:
-            object.__setattr__(self, "term", np.where(self.codes < 0, -1, 0))
-        for name in ("codes", "probabilities", "votes", "certified", "filled", "error", "term"):
-            array = getattr(self, name)
-            wide = (rows, len(self.classes)) if array.ndim == 2 else (rows,)
-            if array.shape != wide:
-                raise ParameterError(f"{name}: expected shape {wide}, got {array.shape}")
-            object.__setattr__(self, name, _closed(array))
-        if self.ids is not None:
-            if self.ids.shape != (rows,):
-                raise ParameterError(f"ids: expected {rows}, got shape {self.ids.shape}")
-            object.__setattr__(self, "ids", _closed(self.ids))
-        object.__setattr__(
-            self, "_places", {name: place for place, name in enumerate(self.classes)}
-        )
+        for name in ("probabilities", "votes"):
+            if getattr(self, name).shape != (rows, len(places)):
+                raise ParameterError(f"{name}: expected one per row and class")
+        for name in ("certified", "filled", "error", "ids"):
+            if getattr(self, name) is not None and getattr(self, name).shape != (rows,):
+                raise ParameterError(f"{name}: expected {rows}, one per row")
+        for each in fields(self):
+            array = getattr(self, each.name)
+            if isinstance(array, np.ndarray):
+                object.__setattr__(self, each.name, _closed(array))
 
     @classmethod
     def failed(cls, error: str | Texts, rows: int, ids: Texts | None = None) -> Self:
@@ -95,8 +98,8 @@ class Diagnoses(Sequence[Diagnosis]):
         """
         why = np.full(rows, error, dtype=object) if isinstance(error, str) else error
         return cls(
-            (), np.full(rows, -1), np.empty((rows, 0)), np.empty((rows, 0), np.uint16),
-            np.zeros(rows, np.bool_), np.zeros(rows, np.uint16), ids, why,
+            (), (), np.full(rows, -1), np.empty((rows, 0)), np.empty((rows, 0), np.uint16),
+            np.zeros(rows, np.bool_), np.zeros(rows, np.uint16), why, ids,
         )  # fmt: skip
 
     @classmethod
@@ -117,22 +120,21 @@ class Diagnoses(Sequence[Diagnosis]):
         if len({part.ids is None for part in parts}) > 1:
             raise ParameterError("parts: expected ids in all or in none")
         classes = known.pop() if known else ()
-        terms: list[Terms] = []
-        term = []
+        findings: dict[Finding, int] = {}
+        finding = []
         for part in parts:
-            places = [_place(each, terms) for each in part.terms]
-            term.append(np.array([*places, -1], dtype=np.int64)[part.term])
+            places = [findings.setdefault(each, len(findings)) for each in part.findings]
+            finding.append(np.array([*places, -1], dtype=np.int64)[part.finding])
         return cls(
             classes,
-            np.concatenate([part.codes for part in parts]),
+            tuple(findings),
+            np.concatenate(finding),
             np.concatenate([_widened(part.probabilities, len(classes), np.nan) for part in parts]),
             np.concatenate([_widened(part.votes, len(classes), 0) for part in parts]),
             np.concatenate([part.certified for part in parts]),
             np.concatenate([part.filled for part in parts]),
-            None if parts[0].ids is None else np.concatenate([part.ids for part in parts]),
             np.concatenate([part.error for part in parts]),
-            tuple(terms),
-            np.concatenate(term),
+            None if parts[0].ids is None else np.concatenate([part.ids for part in parts]),
         )
 
     def take(self, rows: Any) -> Self:
@@ -144,9 +146,9 @@ class Diagnoses(Sequence[Diagnosis]):
             As NumPy takes them.
         """
         return type(self)(
-            self.classes, self.codes[rows], self.probabilities[rows], self.votes[rows],
-            self.certified[rows], self.filled[rows], None if self.ids is None else self.ids[rows],
-            self.error[rows], self.terms, self.term[rows],
+            self.classes, self.findings, self.finding[rows], self.probabilities[rows],
+            self.votes[rows], self.certified[rows], self.filled[rows], self.error[rows],
+            None if self.ids is None else self.ids[rows],
         )  # fmt: skip
 
     def among(self, rows: I64, error: Texts, ids: Texts | None = None) -> Self:
@@ -166,7 +168,7 @@ class Diagnoses(Sequence[Diagnosis]):
         ParameterError
             If there are not as many places.
         """
-        if rows.shape != self.codes.shape:
+        if rows.shape != self.finding.shape:
             raise ParameterError(f"rows: expected {len(self)} places, got shape {rows.shape}")
         others = np.ones(len(error), dtype=np.bool_)
         others[rows] = False
@@ -178,8 +180,8 @@ class Diagnoses(Sequence[Diagnosis]):
     def named(self, ids: Texts | None) -> Self:
         """Return the same rows with these ids."""
         return type(self)(
-            self.classes, self.codes, self.probabilities, self.votes, self.certified, self.filled,
-            ids, self.error, self.terms, self.term,
+            self.classes, self.findings, self.finding, self.probabilities, self.votes,
+            self.certified, self.filled, self.error, ids,
         )  # fmt: skip
 
     @property
@@ -193,7 +195,7 @@ class Diagnoses(Sequence[Diagnosis]):
         return int(np.count_nonzero(self.codes < 0))
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.finding)
 
     @overload
     def __getitem__(self, place: int) -> Diagnosis: ...
@@ -202,19 +204,18 @@ class Diagnoses(Sequence[Diagnosis]):
     def __getitem__(self, place: int | slice) -> Diagnosis | Self:
         if isinstance(place, slice):
             return self.take(place)
-        code, term = int(self.codes[place]), int(self.term[place])
-        label = self.classes[code] if code >= 0 else ""
-        terms = self.terms[term] if term >= 0 else None
+        which = int(self.finding[place])
+        finding = self.findings[which] if which >= 0 else None
         votes = self.votes[place]
         return Diagnosis(
-            label=label,
-            advice="" if terms is None else terms.advice[label],
+            label="" if finding is None else finding.label,
+            advice="" if finding is None else finding.advice,
             k=int(votes.sum()),
             votes=ByClass(self._places, votes),
             probabilities=ByClass(self._places, self.probabilities[place]),
             certified=bool(self.certified[place]),
-            profile=None if terms is None else terms.profile,
-            method=None if terms is None else terms.method,
+            profile=None if finding is None else finding.profile,
+            method=None if finding is None else finding.method,
             filled=int(self.filled[place]),
             id=None if self.ids is None else str(self.ids[place]),
             error=self.error[place],
@@ -237,12 +238,12 @@ class Diagnoses(Sequence[Diagnosis]):
 
     def _told(self) -> list[npt.NDArray[Any]]:
         """All that is compared, row by row."""
-        terms = np.empty(len(self.terms) + 1, dtype=object)
-        for place, each in enumerate(self.terms):
-            terms[place] = each
-        ids = self.codes if self.ids is None else self.ids
-        numbers = (self.codes, self.probabilities, self.votes, self.certified, self.filled)
-        return [*numbers, ids, self.error, terms[self.term]]
+        findings = np.empty(len(self.findings) + 1, dtype=object)
+        for place, each in enumerate(self.findings):
+            findings[place] = each
+        told: list[npt.NDArray[Any]] = [self.probabilities, self.votes, self.certified, self.filled]
+        told += [self.error, findings[self.finding]]
+        return told if self.ids is None else [*told, self.ids]
 
     def __repr__(self) -> str:
         # Sizes only: a repr ends up in logs and bug reports, where diagnoses must not.
@@ -320,8 +321,8 @@ def read_report(body: Report, rows: int) -> Diagnoses:
     places = {name: place for place, name in enumerate(body.classes)}
     if len(places) != len(body.classes):
         raise FramingError("report: expected classes with different names")
-    advice = dict(body.findings)
-    if not advice.keys() <= places.keys() or len(advice) != len(body.findings):
+    labels = [label for label, _ in body.findings]
+    if not set(labels) <= places.keys() or len(set(labels)) != len(labels):
         raise FramingError("report: expected at most one finding of each class")
     choice = np.frombuffer(body.choice, dtype="<u2")
     if rows and choice.max() >= len(body.findings):
@@ -335,15 +336,14 @@ def read_report(body: Report, rows: int) -> Diagnoses:
     certified = np.frombuffer(body.certified, dtype=np.uint8)
     if (certified > 1).any():
         raise FramingError("report: expected 0 or 1 for certified")
-    found = np.array([places[label] for label, _ in body.findings], dtype=np.int64)
     return Diagnoses(
         body.classes,
-        found[choice],
+        tuple(Finding(*each, body.profile, body.method) for each in body.findings),
+        choice.astype(np.int64),
         probabilities.astype(np.float64),
         votes.astype(np.uint16),
         certified.astype(np.bool_),
         np.frombuffer(body.filled, dtype="<u2").astype(np.uint16),
-        terms=(Terms(advice, body.profile, body.method),),
     )
 
 
@@ -359,10 +359,3 @@ def _widened(numbers: npt.NDArray[Any], classes: int, nothing: float) -> npt.NDA
     if numbers.shape[1] == classes:
         return numbers
     return np.full((len(numbers), classes), nothing, dtype=numbers.dtype)
-
-
-def _place(terms: Terms, among: list[Terms]) -> int:
-    """Return the place of these terms among others, at the end if they are new."""
-    if terms not in among:
-        among.append(terms)
-    return among.index(terms)

@@ -82,16 +82,10 @@ class Diagnosis:
     error: str = ""
 
 
-class Terms(NamedTuple):
-    """What the diagnoses of one table have in common.
+class Finding(NamedTuple):
+    """What the diagnoses of one class by one table have in common; as of `Diagnosis`."""
 
-    Attributes
-    ----------
-    advice : mapping of class name to text
-    profile, method : str
-        As of `Diagnosis`.
-    """
-
-    advice: Mapping[str, str]
+    label: str
+    advice: str
     profile: Profile
     method: Method

@@ -100,7 +100,7 @@ def test_several_reports_together():
         if not one.error:
             assert one.votes == alone.votes
             assert one.probabilities == alone.probabilities
-    assert len(whole.terms) == 2
+    assert len(whole.findings) == 4
     assert whole.failures == 4
     assert (whole[0].profile, whole[0].method, whole[0].k) == (None, None, 0)
     assert np.isnan(list(whole[0].probabilities.values())).all()

@@ -1,0 +1,110 @@
+"""Tables of people, as rows that can be asked about: numbers, ids, and what is wrong with some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ompd.arrays import F64, I64, Array
+from ompd.errors import FeatureError
+from ompd.schema import Schema, as_feature_matrix
+from ompd.schema.form import TableForm
+from ompd.schema.matrix import read_matrix, sift
+from ompd.schema.rows import Errors, RowErrors
+
+
+class Rows(NamedTuple):
+    """Rows of a table.
+
+    Attributes
+    ----------
+    values : float64 array of shape (g, n)
+        The good rows, in order and in the order of the schema.
+    good : int64 array of shape (g,)
+        Their places among all rows.
+    error : object array of shape (m,)
+        What is wrong with each row, without its values; empty for the good ones.
+    ids : array of shape (m,), optional
+        Of all rows.
+    """
+
+    values: F64
+    good: I64
+    error: Array
+    ids: Array | None
+
+
+def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None = None) -> Rows:
+    """Check a table row by row.
+
+    Parameters
+    ----------
+    table : array, frame of pandas or polars, Arrow table, mapping of columns, or rows
+        Columns with names are found by them; others than features are let be.
+    schema : Schema, optional
+        Its `table`, if it has one, says how values are written and which column has ids. Without a
+        schema there are plain numbers only.
+    errors : {"raise", "skip", "collect"}
+        Whether a bad row is an error, is left out of all that is returned, or is told.
+    ids : array of shape (m,), optional
+        By default those of the schema's id column or of the frame's index, if it is a named one.
+
+    Raises
+    ------
+    FeatureError, DomainError
+        If the table is none of these features; for the first fault, if `errors` is "raise".
+    """
+    ids = _ids(table, schema) if ids is None else ids
+    if schema is None:
+        values = as_feature_matrix(table)
+        return Rows(values, np.arange(len(values)), np.full(len(values), "", dtype=object), ids)
+    form = TableForm() if schema.table is None else schema.table
+    values, faults = read_matrix(table, schema.features, form, lenient=errors != "raise")
+    kept, good, told = sift(values, faults, schema.features, errors)
+    if ids is not None and len(ids) != len(good):
+        raise FeatureError(f"ids: expected {len(good)}, one per row, got {len(ids)}")
+    if errors == "skip":
+        ids = None if ids is None else ids[good]
+        good = np.ones(len(kept), dtype=np.bool_)
+    return Rows(kept, np.flatnonzero(good), _texts(told, len(good)), ids)
+
+
+def _texts(told: RowErrors, rows: int) -> Array:
+    """What is wrong with each row, in one text."""
+    error = np.full(rows, "", dtype=object)
+    for each in told:
+        before = f"{error[each.row]}; " if error[each.row] else ""
+        error[each.row] = f"{before}{each.column}: {each.reason}" if each.column else each.reason
+    return error
+
+
+def _ids(table: Any, schema: Schema | None) -> Array | None:
+    name = "" if schema is None or schema.table is None else schema.table.id
+    names = table if isinstance(table, Mapping) else getattr(table, "columns", None)
+    if name and names is not None and not callable(names):
+        named = getattr(table, "column_names", names)
+        if name in list(named):
+            return id_array(table[name])
+    index = getattr(table, "index", None)
+    if not hasattr(table, "columns") or index is None or callable(index):
+        return None
+    # A frame that only numbers its rows from 0 names none.
+    if getattr(index, "start", None) == 0 and getattr(index, "step", None) == 1:
+        return None
+    return id_array(index)
+
+
+def id_array(ids: Any) -> Array:
+    """Return ids as integers if all are, else as texts; one that is missing is an empty text."""
+    if hasattr(ids, "to_pylist"):
+        ids = ids.to_pylist()
+    array = np.asarray(ids)
+    if array.dtype.kind in "iu":
+        return array
+    return np.array(["" if _absent(each) else str(each) for each in array.tolist()])
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value  # noqa: PLR0124  (NaN and the like)
