@@ -102,7 +102,8 @@ class Publisher(Party):
         ----------
         disease : str
         instances : Instances
-            Records of this disease; none of the query's person should be among them.
+            Records of this disease; none of the query's person should be among them. NaN stands
+            for a missing value of features that declare what becomes of it.
         cloud : str
             Id of a cloud this hospital has met.
         k : int, optional

@@ -17,7 +17,7 @@ from ompd.params import METHODS
 from ompd.roles.encoders import restored_filling, stored_filling
 from ompd.roles.frozen import Frozen, noise_key_of, record_names
 from ompd.roles.reports import longest
-from ompd.search import LimbTable
+from ompd.search import LimbTable, choose_k
 from ompd.search.decision import Rule
 from ompd.stores import BudgetLedger
 from ompd.wire import Frame, Kind, Query, Report
@@ -90,6 +90,17 @@ def test_hospital_and_classifier_fill_alike(profile, method):
     assert (model.predict(asked) == np.array([each.label for each in found]))[same].all()
     assert [each.filled for each in found] == np.isnan(asked).sum(axis=1).tolist()
     assert found[0].filled == 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_k_is_chosen_among_all_records_filled(method):
+    data = gappy(80, rate=0.4)
+    world = World(profile="sealed")
+    world.publish(data=data, k=None, method=method)
+    model = classifier(method, data, 9 if method == "relief-mw" else None)
+    chosen = choose_k(model.table_) if method == "relief-mw" else model.n_neighbors_
+    assert world.hospital.tables["flu"].k == chosen
+    assert world.hospital.tables["flu"].rows == 80
 
 
 @st.composite
