@@ -51,7 +51,7 @@ def world(rows, users, signatures=None):
     introduce(hospital, cloud)
     advice = {"benign": ADVICE[:600], "malignant": ADVICE[:600]}
     upload = hospital.publish(DISEASE, data, cloud="cloud", k=9, advice=advice)
-    hospital.confirm(cloud.store(upload))
+    hospital.deliver(upload, cloud.store)
     crowd = []
     for i in track(range(users), "registering users", transient=True):
         user = User.create(f"user-{i}", signatures=signatures)

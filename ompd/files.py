@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 import weakref
@@ -31,6 +32,8 @@ _SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Not every file system syncs a folder, and not everybody may read one that they may write to.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
+#: Not every file system gives a file two names.
+_CANNOT_LINK = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 def make_folder(path: Path) -> None:
@@ -113,6 +116,27 @@ def write_behind(path: Path, offset: int, content: memoryview) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def take_over(source: Path, target: Path) -> None:
+    """Give a file that nobody writes any more a second name, durably; a copy where that cannot be.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses, or the target is there.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        with source.open("rb") as data, target.open("xb") as copy:
+            target.chmod(0o600)
+            shutil.copyfileobj(data, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+    sync_folder(target.parent)
 
 
 def _write_all(descriptor: int, part: memoryview) -> None:

@@ -43,7 +43,7 @@ def test_plain_and_blinded_predict_alike(name):
     hospital = ompd.Hospital.create("hospital", profile="paper")
     cloud, user = ompd.Cloud.create("cloud"), ompd.User.create("user")
     ompd.introduce(hospital, cloud, user)
-    hospital.confirm(cloud.store(hospital.publish("disease", train, cloud="cloud", k=11)))
+    hospital.deliver(hospital.publish("disease", train, cloud="cloud", k=11), cloud.store)
     job = hospital.forward(user.ask("hospital", "disease", test.features))
     diagnoses = user.read(hospital.report(cloud.answer(job)))
     blinded = train.schema.codes([diagnosis.label for diagnosis in diagnoses])

@@ -141,7 +141,7 @@ class Site:
         self.prekeys = Prekeys(identity, clock=self.clock)
         self.open()
         for disease in ("flu", "gout"):
-            self.hospital.confirm(self.cloud.store(self.publish(disease)))
+            self.hospital.deliver(self.publish(disease), self.cloud.store)
 
     def publish(self, disease, seed=0):
         return self.hospital.publish(disease, instances(seed=seed), cloud="cloud", k=3)
@@ -190,7 +190,7 @@ def test_confirming_a_table(sites, full):
     def prepare(at):
         site = sites(at)
         site.before = site.labels("flu")
-        site.receipt = site.cloud.store(site.publish("flu", seed=1))
+        site.receipt = site.cloud.store(*site.publish("flu", seed=1))
         return site
 
     def check(site, refused):
@@ -212,7 +212,7 @@ def test_confirming_a_table(sites, full):
 def test_a_process_that_ends_after_the_failure(sites, full):
     def prepare(at):
         site = sites(at)
-        site.receipt = site.cloud.store(site.publish("flu", seed=1))
+        site.receipt = site.cloud.store(*site.publish("flu", seed=1))
         return site
 
     def check(site, refused):
@@ -231,7 +231,7 @@ def test_publishing(sites, full):
     def check(site, refused):
         if refused:
             site.upload = site.publish("flu", seed=1)
-        site.hospital.confirm(site.cloud.store(site.upload))
+        site.hospital.deliver(site.upload, site.cloud.store)
         site.reopen()
         # What failed may have used up a version, and none was given twice.
         assert site.hospital.tables["flu"].ref.version == 2 + refused

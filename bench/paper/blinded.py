@@ -82,7 +82,7 @@ def protocol(train: Dataset, test: Dataset, k: int) -> tuple[np.ndarray, np.ndar
     hospital = Hospital.create("hospital", profile="paper")
     cloud, user = Cloud.create("cloud"), User.create("user")
     introduce(hospital, cloud, user)
-    hospital.confirm(cloud.store(hospital.publish("disease", train, cloud="cloud", k=k)))
+    hospital.deliver(hospital.publish("disease", train, cloud="cloud", k=k), cloud.store)
     query = user.ask("hospital", "disease", test.features)
     diagnoses = user.read(hospital.report(cloud.answer(hospital.forward(query))))
     codes = train.schema.codes([diagnosis.label for diagnosis in diagnoses])

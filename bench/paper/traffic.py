@@ -62,7 +62,7 @@ def exchange(rows: int, repeats: int) -> Exchange:
     advice = dict.fromkeys(schema().classes, ADVICE[:ADVICE_BYTES])
     data = Dataset.from_arrays(schema(), features, schema().names(labels))
     upload = hospital.publish("breast-cancer-cytology", data, cloud="cloud", k=K, advice=advice)
-    hospital.confirm(cloud.store(upload))
+    hospital.deliver(upload, cloud.store)
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for query in queries:
         clock = [time.perf_counter()]

@@ -164,6 +164,8 @@ class PaperScene:
             limbs=PAPER.limbs,
             classes=records.classes,
             k=1,
+            rows=len(values),
+            first=0,
             labels=records.table.labels.astype("<u2").tobytes(),
             values=values.astype("<u8", copy=False).tobytes(),
         )
@@ -254,6 +256,8 @@ def hardened_view(
         coordinates=key.coordinates,
         classes=classes,
         k=1,
+        rows=len(rows),
+        first=0,
         labels=labels.astype("<u2").tobytes(),
         values=key.blind(rows).astype("<u8", copy=False).tobytes(),
     )

@@ -124,7 +124,7 @@ class TrafficScene:
         cloud = _LyingCloud.create("cloud")
         users = User.create("first"), User.create("second")
         introduce(hospital, cloud, *users)
-        hospital.confirm(cloud.store(hospital.publish(_DISEASE, data, cloud="cloud", k=_K)))
+        hospital.deliver(hospital.publish(_DISEASE, data, cloud="cloud", k=_K), cloud.store)
         return cls(hospital, cloud, users, records.queries.features, leaking)
 
     def trial(self, misdeed: str, second: str, rng: np.random.Generator) -> TrafficView:

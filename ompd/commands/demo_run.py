@@ -167,7 +167,7 @@ def run_demo(
     user = User.create("user", signatures=signatures)
     introduce(hospital, cloud, user)
     upload = hospital.publish(data.info.disease, train, cloud="cloud", k=k, advice=ADVICE)
-    hospital.confirm(cloud.store(upload))
+    hospital.deliver(upload, cloud.store)
     setup_ms = (time.perf_counter() - start) * 1e3
 
     codes = np.empty(queries, dtype=np.int64)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import replace
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 
@@ -66,8 +67,23 @@ class Cloud(Party):
         """Let another process have the tables, where they are of a kind that lasts."""
         self.tables.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def store(self, upload: bytes) -> bytes:
-        """Accept a table, or a newer version of one, and return a receipt frame.
+        """Accept a table or a newer version of one, or a piece of it, and return a receipt frame.
+
+        Pieces come in order. A receipt says how many rows of the upload are here; a piece that is
+        here already, or that leaves a gap, changes nothing and gets such a receipt too. With the
+        last piece the table is indexed and can be asked.
 
         Chooses K on the blinded table where the hospital left it open. The version before goes on
         answering until the hospital, once it has the receipt, asks the new one. An upload that is
@@ -77,11 +93,12 @@ class Cloud(Party):
         Raises
         ------
         ContextMismatchError
-            If another hospital owns the table.
+            If another hospital owns the table, or a piece contradicts those before it.
         VersionError
             If the version is not newer than the stored one.
         TooLargeError
-            If the hospital has very many tables here, or answers would not fit into a frame.
+            If the hospital has very many tables or unfinished uploads here, or answers would not
+            fit into a frame.
         ParameterError, RangeError, NeighborsError, LabelError, TableError
             If modulus, values, layout, K or labels are not possible.
         StoreError
@@ -94,13 +111,18 @@ class Cloud(Party):
         if (receipt := self._acknowledged(header)) is not None:
             return receipt
         body = self._post.open(frame, _UPLOADS[header.kind])
+        del frame
         ref = body.table_id, body.version, header.sender
         with self._lock:
             self._check_succession(*ref)
+        have = self.tables.stage(header, body)
+        if have < body.rows:
+            return self._receipt(header, body.table_id, body.version, 0, have)
         added = self.tables.build(header, body)
         try:
             assert added.stored is not None  # noqa: S101  (it was just built)
-            receipt = self._receipt(header, body.table_id, body.version, added.stored.k)
+            k = added.stored.k
+            receipt = self._receipt(header, body.table_id, body.version, k, have)
             with self._lock:
                 before = self._living(self._check_succession(*ref))
                 # The hospital asks the version whose receipt it has: the last one asked or, if that
@@ -165,19 +187,20 @@ class Cloud(Party):
         return self._post.refuse(job, *_JOBS)
 
     def _acknowledged(self, header: Header) -> bytes | None:
-        """Return a receipt for an upload that is stored already, also one with another time."""
+        """Return a receipt for a piece of an upload that is stored, also with another time."""
         for table_id, versions in self.tables.kept().items():
             for each in self._living(versions):
                 if each.stored is None:
                     continue
                 if each.upload == header:
                     return each.receipt
-                if _untimed(each.upload) == _untimed(header):
-                    return self._receipt(header, table_id, each.version, each.stored.k)
+                if _unplaced(each.upload) == _unplaced(header):
+                    rows = each.stored.rows
+                    return self._receipt(header, table_id, each.version, each.stored.k, rows)
         return None
 
-    def _receipt(self, header: Header, table_id: bytes, version: int, k: int) -> bytes:
-        body = Receipt(table_id, version, k)
+    def _receipt(self, header: Header, table_id: bytes, version: int, k: int, have: int) -> bytes:
+        body = Receipt(table_id, version, k, have)
         return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
     def _check_succession(self, table_id: bytes, version: int, owner: str) -> tuple[Version, ...]:
@@ -232,6 +255,6 @@ class Cloud(Party):
         return tuple(each for each in versions if each.expires is None or now <= each.expires)
 
 
-def _untimed(header: Header) -> Header:
-    """What an upload that is sent again has in common with the first: all but the time."""
-    return msgspec.structs.replace(header, timestamp=0)
+def _unplaced(header: Header) -> Header:
+    """What all pieces of an upload have in common, however often it is sent."""
+    return msgspec.structs.replace(header, timestamp=0, sequence=0)

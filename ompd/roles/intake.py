@@ -11,7 +11,7 @@ from ompd.params import MAX_CLASSES
 from ompd.roles.retrieval import Retrieval
 from ompd.roles.retrieval.contract import coordinates_of
 from ompd.schema import Schema, are_ambiguous
-from ompd.wire import KIND_OF, MAX_COORDINATES, content_cap
+from ompd.wire import MAX_COORDINATES
 
 
 class Instances(Protocol):
@@ -74,12 +74,5 @@ def check_size(records: Dataset, profile: type[Retrieval], method: str, k: int |
         raise TooLargeError(f"schema: expected at most {most} features, got {features}")
     if coordinates_of(records, method) > most:
         raise TooLargeError(f"schema: expected at most {most} classes, got {classes}")
-    if not rows:
-        return
-    cap = content_cap(KIND_OF[profile.upload])
-    size = profile.upload_bytes(records, method, k)
-    if size > cap:
-        raise TooLargeError(
-            f"instances: {rows} rows would make an upload of {size >> 20} MiB, "
-            f"expected at most {cap >> 20}"
-        )
+    if rows:
+        profile.check_size(records, method, k)

@@ -19,13 +19,15 @@ from ompd.errors import (
 from ompd.params import Method, Profile
 from ompd.roles.frozen import Release
 from ompd.roles.retrieval import PROFILES, Retrieval, TableRef
+from ompd.roles.spool import Place
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan, plain
+from ompd.roles.uploads import Pieces
 from ompd.schema import Schema
 from ompd.search import check_k
 from ompd.search.calibration import Priors
 from ompd.search.decision import Decision, Rule
-from ompd.wire import MAX_ADVICE, MAX_K, Body, check_text
+from ompd.wire import MAX_ADVICE, MAX_K, check_text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -128,15 +130,17 @@ def prepare(
     advice: Mapping[str, str],
     *,
     stages: Stages,
-) -> tuple[Unconfirmed, Body, Release | None]:
-    """Train, encode and build a table, and make the body that uploads it.
+    place: Place,
+) -> tuple[Unconfirmed, Pieces, Release | None]:
+    """Train, encode and build a table, and make what uploads it.
 
     Returns
     -------
     Unconfirmed
-    Body
+    Pieces
+        In a file that `place` opened.
     Release or None
-        Of a `hardened` table: to be charged and kept before the body leaves.
+        Of a `hardened` table: to be charged and kept before the upload leaves.
 
     Raises
     ------
@@ -144,7 +148,7 @@ def prepare(
         As `Hospital.publish`.
     """
     findings = _findings(records.schema, advice)
-    made = PROFILES[plan.profile].make(records, plan, ref, stages)
+    made = PROFILES[plan.profile].make(records, plan, ref, stages, place)
     published = Published(
         filling=made.filling,
         encoder=made.encoder,

@@ -17,6 +17,7 @@ from ompd.roles.reports import listed
 from ompd.roles.retrieval import TableRef
 from ompd.roles.shelf import Shelf
 from ompd.roles.stages import Stages
+from ompd.roles.uploads import Upload
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger
 from ompd.wire import Kind, Receipt, disease_name, form_of
@@ -86,8 +87,8 @@ class Publisher(Party):
         decision: str | None = None,
         retrain: bool = False,
         progress: Callable[[float], None] | None = None,
-    ) -> bytes:
-        """Train a table, hide it as the profile says, and make its upload, for `Cloud.store`.
+    ) -> Upload:
+        """Train a table, hide it as the profile says, and make its upload, for `deliver`.
 
         The table is asked from `confirm` on. Until then the version before goes on answering, so
         that neither a lost upload nor a slow cloud interrupts anything.
@@ -151,8 +152,8 @@ class Publisher(Party):
         UnknownKeyError
             If the cloud is unknown.
         TooLargeError
-            If the table would be above the cap of one frame, or there are more than 4096 features
-            (4094 in `paper`). Nothing is trained then.
+            If there are more than 4096 features (4094 in `paper`), or a `sealed` table would be
+            above 2 GiB. Nothing is trained then.
         """
         self._shelf.check()
         disease = disease_name(disease)
@@ -191,21 +192,26 @@ class Publisher(Party):
         entries = [listed(disease, table) for disease, table in self._shelf.tables.items()]
         return self._press.make(entries, lifetime, self._post.now())
 
-    def resend(self, disease: str) -> bytes:
-        """Make the upload that waits for its receipt once more, with the present time.
+    def resend(self, disease: str) -> Upload:
+        """Return the upload that waits for its receipt once more.
 
-        For an upload that was lost or took longer than a day. Nothing is trained. The cloud
-        acknowledges it also if it has it already. Until `confirm` the table is kept in memory only.
+        For one that was lost or interrupted; `deliver` goes on where the cloud is. Nothing is
+        trained. The cloud acknowledges it also if it has it already.
 
         Raises
         ------
         UnknownDiseaseError, UnknownKeyError
             If no upload of this disease waits for a receipt, or its cloud is not known any more.
         """
-        return self._shelf.awaited(disease).sent(self._post)
+        return self._shelf.awaited(disease).upload(self._post)
 
-    def confirm(self, receipt: bytes) -> None:
-        """Ask a published table from now on, since the cloud has it.
+    def confirm(self, receipt: bytes) -> Receipt:
+        """Read what a cloud says to a frame of an upload; ask the table once the cloud has it all.
+
+        Returns
+        -------
+        Receipt
+            `have` says how many rows of the upload are there.
 
         Raises
         ------
@@ -218,7 +224,9 @@ class Publisher(Party):
         """
         frame = self._post.authenticate(receipt, Kind.RECEIPT)
         body = self._post.open(frame, Receipt)
-        self._shelf.confirm(TableRef(body.table_id, body.version), frame.header.sender, body.k)
+        ref = TableRef(body.table_id, body.version)
+        self._shelf.confirm(ref, frame.header.sender, body.k, body.have)
+        return body
 
     def close(self) -> None:
         """Put the hints of sealed tables back into the state folder; the hospital ends here.
@@ -233,22 +241,30 @@ class Publisher(Party):
         """
         self._shelf.close()
 
-    def deliver(self, upload: bytes, send: Callable[[bytes], bytes]) -> None:
-        """Hand an upload to the cloud, and ask the table from then on.
+    def deliver(self, upload: Upload, send: Callable[[bytes], bytes]) -> Receipt:
+        """Take an upload to the cloud, and ask the table from then on.
+
+        If it is interrupted, ``deliver(resend(disease), send)`` goes on where the cloud is.
 
         Parameters
         ----------
-        upload : bytes
+        upload : Upload
             From `publish` or `resend`.
         send : callable
             Takes a frame to the cloud and returns what `Cloud.store` says to it.
 
+        Returns
+        -------
+        Receipt
+            For all of it.
+
         Raises
         ------
         OmpdError
-            As `confirm`, and whatever `send` raises.
+            As `confirm`, if what waits was damaged on disk, or if the cloud keeps losing what it
+            has; and whatever `send` raises.
         """
-        self.confirm(send(upload))
+        return upload.send(send, self.confirm)
 
     def __enter__(self) -> Self:
         return self

@@ -27,13 +27,15 @@ from ompd.roles.intake import check_size
 from ompd.roles.post import Post
 from ompd.roles.publication import Published, Unconfirmed, prepare
 from ompd.roles.retrieval import PROFILES, TableRef
+from ompd.roles.spool import temporary
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
+from ompd.roles.uploads import Pieces, Upload
 from ompd.search import check_k
 from ompd.search.calibration import check_priors
 from ompd.search.decision import check_decision, default_decision
 from ompd.stores import BudgetLedger, DurableReplayGuard
-from ompd.wire import MAX_K, Body, disease_name
+from ompd.wire import MAX_K, disease_name
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,7 +43,7 @@ class Waiting:
     """A table that waits for its receipt, and what its upload is made of."""
 
     table: Unconfirmed
-    upload: Body
+    pieces: Pieces
     nonce: bytes
 
     @property
@@ -49,10 +51,9 @@ class Waiting:
         """The table as it will be asked, but for what the receipt tells."""
         return self.table.published
 
-    def sent(self, post: Post) -> bytes:
-        """Return the upload's frame, with the present time."""
-        table = self.published
-        return post.send(table.cloud, self.upload, nonce=self.nonce, sequence=table.ref.version)
+    def upload(self, post: Post) -> Upload:
+        """Return the upload's frames, which get the time when they are made."""
+        return Upload(post, self.published.cloud, self.nonce, self.pieces)
 
 
 class Shelf:
@@ -232,8 +233,8 @@ class Shelf:
         advice: Mapping[str, str],
         stages: Stages,
         retrain: bool,
-    ) -> bytes:
-        """Make the next version of a table, and the frame of its upload.
+    ) -> Upload:
+        """Make the next version of a table, and its upload.
 
         Raises
         ------
@@ -252,11 +253,12 @@ class Shelf:
                     frozen.check(records.schema, plan.method, self._epsilon)
                     plan = replace(plan, frozen=frozen)
             ref = self._next(disease)
-            table, body, release = prepare(records, plan, ref, cloud, advice, stages=stages)
-            waiting = Waiting(table, body, secrets.token_bytes(16))
-            frame = waiting.sent(post)
+            table, pieces, release = prepare(
+                records, plan, ref, cloud, advice, stages=stages, place=temporary
+            )
+            waiting = Waiting(table, pieces, secrets.token_bytes(16))
             if release is not None:
-                # Before the frame is anybody's: what fails here leaves nothing released.
+                # Before a frame is anybody's: what fails here leaves nothing released.
                 if self.ledger is not None and plan.epsilon is not None:
                     self.ledger.spend_each(release.charges, plan.epsilon)
                 if self._archive is not None:
@@ -264,7 +266,7 @@ class Shelf:
                 self._frozen[disease] = release.frozen
             self._await(disease, waiting)
             stages.tell(1.0)
-            return frame
+            return waiting.upload(post)
 
     def _next(self, disease: str) -> TableRef:
         """Return where the next version goes."""
@@ -290,6 +292,8 @@ class Shelf:
             )
             if waiting.published.ref.version > newest:
                 self._unconfirmed[disease] = waiting
+                if other is not None:
+                    other.pieces.close()
 
     def awaited(self, disease: str) -> Waiting:
         """Return the table of a disease that waits for its receipt.
@@ -305,8 +309,8 @@ class Shelf:
             raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
         return waiting
 
-    def confirm(self, ref: TableRef, cloud: str, k: int) -> None:
-        """Ask a table from now on, since this cloud has it and votes with this K.
+    def confirm(self, ref: TableRef, cloud: str, k: int, have: int) -> None:
+        """Ask a table from now on, if this cloud has all of it and votes with this K.
 
         Raises
         ------
@@ -324,6 +328,10 @@ class Shelf:
         ((disease, waiting),) = found
         if waiting.published.cloud != cloud:
             raise ContextMismatchError("receipt: comes from another cloud")
+        if have > waiting.pieces.rows:
+            raise ContextMismatchError("receipt: names more rows than there are")
+        if have < waiting.pieces.rows:
+            return
         table = waiting.table.confirmed(k)
         with self._lock:
             if self._unconfirmed.get(disease) is not waiting:
@@ -333,6 +341,7 @@ class Shelf:
                 self._archive.keep(disease, table)
             del self._unconfirmed[disease]
             self._tables[disease] = table
+        waiting.pieces.close()
 
     def close(self) -> None:
         """Put everything back into the state folder, and let another process have it.

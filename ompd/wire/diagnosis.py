@@ -28,7 +28,9 @@ OUTDATED = 2
 
 
 class PaperUpload(Body, frozen=True):
-    """Hospital to cloud: a blinded table.
+    """Hospital to cloud: a blinded table, or a piece of one.
+
+    Pieces of an upload agree in everything but `first`, `labels` and `values`, and come in order.
 
     Parameters
     ----------
@@ -43,6 +45,10 @@ class PaperUpload(Body, frozen=True):
     classes : int
     k : int
         Number of neighbours; 0 leaves the choice to the cloud.
+    rows : int
+        Instances of the whole table.
+    first : int
+        Of them, the number of the first one here.
     labels : bytes
         One little-endian uint16 class code per instance.
     values : bytes
@@ -56,6 +62,8 @@ class PaperUpload(Body, frozen=True):
     limbs: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMBS)]
     classes: Annotated[int, msgspec.Meta(ge=1, le=MAX_CLASSES)]
     k: Unsigned63
+    rows: Count
+    first: Unsigned63
     labels: bytes
     values: bytes
 
@@ -110,7 +118,7 @@ class PaperJob(Body, frozen=True):
 
 
 class HardenedUpload(Body, frozen=True):
-    """Hospital to cloud: a table on the ring of integers modulo 2**64.
+    """Hospital to cloud: a table on the ring of integers modulo 2**64, or a piece of one.
 
     Parameters
     ----------
@@ -120,6 +128,10 @@ class HardenedUpload(Body, frozen=True):
     classes : int
     k : int
         Number of neighbours; 0 leaves the choice to the cloud.
+    rows : int
+        Instances of the whole table.
+    first : int
+        Of them, the number of the first one here.
     labels : bytes
         One little-endian uint16 class code per instance.
     values : bytes
@@ -131,6 +143,8 @@ class HardenedUpload(Body, frozen=True):
     coordinates: Annotated[int, msgspec.Meta(ge=1, le=MAX_COORDINATES)]
     classes: Annotated[int, msgspec.Meta(ge=1, le=MAX_CLASSES)]
     k: Unsigned63
+    rows: Count
+    first: Unsigned63
     labels: bytes
     values: bytes
 
@@ -154,7 +168,7 @@ class HardenedJob(Body, frozen=True):
 
 
 class SealedUpload(Body, frozen=True):
-    """Hospital to cloud: a table of encrypted buckets, in an order that says nothing.
+    """Hospital to cloud: encrypted buckets, in an order that says nothing; all or a piece.
 
     Parameters
     ----------
@@ -166,8 +180,10 @@ class SealedUpload(Body, frozen=True):
         Chunks of the table, and buckets per chunk.
     fetches : int
         Buckets that each query fetches; 0 for the whole table.
+    first : int
+        Number of the first bucket here.
     buckets : bytes
-        chunks * chunk * bucket_bytes.
+        Whole ones; chunks * chunk of them in all pieces together.
     """
 
     table_id: TableId
@@ -176,7 +192,13 @@ class SealedUpload(Body, frozen=True):
     chunks: Count
     chunk: Count
     fetches: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+    first: Unsigned63
     buckets: bytes
+
+    @property
+    def rows(self) -> int:
+        """Buckets of the whole table."""
+        return self.chunks * self.chunk
 
 
 class SealedJob(Body, frozen=True):
@@ -214,19 +236,27 @@ class SealedAnswer(Body, frozen=True):
 
 
 class Receipt(Body, frozen=True):
-    """Cloud to hospital: a table is stored and can be asked.
+    """Cloud to hospital: what of a table is there; once it is all, the table can be asked.
 
     Parameters
     ----------
     table_id : bytes
     version : int
     k : int
-        Number of neighbours that will vote; 0 where the hospital counts votes itself.
+        Number of neighbours that will vote; 0 where the hospital counts votes itself, and before
+        all is there.
+    have : int
+        Instances or buckets that are there, counted from the first one without a gap.
+    erased : int
+        When the last byte of what was taken away is overwritten, in milliseconds since the Unix
+        epoch; 0 where nothing was.
     """
 
     table_id: TableId
     version: Unsigned63
     k: Annotated[int, msgspec.Meta(ge=0, le=MAX_K)]
+    have: Unsigned63
+    erased: Unsigned63 = 0
 
 
 class Verdict(Body, frozen=True):

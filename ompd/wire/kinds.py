@@ -38,14 +38,14 @@ class Kind(IntEnum):
         Whether it is a request that is answered again, if all of the frame is the same.
     """
 
-    PAPER_UPLOAD = _Row(0, diagnosis.PaperUpload, ("hospital",), 2048 * _MIB, lasting=True)
+    PAPER_UPLOAD = _Row(0, diagnosis.PaperUpload, ("hospital",), 16 * _MIB, lasting=True)
     QUERY = _Row(1, diagnosis.Query, ("user",), 16 * _MIB, repeatable=True)
     PAPER_JOB = _Row(2, diagnosis.PaperJob, ("hospital",), 256 * _MIB, repeatable=True)
     VERDICT = _Row(3, diagnosis.Verdict, ("cloud",), 16 * _MIB)
     REPORT = _Row(4, diagnosis.Report, ("hospital",), 64 * _MIB)
     REFUSAL = _Row(5, diagnosis.Refusal, ("hospital", "cloud"), 1 * _KIB)
     RECEIPT = _Row(6, diagnosis.Receipt, ("cloud",), 4 * _KIB, lasting=True)
-    HARDENED_UPLOAD = _Row(7, diagnosis.HardenedUpload, ("hospital",), 2048 * _MIB, lasting=True)
+    HARDENED_UPLOAD = _Row(7, diagnosis.HardenedUpload, ("hospital",), 16 * _MIB, lasting=True)
     HARDENED_JOB = _Row(8, diagnosis.HardenedJob, ("hospital",), 256 * _MIB, repeatable=True)
     SEALED_UPLOAD = _Row(9, diagnosis.SealedUpload, ("hospital",), 2048 * _MIB, lasting=True)
     SEALED_JOB = _Row(10, diagnosis.SealedJob, ("hospital",), 256 * _MIB, repeatable=True)

@@ -68,8 +68,8 @@ SCHEMA = Schema(
 SCHEME = backend()
 #: Bodies that came after the first corpus.
 LATER = (Receipt, HardenedUpload, HardenedJob, SealedUpload, SealedJob, SealedAnswer)
-HARDENED = HardenedUpload(b"r" * 16, 1, 2, 2, 1, bytes([0, 0, 1, 0]), bytes(range(32)))
-SEALED = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, bytes(256))
+HARDENED = HardenedUpload(b"r" * 16, 1, 2, 2, 1, 2, 0, bytes([0, 0, 1, 0]), bytes(range(32)))
+SEALED = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, 0, bytes(256))
 
 
 def identity(name: str, secret: int) -> Identity:
@@ -102,8 +102,9 @@ class World:
         labels = np.arange(40) % 3
         values = np.clip(np.rint(rng.normal(labels[:, None] * 3 + 3, 1.5, (40, 3))), 0, 12)
         self.data = data = SimpleNamespace(schema=SCHEMA, features=values, labels=labels)
-        self.upload = self.hospital.publish("flu", data, cloud="cloud", k=3, advice={"yes": "rest"})
-        self.hospital.confirm(self.cloud.store(self.upload))
+        upload = self.hospital.publish("flu", data, cloud="cloud", k=3, advice={"yes": "rest"})
+        (self.upload,) = upload
+        self.hospital.deliver(upload, self.cloud.store)
         body = opened(self.upload, Kind.PAPER_UPLOAD, CLOUD, PaperUpload)
         self.table = body
         self.upload_private()
@@ -113,10 +114,11 @@ class World:
     def upload_private(self) -> None:
         """Store a small table of each private profile, which lying jobs can name."""
         key = CLOUD.public.envelope_key
-        for sequence, body in enumerate((HARDENED, SEALED)):
+        for number, body in enumerate((HARDENED, SEALED)):
             kind = KIND_OF[type(body)]
             plain = encode_body(body)
-            self.cloud.store(crafted(MARY, "cloud", kind, plain, key, b"p" * 16, sequence))
+            nonce = bytes([number]) * 16
+            self.cloud.store(crafted(MARY, "cloud", kind, plain, key, nonce, 0))
 
     def ask(self) -> None:
         """Open a question: the user waits for a report, the hospital for a verdict."""
@@ -127,6 +129,10 @@ class World:
         """Return the real frames of the open question."""
         verdict = self.cloud.answer(self.job)
         return self.upload, self.query, self.job, verdict, self.hospital.report(verdict)
+
+    def nonce(self) -> bytes:
+        """Return a nonce that no header had: an upload that is known is not read again."""
+        return self.unused().to_bytes(16, "big")
 
     def unused(self) -> int:
         """Return a number that no header had."""
@@ -291,7 +297,7 @@ def lying_hospital_job(data: bytes) -> None:
 def lying_hospital_table(data: bytes) -> None:
     parties = world()
     key = CLOUD.public.envelope_key
-    frame = crafted(MARY, "cloud", Kind.PAPER_UPLOAD, data, key, b"t" * 16, parties.unused())
+    frame = crafted(MARY, "cloud", Kind.PAPER_UPLOAD, data, key, parties.nonce(), 0)
     parties.cloud.store(frame)
 
 
@@ -302,8 +308,7 @@ def lying_hospital(body: type) -> Callable[[bytes], None]:
         parties = world()
         key = CLOUD.public.envelope_key
         kind = KIND_OF[body]
-        nonce = body.__name__.encode().ljust(16, b".")
-        frame = crafted(MARY, "cloud", kind, data, key, nonce, parties.unused())
+        frame = crafted(MARY, "cloud", kind, data, key, parties.nonce(), 0)
         if body in (HardenedUpload, SealedUpload):
             parties.cloud.store(frame)
         else:
@@ -465,7 +470,7 @@ def seeds() -> dict[str, bytes]:
     modulus = int.from_bytes(table.modulus, "little")
     width = len(table.modulus)
     small = PaperUpload(
-        b"s" * 16, 1, (1000003).to_bytes(3, "little"), 2, 1, 2, 0,
+        b"s" * 16, 1, (1000003).to_bytes(3, "little"), 2, 1, 2, 0, 6, 0,
         bytes([0, 0, 1, 0] * 3), b"".join(n.to_bytes(8, "little") for n in range(12)),
     )  # fmt: skip
     bodies = {
@@ -487,7 +492,7 @@ def seeds() -> dict[str, bytes]:
             "paper",
             "evidence",
         ),
-        "receipt": Receipt(mark, 1, 3),
+        "receipt": Receipt(mark, 1, 3, 40),
         "hardenedupload": msgspec.structs.replace(HARDENED, version=2),
         "hardenedjob": HardenedJob(b"r" * 16, 1, 1, bytes(16)),
         "sealedupload": msgspec.structs.replace(SEALED, version=2),

@@ -62,8 +62,14 @@ class World:
     def publish(self, disease="flu", data=None, k=3, **options):
         data = data or instances()
         upload = self.hospital.publish(disease, data, cloud="cloud", k=k, **options)
-        self.hospital.confirm(self.cloud.store(upload))
-        return upload
+        sent = []
+
+        def store(frame):
+            sent.append(frame)
+            return self.cloud.store(frame)
+
+        self.hospital.deliver(upload, store)
+        return sent[0]
 
     def frames(self, features=(3, 4, 5), disease="flu"):
         query = self.user.ask("st-mary", disease, features)

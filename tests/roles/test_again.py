@@ -203,7 +203,7 @@ DAY = 86_400
 @pytest.mark.parametrize("profile", PROFILES)
 def test_uploads_may_take_long(profile):
     world = World(profile=profile)
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.clock.now += DAY - 1
     receipt = world.cloud.store(upload)
     world.clock.now += DAY - 1
@@ -223,12 +223,12 @@ def test_building_the_table_may_take_long(world):
 
 
 def test_an_upload_is_stored_once(world):
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     receipt = world.cloud.store(upload)
     stored = dict(world.cloud.tables.kept())
     assert world.cloud.store(upload) == receipt
     world.clock.now += 1000
-    again = world.cloud.store(world.hospital.resend("flu"))
+    again = world.cloud.store(*world.hospital.resend("flu"))
     assert again != receipt
     assert world.cloud.tables.kept() == stored
     world.hospital.confirm(again)
@@ -246,12 +246,12 @@ def test_an_upload_is_stored_once(world):
 
 
 def test_an_upload_that_is_too_old_is_sent_again_without_training(world, monkeypatch):
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.clock.now += DAY + 1
     with pytest.raises(ExpiredError, match="of the last 86400 s"):
         world.cloud.store(upload)
     monkeypatch.setattr("ompd.roles.shelf.prepare", None)
-    world.hospital.confirm(world.cloud.store(world.hospital.resend("flu")))
+    world.hospital.deliver(world.hospital.resend("flu"), world.cloud.store)
     world.user.read(world.frames()[-1])
     for disease in ("flu", "gout"):
         with pytest.raises(UnknownDiseaseError, match="waits for a receipt"):
@@ -259,7 +259,7 @@ def test_an_upload_that_is_too_old_is_sent_again_without_training(world, monkeyp
 
 
 def test_an_upload_of_the_future_is_refused(world):
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.clock.now -= 121
     with pytest.raises(ExpiredError):
         world.cloud.store(upload)
@@ -268,13 +268,13 @@ def test_an_upload_of_the_future_is_refused(world):
     world.clock.now += DAY + 1
     with pytest.raises(ExpiredError):
         world.hospital.confirm(receipt)
-    world.hospital.confirm(world.cloud.store(world.hospital.resend("flu")))
+    world.hospital.deliver(world.hospital.resend("flu"), world.cloud.store)
 
 
 def test_another_upload_under_the_same_version_is_no_retry(world):
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.cloud.store(upload)
     waiting = shelf_of(world.hospital).waiting["flu"]
-    other = post_of(world.hospital).send("cloud", waiting.upload, nonce=b"x" * 16, sequence=1)
+    other = post_of(world.hospital).send("cloud", waiting.pieces.body(0), nonce=b"x" * 16, sequence=1)
     with pytest.raises(VersionError):
         world.cloud.store(other)

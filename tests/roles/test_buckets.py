@@ -18,7 +18,8 @@ REF = TableRef(bytes(range(16)), 7)
 
 def asked(vectors, labels, queries, classes, k):
     """What the hospital reads in the answer of an honest cloud."""
-    retrieval, upload = SealedRetrieval.build(REF, vectors, labels, classes=classes, k=k)
+    retrieval, pieces = SealedRetrieval.build(REF, vectors, labels, classes=classes, k=k)
+    upload = pieces.body(0)
     job, ticket = retrieval.job(queries, [len(queries)])
     body = SealedAnswer(
         REF.table_id, REF.version, answer(upload.buckets, retrieval.table.layout, job.request)
@@ -66,7 +67,8 @@ def test_sums_of_distances_pass_64_bits():
 
 def test_buckets_are_bound_to_table_and_version(rng):
     vectors, labels = rng.integers(0, 1 << 12, (50, 3)), rng.integers(0, 2, 50)
-    retrieval, upload = SealedRetrieval.build(REF, vectors, labels, classes=2, k=3)
+    retrieval, pieces = SealedRetrieval.build(REF, vectors, labels, classes=2, k=3)
+    upload = pieces.body(0)
     cipher = retrieval.table._secret.cipher
     data = memoryview(upload.buckets)[: upload.bucket_bytes]
     into = memoryview(bytearray(upload.bucket_bytes - TAG_BYTES))

@@ -214,12 +214,14 @@ def test_the_length_of_reports_takes_one_of_them_however_many_classes(monkeypatc
 
 def upload(fetches, bucket_bytes=MIB, chunk=4):
     size = bucket_bytes * chunk
-    return SealedUpload(b"t" * 16, 1, bucket_bytes, 1, chunk, fetches, bytes(size))
+    return SealedUpload(b"t" * 16, 1, bucket_bytes, 1, chunk, fetches, 0, bytes(size))
 
 
 def test_a_short_request_gets_no_answer_of_gigabytes():
     """2046 sums of 1 MiB were asked for by 4.3 KB and took 10 GB."""
-    stored = SealedStored.of(upload(1), ballots)
+    body = upload(1)
+    values = np.frombuffer(body.buckets, np.uint8)
+    stored = SealedStored.of(body, values, np.empty(0, np.uint16), ballots)
     most = sums_cap(4 * MIB) // MIB
     assert most == 16
     assert stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * most)))
@@ -231,8 +233,8 @@ def test_a_short_request_gets_no_answer_of_gigabytes():
 @pytest.mark.parametrize("fetches", [16 * MIB // 64 + 1, (2**31 - 2**20) // 64, 2**32])
 def test_a_layout_whose_single_answer_costs_too_much_is_not_stored(fetches):
     with pytest.raises(TooLargeError):
-        SealedStored.of(upload(fetches, bucket_bytes=64, chunk=1), ballots)
-    assert SealedStored.of(upload(16 * MIB // 64, bucket_bytes=64, chunk=1), ballots)
+        SealedStored.piece(upload(fetches, bucket_bytes=64, chunk=1))
+    assert SealedStored.piece(upload(16 * MIB // 64, bucket_bytes=64, chunk=1))
 
 
 def test_a_large_table_may_be_fetched_to_its_own_size():

@@ -200,7 +200,7 @@ def registered(tmp_path):
             registry.admit(identity.public, role)
             parties[name] = kind(identity, directory=registry, clock=clock)
         hospital, cloud = parties["st-mary"], parties["cloud"]
-        hospital.confirm(cloud.store(hospital.publish("flu", instances(), cloud="cloud", k=3)))
+        hospital.deliver(hospital.publish("flu", instances(), cloud="cloud", k=3), cloud.store)
         yield registry, parties
 
 

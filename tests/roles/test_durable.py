@@ -43,7 +43,7 @@ class Deployment:
 
     def publish(self):
         upload = self.hospital.publish("flu", instances(), cloud="cloud", k=3)
-        self.hospital.confirm(self.cloud.store(upload))
+        self.hospital.deliver(upload, self.cloud.store)
 
     def close(self):
         for store in (*self.guards, self.registry):
@@ -95,7 +95,7 @@ def test_everybody_sends_what_the_role_allows(deployment, durable):
                 if other.id != party.id:
                     party.meet(other.public, other.role)
     with pytest.raises(RoleError, match="expected a hospital"):
-        cloud.store(intruder.publish("flu", instances(), cloud="cloud", k=3))
+        cloud.store(*intruder.publish("flu", instances(), cloud="cloud", k=3))
     query = curious.ask("st-mary", "flu", [1, 1, 1])
     with pytest.raises(RoleError, match="expected a user"):
         hospital.forward(query)
@@ -112,7 +112,7 @@ def test_who_is_met_without_a_role_is_heard_as_a_user(world):
     hospital = ompd.Hospital.create("st-john", profile="paper", **world.options)
     hospital.meet(other.public)
     other.meet(hospital.public)
-    upload = hospital.publish("flu", instances(), cloud="other", k=3)
+    (upload,) = hospital.publish("flu", instances(), cloud="other", k=3)
     with pytest.raises(RoleError, match="expected a hospital"):
         other.store(upload)
     # One that is known by now does not change by being met again.

@@ -107,11 +107,6 @@ def test_users_do_not_ask_by_names_that_nobody_looks_at():
 
 # --- size ---------------------------------------------------------------------------------------
 
-UPLOADS = {
-    "sealed": Kind.SEALED_UPLOAD,
-    "hardened": Kind.HARDENED_UPLOAD,
-    "paper": Kind.PAPER_UPLOAD,
-}
 ROOM = 1 << 20
 
 
@@ -123,30 +118,27 @@ def untrainable(rows=400, features=3):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("profile", PROFILES)
-def test_tables_that_could_not_be_sent_are_refused_before_training(monkeypatch, profile, method):
-    world = World(profile=profile)
+def test_tables_that_could_not_be_had_whole_are_refused_before_training(monkeypatch, method):
+    world = World(profile="sealed")
     data = untrainable()
     with pytest.raises(TrainingError):
         world.publish(data=data, method=method)
-    monkeypatch.setitem(CAPS, UPLOADS[profile], ROOM + 400)
-    with pytest.raises(TooLargeError, match="400 rows would make an upload"):
+    monkeypatch.setitem(CAPS, Kind.SEALED_ANSWER, ROOM + 400)
+    with pytest.raises(TooLargeError, match="400 rows would make a table"):
         world.publish(data=data, method=method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("profile", "rows"), [*((name, 300) for name in PROFILES), ("sealed", 5000)]
-)
-def test_the_size_that_is_checked_is_that_of_what_is_sent(monkeypatch, profile, rows, method):
+@pytest.mark.parametrize("rows", [300, 5000])
+def test_the_size_that_is_checked_is_that_of_what_is_sent(monkeypatch, rows, method):
     data = instances(rows=rows)
-    sent = len(World(profile=profile).publish(data=data, method=method))
-    monkeypatch.setitem(CAPS, UPLOADS[profile], ROOM + int(1.1 * sent))
-    World(profile=profile).publish(data=data, method=method)
+    sent = len(World(profile="sealed").publish(data=data, method=method))
+    monkeypatch.setitem(CAPS, Kind.SEALED_ANSWER, ROOM + int(1.1 * sent))
+    World(profile="sealed").publish(data=data, method=method)
     # Of a small frame the part that is no table counts.
-    monkeypatch.setitem(CAPS, UPLOADS[profile], ROOM + int(0.9 * (sent - 300)))
-    with pytest.raises(TooLargeError, match="would make an upload"):
-        World(profile=profile).publish(data=data, method=method)
+    monkeypatch.setitem(CAPS, Kind.SEALED_ANSWER, ROOM + int(0.9 * (sent - 300)))
+    with pytest.raises(TooLargeError, match="would make a table"):
+        World(profile="sealed").publish(data=data, method=method)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -192,7 +184,7 @@ def test_progress_covers_the_whole_of_publishing(monkeypatch, profile, method):
     assert {0.6, 0.65, 0.95} <= {round(share, 9) for share in shares}, "stages"
     if profile == "sealed":
         assert sum(0.65 < share < 0.95 for share in shares) >= 3, "sealing"
-    world.hospital.confirm(world.cloud.store(frame))
+    world.hospital.deliver(frame, world.cloud.store)
 
 
 def test_progress_may_stop_the_work():

@@ -164,7 +164,7 @@ def test_a_hospital_hands_its_keys_in_where_it_is_registered(world, tmp_path):
         hospital.rotate_prekey()
         keys.append(registry.get("st-mary").prekey)
         assert len({key.envelope_key for key in keys}) == 4
-        hospital.confirm(cloud.store(hospital.publish("flu", instances(), cloud="cloud", k=3)))
+        hospital.deliver(hospital.publish("flu", instances(), cloud="cloud", k=3), cloud.store)
         query = user.ask("st-mary", "flu", [6, 6, 6])
         assert user.read(hospital.report(cloud.answer(hospital.forward(query))))
 

@@ -466,12 +466,13 @@ def test_requests_are_decodable_and_nothing_else(sealed):
 
 
 def crafted(world, body, sequence):
-    return post_of(world.hospital).send("cloud", body, nonce=b"m" * 16, sequence=sequence)
+    nonce = sequence.to_bytes(16, "big")
+    return post_of(world.hospital).send("cloud", body, nonce=nonce, sequence=sequence)
 
 
 def test_a_small_request_for_a_huge_answer_is_refused():
     world = World(profile="sealed")
-    wide = SealedUpload(b"w" * 16, 1, 1 << 20, 1, 1, 1, bytes(1 << 20))
+    wide = SealedUpload(b"w" * 16, 1, 1 << 20, 1, 1, 1, 0, bytes(1 << 20))
     world.cloud.store(crafted(world, wide, 0))
     fetch = SealedJob(b"w" * 16, 1, False, bytes(2 * 3000))
     with pytest.raises(TooLargeError):
@@ -482,7 +483,7 @@ def test_a_small_request_for_a_huge_answer_is_refused():
 
 def test_a_small_job_for_a_huge_verdict_is_refused():
     world = World(profile="hardened")
-    many = HardenedUpload(b"r" * 16, 1, 1, 65_536, 1, b"\0\0", bytes(8))
+    many = HardenedUpload(b"r" * 16, 1, 1, 65_536, 1, 1, 0, b"\0\0", bytes(8))
     world.cloud.store(crafted(world, many, 0))
     with pytest.raises(TooLargeError):
         world.cloud.answer(crafted(world, HardenedJob(b"r" * 16, 1, 100_000, bytes(800_000)), 1))
@@ -492,7 +493,7 @@ def test_a_small_job_for_a_huge_verdict_is_refused():
 def test_a_hospital_has_so_many_tables_and_no_more(monkeypatch):
     world = World(profile="hardened")
     monkeypatch.setattr("ompd.roles.cloud._MOST_TABLES", 3)
-    small = HardenedUpload(b"r" * 16, 1, 1, 2, 1, b"\0\0", bytes(8))
+    small = HardenedUpload(b"r" * 16, 1, 1, 2, 1, 1, 0, b"\0\0", bytes(8))
     for number in range(3):
         body = msgspec.structs.replace(small, table_id=bytes([number]) * 16)
         world.cloud.store(crafted(world, body, number))
@@ -525,7 +526,7 @@ def test_lost_receipts_do_not_interrupt(profile):
     query()
     for seed in (1, 2, 3):
         # Stored, but the receipts are lost.
-        world.cloud.store(world.hospital.publish("flu", instances(seed=seed), cloud="cloud", k=3))
+        world.cloud.store(*world.hospital.publish("flu", instances(seed=seed), cloud="cloud", k=3))
         query()
     world.publish()
     query()
@@ -538,7 +539,7 @@ def test_lost_receipts_do_not_interrupt(profile):
 
 
 def test_a_late_receipt_does_not_roll_back(world):
-    first = world.hospital.publish("flu", instances(seed=1), cloud="cloud", k=3)
+    (first,) = world.hospital.publish("flu", instances(seed=1), cloud="cloud", k=3)
     receipt = world.cloud.store(first)
     world.publish("flu", instances(seed=2))
     with pytest.raises(ContextMismatchError):

@@ -103,7 +103,7 @@ def test_many_diseases_many_hospitals_one_cloud(world):
     ompd.introduce(other, world.user)
     world.publish("flu", instances(seed=1))
     world.publish("gout", instances(seed=2, classes=("a", "b", "c"), features=5))
-    other.confirm(world.cloud.store(other.publish("flu", instances(seed=3), cloud="cloud", k=1)))
+    other.deliver(other.publish("flu", instances(seed=3), cloud="cloud", k=1), world.cloud.store)
     assert set(world.hospital.diseases) == {"flu", "gout"}
     assert len(world.hospital.diseases["gout"].features) == 5
     assert world.user.read(world.frames([6, 6, 6])[-1])[0].label in {"no", "yes"}
@@ -363,8 +363,8 @@ def test_tables_follow_one_another_without_a_pause(world):
     ask = lambda: world.hospital.forward(world.user.ask("st-mary", "flu", [1, 2, 3]))  # noqa: E731
     first = world.publish(data=instances(seed=1))
     stale = ask()
-    second = world.hospital.publish("flu", instances(seed=2), cloud="cloud", k=3)
-    third = world.hospital.publish("flu", instances(seed=3), cloud="cloud", k=3)
+    (second,) = world.hospital.publish("flu", instances(seed=2), cloud="cloud", k=3)
+    (third,) = world.hospital.publish("flu", instances(seed=3), cloud="cloud", k=3)
     # Neither lost uploads nor one on its way hold up the old version.
     assert world.user.read(world.frames()[-1])
     receipt = world.cloud.store(third)
@@ -389,31 +389,31 @@ def test_tables_follow_one_another_without_a_pause(world):
 def test_receipts_that_fit_no_upload_are_refused(world):
     other = ompd.Cloud.create("cloud-2", **world.options)
     ompd.introduce(other, world.hospital)
-    upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     query = world.user.ask("st-mary", "flu", [1, 2, 3])
     refuse(world, UnknownDiseaseError, world.hospital.forward, query)
     receipt = world.cloud.store(upload)
     (table_id,) = world.cloud.tables.kept()
     for cloud, body, error in (
-        (world.cloud, Receipt(b"x" * 16, 1, 3), ContextMismatchError),
-        (world.cloud, Receipt(table_id, 2, 3), ContextMismatchError),
-        (world.cloud, Receipt(table_id, 1, 5), NeighborsError),
-        (other, Receipt(table_id, 1, 3), ContextMismatchError),
+        (world.cloud, Receipt(b"x" * 16, 1, 3, 60), ContextMismatchError),
+        (world.cloud, Receipt(table_id, 2, 3, 60), ContextMismatchError),
+        (world.cloud, Receipt(table_id, 1, 5, 60), NeighborsError),
+        (other, Receipt(table_id, 1, 3, 60), ContextMismatchError),
     ):
         refuse(world, error, world.hospital.confirm, send(cloud, "st-mary", body))
     world.hospital.confirm(receipt)
     refuse(world, ContextMismatchError, world.hospital.confirm, receipt)
-    again = send(world.cloud, "st-mary", Receipt(table_id, 1, 3))
+    again = send(world.cloud, "st-mary", Receipt(table_id, 1, 3, 60))
     refuse(world, ContextMismatchError, world.hospital.confirm, again)
     world.hospital.forward(query)
 
 
 def test_a_cloud_cannot_choose_an_impossible_k(world):
-    upload = world.hospital.publish("flu", instances(), cloud="cloud")
+    (upload,) = world.hospital.publish("flu", instances(), cloud="cloud")
     world.cloud.store(upload)
     (table_id,) = world.cloud.tables.kept()
     for k in (0, 2, 61):
-        frame = send(world.cloud, "st-mary", Receipt(table_id, 1, k))
+        frame = send(world.cloud, "st-mary", Receipt(table_id, 1, k, 60))
         refuse(world, NeighborsError, world.hospital.confirm, frame)
 
 
@@ -478,6 +478,8 @@ def test_cloud_refuses_impossible_tables(world):
         "limbs": 8,
         "classes": 2,
         "k": 1,
+        "rows": 2,
+        "first": 0,
         "labels": b"\0\0\1\0",
         "values": bytes(2 * 3 * 64),
     }
@@ -494,7 +496,9 @@ def test_cloud_refuses_impossible_tables(world):
         ({"labels": b"\0\0\2\0"}, LabelError),
         ({"k": 2}, NeighborsError),
         ({"k": 3}, NeighborsError),
-        ({"k": 0, "labels": b"\0\0", "values": bytes(3 * 64)}, NeighborsError),
+        ({"k": 0, "rows": 1, "labels": b"\0\0", "values": bytes(3 * 64)}, NeighborsError),
+        ({"rows": 1}, FramingError),
+        ({"first": 1}, FramingError),
     ):
         frame = send(world.hospital, "cloud", PaperUpload(**(good | changes)))
         refuse(world, error, world.cloud.store, frame)
@@ -639,7 +643,7 @@ def test_uploads_of_two_hospitals_may_arrive_together(world):
     found = world.cloud.tables.kept()
     for _ in found.values():
         # While one upload looks at the tables of all, another one adds its own.
-        world.hospital.confirm(world.cloud.store(upload))
+        world.hospital.deliver(upload, world.cloud.store)
     assert (len(found), len(world.cloud.tables.kept())) == (1, 2)
 
 

@@ -104,7 +104,7 @@ def test_old_hints_that_are_put_back_count_as_lost(deployment, tmp_path):
 
 
 def test_versions_are_never_given_twice(deployment):
-    lost = deployment.hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
+    (lost,) = deployment.hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
     receipt = deployment.cloud.store(lost)
     deployment.restart(crash=True)
     # The cloud has version 2, the hospital's process ended before it knew.
@@ -158,7 +158,7 @@ def test_two_processes_cannot_share_an_empty_folder_either(tmp_path):
 
 
 def test_a_receipt_is_good_until_its_table_is_on_disk(deployment, monkeypatch):
-    upload = deployment.hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
+    (upload,) = deployment.hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
     receipt = deployment.cloud.store(upload)
     folder = deployment.folder
 
@@ -323,7 +323,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_hospital_refuses_and_changes_nothing(deployment):
     hospital = deployment.hospital
     receipt = deployment.cloud.store(
-        hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
+        *hospital.publish("flu", population(seed=1), cloud="cloud", k=5)
     )
     query = deployment.user.ask("st-mary", "flu", (5, 5, 5))
     pending = hospital.forward(deployment.user.ask("st-mary", "flu", (6, 6, 6)))

@@ -39,7 +39,7 @@ def asked(profile, data, queries, **options):
     hospital = ompd.Hospital.create("hospital", profile=profile)
     cloud, user = ompd.Cloud.create("cloud"), ompd.User.create("user")
     ompd.introduce(hospital, cloud, user)
-    hospital.confirm(cloud.store(hospital.publish("flu", data, cloud="cloud", **options)))
+    hospital.deliver(hospital.publish("flu", data, cloud="cloud", **options), cloud.store)
     query = user.ask("hospital", "flu", queries)
     diagnoses = user.read(hospital.report(cloud.answer(hospital.forward(query))))
     return (

@@ -75,10 +75,14 @@ class Site(World):
         options = {"retrain": True} if self.profile == "hardened" and seed else {}
         return self.hospital.publish(disease, data, cloud="cloud", k=3, **options)
 
+    def frame(self, disease="flu", seed=0):
+        (frame,) = self.upload(disease, seed)
+        return frame
+
     def store(self, disease="flu", seed=0):
-        upload = self.upload(disease, seed)
-        self.hospital.confirm(self.cloud.store(upload))
-        return upload
+        frame = self.frame(disease, seed)
+        self.hospital.confirm(self.cloud.store(frame))
+        return frame
 
     def job(self, disease="flu"):
         query = self.user.ask("st-mary", disease, records(self.profile, 7).features[:5])
@@ -125,10 +129,11 @@ def test_a_cloud_started_again_answers_as_before(site):
 
 def test_a_folder_answers_as_memory_does(site):
     upload = site.upload()
+    (frame,) = upload
     memory = ompd.Cloud(IDENTITY, tables=MemoryTables(), clock=site.clock, prekeys=site.prekeys)
     memory.meet(site.hospital.public, "hospital")
-    memory.store(upload)
-    site.hospital.confirm(site.cloud.store(upload))
+    memory.store(frame)
+    site.hospital.deliver(upload, site.cloud.store)
     site.start()
     frame, bodies = site.job(), []
     for cloud in (site.cloud, memory):
@@ -141,7 +146,7 @@ def test_a_folder_answers_as_memory_does(site):
 def test_succession_outlives_the_process(site):
     first = site.store()
     site.labels()
-    receipt = site.cloud.store(site.upload(seed=1))
+    receipt = site.cloud.store(site.frame(seed=1))
     late = site.job()
     site.start()
     assert versions(site) == [2, 1]
@@ -163,7 +168,7 @@ def test_succession_outlives_the_process(site):
 
 
 def test_an_upload_that_came_second_leaves_nothing(site):
-    upload = site.upload()
+    upload = site.frame()
     build = site.cloud.tables.build
 
     def late(*arguments):
@@ -191,7 +196,7 @@ def test_one_process_has_the_folder(tmp_path):
     job = site.job()
     site.cloud.close()
     site.cloud.close()
-    for refused in (lambda: site.cloud.store(site.upload("gout")), lambda: site.cloud.answer(job)):
+    for refused in (lambda: site.cloud.store(site.frame("gout")), lambda: site.cloud.answer(job)):
         with pytest.raises(StoreError, match="was closed"):
             refused()
     site.start()
@@ -207,7 +212,7 @@ def test_one_process_has_the_folder(tmp_path):
 def test_a_forked_process_changes_nothing(tmp_path):
     site = Site(tmp_path / "tables")
     site.store()
-    job, upload = site.job(), site.upload("gout")
+    job, upload = site.job(), site.frame("gout")
     child = os.fork()
     if child == 0:
         status = 1
@@ -376,7 +381,7 @@ def test_mapped_values_can_be_left_unread(site):
 def test_closing_waits_for_a_change(site, monkeypatch):
     site.store()
     site.labels()
-    upload = site.upload(seed=1)
+    upload = site.frame(seed=1)
     closing = threading.Thread(target=site.cloud.close)
     sync = folder.sync_folder
 
@@ -412,7 +417,7 @@ class Past:
         self.jobs = [self.site.job()]
         self.site.cloud.answer(self.jobs[0])
         self.site.start()
-        self.upload = self.site.upload(seed=1)
+        self.upload = self.site.frame(seed=1)
         shutil.copytree(folder / "first", folder / "second")
         self.site.start(FolderTables(folder / "second"))
         self.site.hospital.confirm(self.site.cloud.store(self.upload))
@@ -450,10 +455,14 @@ class Past:
         kept = [each.home for found in world.cloud.tables.kept().values() for each in found]
         assert sorted(path.name for path in world.data()) == sorted(kept)
         assert not list(world.folder.rglob("*.new"))
+        assert not list(world.folder.glob("staged-*"))
 
 
 def data(folder):
-    return [path for path in folder.iterdir() if path.is_dir()]
+    """Folders of tables; not those of uploads that wait for more, or for room."""
+    return [
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("staged-")
+    ]
 
 
 @FULL
@@ -547,14 +556,14 @@ import ompd
 from ompd.stores import FolderTables
 from ompd.wire import Frame, Kind, SealedAnswer, Verdict
 from tests.faults import STEPS
-from tests.stores.test_folder_tables import Site
+from tests.stores.test_folder_tables import Site, data
 
 base = pathlib.Path(sys.argv[1])
 os.chdir(base.parent)
 site = Site(base, sys.argv[2])
 first = site.store()
 site.labels()
-second = site.upload(seed=1)
+second = site.frame(seed=1)
 site.cloud.close()
 # Load the kernels once, before the children part.
 site.start(FolderTables(base.with_name("warm")))
@@ -596,11 +605,12 @@ while True:
     assert not site.cloud.tables.damaged
     ((*found,),) = site.cloud.tables.kept().values()
     kept = {{each.home for each in found}}
-    assert {{each.name for each in path.iterdir() if each.is_dir()}} == kept
+    assert {{each.name for each in data(path)}} == kept
     assert not list(path.rglob("*.new"))
     print(code, len(found), flush=True)
     site.cloud.store(second)
     assert site.labels()
+    assert not list(path.glob("staged-*"))
     if code != 9:
         break
     steps += 1

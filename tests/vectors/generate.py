@@ -48,9 +48,11 @@ TABLE = bytes(range(16))
 NONCE = bytes(range(16, 32))
 
 BODIES = {
-    "paper upload": PaperUpload(TABLE, 3, b"\x01\x02", 3, 1, 2, 9, b"\x00\x00\x01\x00", bytes(48)),
+    "paper upload": PaperUpload(
+        TABLE, 3, b"\x01\x02", 3, 1, 2, 9, 2, 0, b"\x00\x00\x01\x00", bytes(48)
+    ),
     "paper upload, cloud chooses k": PaperUpload(
-        TABLE, 1, b"\xfd", 2, 1, 1, 0, b"\x00\x00", bytes(16)
+        TABLE, 1, b"\xfd", 2, 1, 1, 0, 1, 0, b"\x00\x00", bytes(16)
     ),
     "query": Query("heart disease", 2, bytes(range(32)), b"\x01" + bytes(range(32)), "sealed"),
     "query, known schema": Query(
@@ -72,11 +74,18 @@ BODIES = {
         "sealed",
         "evidence",
     ),
-    "receipt": Receipt(TABLE, 3, 9),
-    "hardened upload": HardenedUpload(TABLE, 3, 2, 2, 9, b"\x00\x00\x01\x00", bytes(range(32))),
+    "receipt": Receipt(TABLE, 3, 9, 2),
+    "receipt, of a piece": Receipt(TABLE, 3, 0, 2**32),
+    "receipt, of a removal": Receipt(TABLE, 3, 9, 2, 2**41),
+    "hardened upload": HardenedUpload(
+        TABLE, 3, 2, 2, 9, 2, 0, b"\x00\x00\x01\x00", bytes(range(32))
+    ),
+    "hardened upload, a piece": HardenedUpload(
+        TABLE, 3, 2, 2, 9, 2**32, 70_000, b"\x00\x00\x01\x00", bytes(range(32))
+    ),
     "hardened job": HardenedJob(TABLE, 3, 1, b"\xff" * 16),
-    "sealed upload": SealedUpload(TABLE, 3, 64, 2, 2, 1, bytes(range(256))),
-    "sealed upload, whole": SealedUpload(TABLE, 3, 256, 1, 1, 0, bytes(256)),
+    "sealed upload": SealedUpload(TABLE, 3, 64, 2, 2, 1, 0, bytes(range(256))),
+    "sealed upload, whole": SealedUpload(TABLE, 3, 256, 1, 1, 0, 0, bytes(256)),
     "sealed job": SealedJob(TABLE, 3, False, bytes(range(4))),
     "sealed job, new window": SealedJob(TABLE, 3, True, b""),
     "sealed answer": SealedAnswer(TABLE, 3, bytes(range(64))),

@@ -45,7 +45,7 @@ from ompd.wire import (
 
 TABLE = b"t" * 16
 BODIES = {
-    PaperUpload: PaperUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, b"\x00" * 4, b"\xff" * 80),
+    PaperUpload: PaperUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, 2, 0, b"\x00" * 4, b"\xff" * 80),
     Query: Query("heart", 2, b"\x00" * 32, b"k" * 33, "sealed"),
     PaperJob: PaperJob(TABLE, 1, 1, b"p" * 64, b"t" * 64),
     Verdict: Verdict(TABLE, 1, 9, b"\x01\x00", b"\x02\x00\x07\x00"),
@@ -62,10 +62,10 @@ BODIES = {
         "hardened",
         "evidence",
     ),
-    Receipt: Receipt(TABLE, 1, 9),
-    HardenedUpload: HardenedUpload(TABLE, 1, 3, 2, 0, b"\x00" * 4, b"\xff" * 48),
+    Receipt: Receipt(TABLE, 1, 9, 60),
+    HardenedUpload: HardenedUpload(TABLE, 1, 3, 2, 0, 2, 0, b"\x00" * 4, b"\xff" * 48),
     HardenedJob: HardenedJob(TABLE, 1, 1, b"p" * 24),
-    SealedUpload: SealedUpload(TABLE, 1, 64, 2, 2, 4, b"b" * 256),
+    SealedUpload: SealedUpload(TABLE, 1, 64, 2, 2, 4, 0, b"b" * 256),
     SealedJob: SealedJob(TABLE, 1, False, b"o" * 16),
     SealedAnswer: SealedAnswer(TABLE, 1, b"b" * 256),
 }

@@ -17,8 +17,10 @@ from ompd.encode import Encoder, EvidenceEncoder, Filling
 from ompd.errors import FramingError, LabelError, NeighborsError, ParameterError
 from ompd.params import Profile
 from ompd.roles.frozen import Release
+from ompd.roles.spool import Place
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
+from ompd.roles.uploads import Pieces
 from ompd.wire import Body, Verdict, verdict_bytes
 
 
@@ -60,7 +62,7 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Made:
-    """A table that was made of records, and the body that uploads it.
+    """A table that was made of records, and what uploads it.
 
     Attributes
     ----------
@@ -71,11 +73,11 @@ class Made:
     k : int
         0 leaves the choice to the cloud.
     retrieval : Retrieval
-    upload : Body
+    upload : Pieces
     noise : LaplaceNoise, optional
         For the queries; the instances have theirs.
     release : Release, optional
-        To be charged and kept before the body leaves.
+        To be charged and kept before the upload leaves.
     """
 
     filling: Filling
@@ -84,7 +86,7 @@ class Made:
     labels: I64
     k: int
     retrieval: Retrieval
-    upload: Body
+    upload: Pieces
     noise: LaplaceNoise | None = None
     release: Release | None = None
 
@@ -150,8 +152,10 @@ class Retrieval(ABC):
 
     @classmethod
     @abstractmethod
-    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
-        """Train, encode and hide a table.
+    def make(
+        cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages, place: Place
+    ) -> Made:
+        """Train, encode and hide a table, whose upload goes to `place`.
 
         Raises
         ------
@@ -159,10 +163,14 @@ class Retrieval(ABC):
             As `Hospital.publish`.
         """
 
-    @classmethod
-    @abstractmethod
-    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
-        """Length of the upload of these records, to within a KiB, before they are trained with."""
+    @classmethod  # noqa: B027  (nothing by default)
+    def check_size(cls, records: Dataset, method: str, k: int | None) -> None:
+        """Refuse records whose table could not be sent, before they are trained with.
+
+        Raises
+        ------
+        TooLargeError
+        """
 
     @property
     @abstractmethod

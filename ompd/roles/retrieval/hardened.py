@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.arrays import I64
+from ompd.arrays import I64, U64, Progress
 from ompd.blind import HardenedKey, epsilon_per_unit
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Filling, choose_step, coarsen
 from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
-from ompd.roles.retrieval.contract import Made, TableRef, Voted, coordinates_of
+from ompd.roles.retrieval.contract import Made, TableRef, Voted
+from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
 from ompd.roles.training import Plan, train
+from ompd.roles.uploads import Pieces
 from ompd.search import check_k
 from ompd.wire import MAX_BATCH, MAX_K, HardenedJob, HardenedUpload, Kind, content_cap, verdict_rows
 
@@ -44,7 +46,9 @@ class HardenedRetrieval(Voted):
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
+    def make(
+        cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages, place: Place
+    ) -> Made:
         """Train or go on as before, round, add noise if it is asked for, and blind."""
         names = record_names(records.schema, records.features, records.labels)
         labels = np.array(records.labels, dtype=np.int64)
@@ -71,16 +75,26 @@ class HardenedRetrieval(Voted):
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
             vectors = noise.instances(vectors, names)
-        retrieval, upload = cls.build(ref, frozen.key, vectors, labels, classes=classes, k=k)
-        hiding(1.0)
+        retrieval, upload = cls.build(
+            ref, frozen.key, vectors, labels, classes=classes, k=k, place=place, progress=hiding
+        )
         return Made(
             frozen.filling, frozen.encoder, vectors, labels, k, retrieval, upload, noise, release
         )
 
     @classmethod
     def build(
-        cls, ref: TableRef, key: HardenedKey, vectors: I64, labels: I64, *, classes: int, k: int
-    ) -> tuple[HardenedRetrieval, HardenedUpload]:
+        cls,
+        ref: TableRef,
+        key: HardenedKey,
+        vectors: I64,
+        labels: I64,
+        *,
+        classes: int,
+        k: int,
+        place: Place = temporary,
+        progress: Progress | None = None,
+    ) -> tuple[HardenedRetrieval, Pieces]:
         """Blind the instances.
 
         Parameters
@@ -91,22 +105,34 @@ class HardenedRetrieval(Voted):
             As they go into the table: with noise, if there is any.
         labels : int64 array of shape (N,)
         classes, k : int
+        place : callable
+            Where the upload waits.
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
+
+        Raises
+        ------
+        StoreError
+            If the upload cannot be written.
         """
-        upload = HardenedUpload(
+        head = HardenedUpload(
             table_id=ref.table_id,
             version=ref.version,
             coordinates=vectors.shape[1],
             classes=classes,
             k=k,
-            labels=labels.astype("<u2").tobytes(),
-            values=key.blind(vectors).astype("<u8", copy=False).tobytes(),
+            rows=len(vectors),
+            first=0,
+            labels=b"",
+            values=b"",
         )
-        return cls(ref, key, classes), upload
 
-    @classmethod
-    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
-        """Length of the upload of these records, to within a KiB."""
-        return len(records) * (8 * coordinates_of(records, method) + 2)
+        def fill(first: int, last: int) -> U64:
+            return key.blind(vectors[first:last]).astype("<u8", copy=False)
+
+        width = 8 * vectors.shape[1]
+        pieces = Pieces.make(place, head, len(vectors), width, labels, fill, progress)
+        return cls(ref, key, classes), pieces
 
     @property
     def most(self) -> int:

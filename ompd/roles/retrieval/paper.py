@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ompd.arrays import I64
+from ompd.arrays import I64, U64, Progress
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Made, TableRef, Voted, coordinates_of
+from ompd.roles.retrieval.contract import Made, TableRef, Voted
+from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
 from ompd.roles.training import Plan, train
+from ompd.roles.uploads import Pieces
 from ompd.wire import MAX_BATCH, Kind, PaperJob, PaperUpload, content_cap, pack_limbs, verdict_rows
 
 
@@ -39,7 +41,9 @@ class PaperRetrieval(Voted):
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
+    def make(
+        cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages, place: Place
+    ) -> Made:
         """Train and blind; a K that is not known is left to the cloud."""
         trained = train(records, plan, stages)
         stages.until(CHOSEN)
@@ -51,8 +55,9 @@ class PaperRetrieval(Voted):
             classes=trained.classes,
             k=trained.k or 0,
             largest=trained.encoder.largest,
+            place=place,
+            progress=hiding,
         )
-        hiding(1.0)
         return Made(
             trained.filling, trained.encoder, trained.vectors, trained.labels, trained.k or 0,
             retrieval, upload,
@@ -60,8 +65,17 @@ class PaperRetrieval(Voted):
 
     @classmethod
     def build(
-        cls, ref: TableRef, vectors: I64, labels: I64, *, classes: int, k: int, largest: int
-    ) -> tuple[PaperRetrieval, PaperUpload]:
+        cls,
+        ref: TableRef,
+        vectors: I64,
+        labels: I64,
+        *,
+        classes: int,
+        k: int,
+        largest: int,
+        place: Place = temporary,
+        progress: Progress | None = None,
+    ) -> tuple[PaperRetrieval, Pieces]:
         """Blind the instances under a fresh key.
 
         Parameters
@@ -74,15 +88,21 @@ class PaperRetrieval(Voted):
         k : int
             0 leaves the choice to the cloud.
         largest : int
+        place : callable
+            Where the upload waits.
+        progress : callable, optional
+            Called with the finished share from 0 to 1.
 
         Raises
         ------
         OverflowParameterError
             If the blinded values would not fit the parameters.
+        StoreError
+            If the upload cannot be written.
         """
         coordinates = vectors.shape[1] + PADDING
         key = PaperKey.generate(PAPER, coordinates, largest)
-        upload = PaperUpload(
+        head = PaperUpload(
             table_id=ref.table_id,
             version=ref.version,
             modulus=key.modulus.to_bytes(-(-key.modulus.bit_length() // 8), "little"),
@@ -90,16 +110,18 @@ class PaperRetrieval(Voted):
             limbs=PAPER.limbs,
             classes=classes,
             k=k,
-            labels=labels.astype("<u2").tobytes(),
-            values=blind_table(key, vectors).astype("<u8", copy=False).tobytes(),
+            rows=len(vectors),
+            first=0,
+            labels=b"",
+            values=b"",
         )
-        return cls(ref, key, classes), upload
 
-    @classmethod
-    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
-        """Length of the upload of these records, to within a KiB."""
-        coordinates = coordinates_of(records, method) + PADDING
-        return len(records) * (coordinates * PAPER.limbs * 8 + 2)
+        def fill(first: int, last: int) -> U64:
+            return blind_table(key, vectors[first:last]).astype("<u8", copy=False)
+
+        width = 8 * coordinates * PAPER.limbs
+        pieces = Pieces.make(place, head, len(vectors), width, labels, fill, progress)
+        return cls(ref, key, classes), pieces
 
     @property
     def most(self) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.arrays import I64
+from ompd.arrays import I64, Progress
 from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, Filling, scale_features
+from ompd.errors import TooLargeError
 from ompd.params import PAPER
 from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef
+from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import HIDDEN, Stages
 from ompd.roles.training import Plan, train
+from ompd.roles.uploads import Pieces
 from ompd.sealed import Layout, SealedTable, Ticket
 from ompd.wire import (
     MAX_BATCH,
@@ -51,13 +54,15 @@ class SealedRetrieval(Retrieval):
     classes: int
 
     @classmethod
-    def make(cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages) -> Made:
+    def make(
+        cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages, place: Place
+    ) -> Made:
         """Train and seal."""
         trained = train(records, plan, stages)
         vectors, labels, k = trained.vectors, trained.labels, trained.chosen_k(stages)
         hiding = stages.until(HIDDEN)
         retrieval, upload = cls.build(
-            ref, vectors, labels, classes=trained.classes, k=k, progress=hiding
+            ref, vectors, labels, classes=trained.classes, k=k, place=place, progress=hiding
         )
         hiding(1.0)
         return Made(trained.filling, trained.encoder, vectors, labels, k, retrieval, upload)
@@ -71,8 +76,9 @@ class SealedRetrieval(Retrieval):
         *,
         classes: int,
         k: int,
-        progress: Callable[[float], None] | None = None,
-    ) -> tuple[SealedRetrieval, SealedUpload]:
+        place: Place = temporary,
+        progress: Progress | None = None,
+    ) -> tuple[SealedRetrieval, Pieces]:
         """Cut the instances into buckets and encrypt them under a fresh key.
 
         Parameters
@@ -83,43 +89,46 @@ class SealedRetrieval(Retrieval):
             From 0 to below 2**62.
         labels : int64 array of shape (N,)
         classes, k : int
+        place : callable
+            Where the upload waits.
         progress : callable, optional
             Called with the finished share from 0 to 1.
+
+        Raises
+        ------
+        StoreError
+            If the upload cannot be written.
         """
         table, buckets = SealedTable.build(
             vectors, labels, classes, k, context=_context(ref), progress=progress
         )
         layout = table.layout
-        upload = SealedUpload(
+        head = SealedUpload(
             table_id=ref.table_id,
             version=ref.version,
             bucket_bytes=layout.bucket_bytes,
             chunks=layout.chunks,
             chunk=layout.chunk,
             fetches=layout.fetches,
-            buckets=buckets.tobytes(),
+            first=0,
+            buckets=b"",
         )
-        return cls(ref, table, classes), upload
+        pieces = Pieces.make(
+            place, head, layout.buckets, layout.bucket_bytes, None,
+            lambda first, last: buckets[first:last],
+        )  # fmt: skip
+        return cls(ref, table, classes), pieces
 
     @classmethod
-    def upload_bytes(cls, records: Dataset, method: str, k: int | None) -> int:
-        """Length of the upload of these records, with every feature counting.
-
-        One that turns out to have no weight would make it a little smaller.
-        """
-        rows = len(records)
-        features, classes = len(records.schema.features), len(records.schema.classes)
-        neighbors = k or min(rows, _LIKELY_K)
-        if method == "evidence":
-            coordinates, largest = EvidenceEncoder.shape(classes)
-            bits = coordinates * largest.bit_length()
-            return _table_bytes(rows, coordinates, bits, classes, neighbors)
-        widest = features * (PAPER.feature_bits + 1)
-        size = _table_bytes(rows, features, widest, classes, neighbors)
-        if size > content_cap(Kind.SEALED_UPLOAD):
-            # Only then are the records looked at, which takes a while.
-            size = _table_bytes(rows, features, _feature_bits(records), classes, neighbors)
-        return size
+    def check_size(cls, records: Dataset, method: str, k: int | None) -> None:
+        """Refuse records whose table could not be had as a whole, which takes one frame."""
+        cap = content_cap(Kind.SEALED_ANSWER)
+        size = _upload_bytes(records, method, k, cap)
+        if size > cap:
+            raise TooLargeError(
+                f"instances: {len(records)} rows would make a table of {size >> 20} MiB, "
+                f"expected at most {cap >> 20}"
+            )
 
     @property
     def most(self) -> int:
@@ -174,6 +183,26 @@ class SealedRetrieval(Retrieval):
     def close(self) -> None:
         """Put the hints back into the folder that the table is kept in, if it is."""
         self.table.close()
+
+
+def _upload_bytes(records: Dataset, method: str, k: int | None, cap: int) -> int:
+    """Bytes of the buckets of these records, with every feature counting.
+
+    One that turns out to have no weight would make them a little fewer.
+    """
+    rows = len(records)
+    features, classes = len(records.schema.features), len(records.schema.classes)
+    neighbors = k or min(rows, _LIKELY_K)
+    if method == "evidence":
+        coordinates, largest = EvidenceEncoder.shape(classes)
+        bits = coordinates * largest.bit_length()
+        return _table_bytes(rows, coordinates, bits, classes, neighbors)
+    widest = features * (PAPER.feature_bits + 1)
+    size = _table_bytes(rows, features, widest, classes, neighbors)
+    if size > cap:
+        # Only then are the records looked at, which takes a while.
+        size = _table_bytes(rows, features, _feature_bits(records), classes, neighbors)
+    return size
 
 
 def _table_bytes(rows: int, coordinates: int, vector_bits: int, classes: int, k: int) -> int:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from ompd.arrays import I64, U64
-from ompd.errors import FramingError, NeighborsError, TooLargeError
+from ompd.arrays import I64, U8, U64
+from ompd.errors import FramingError, LabelError, NeighborsError, TooLargeError
 from ompd.search import check_k
-from ompd.wire import MAX_K, HardenedJob, PaperJob, Verdict, verdict_rows
+from ompd.stores.tables.contract import Piece
+from ompd.wire import (
+    MAX_K,
+    HardenedJob,
+    HardenedUpload,
+    PaperJob,
+    PaperUpload,
+    Verdict,
+    verdict_rows,
+)
 
 
 def check_verdict(rows: int, classes: int) -> None:
@@ -32,28 +41,41 @@ def verdict(body: PaperJob | HardenedJob, k: int, codes: I64, votes: I64) -> Ver
     )
 
 
-def words(data: bytes, width: int) -> U64:
-    """Return uploaded values as 64-bit words, where they are whole rows of `width` bytes.
+def blinded_piece(body: PaperUpload | HardenedUpload, width: int) -> Piece:
+    """Check rows and labels of a body, with `width` bytes of values per row.
+
+    Raises
+    ------
+    FramingError, LabelError, NeighborsError
+    """
+    piece = Piece(body.rows, body.first, width, body.values, body.labels)
+    check_extent(piece)
+    if len(body.labels) != 2 * piece.count:
+        raise FramingError(f"labels: expected {piece.count} codes")
+    if int(np.frombuffer(body.labels, dtype="<u2").max()) >= body.classes:
+        raise LabelError(f"labels: expected codes from 0 to {body.classes - 1}")
+    check_open_k(body.k, body.rows)
+    return piece
+
+
+def check_extent(piece: Piece) -> None:
+    """Refuse values that are no rows, or rows beyond the last.
 
     Raises
     ------
     FramingError
     """
-    if len(data) % width:
-        raise FramingError(f"values: expected a multiple of {width} bytes")
-    return np.frombuffer(data, dtype="<u8").astype(np.uint64, copy=False)
+    count, rest = divmod(len(piece.values), piece.width)
+    if rest or not count:
+        raise FramingError(f"values: expected a multiple of {piece.width} bytes")
+    if piece.first + count > piece.rows:
+        raise FramingError(f"values: expected at most {piece.rows} rows in all")
 
 
-def labels_of(data: bytes, rows: int) -> I64:
-    """Return uploaded class codes, one per row.
-
-    Raises
-    ------
-    FramingError
-    """
-    if len(data) != 2 * rows:
-        raise FramingError(f"labels: expected {rows} codes")
-    return np.frombuffer(data, dtype="<u2").astype(np.int64)
+def words(data: bytes | U8, *shape: int) -> U64:
+    """Return values as 64-bit words of a shape, without a copy."""
+    values: U64 = np.frombuffer(data, dtype="<u8").astype(np.uint64, copy=False).reshape(shape)
+    return values
 
 
 def check_open_k(k: int, rows: int) -> None:

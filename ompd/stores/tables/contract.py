@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+from ompd.arrays import U8, U16
 from ompd.search.verdicts import Ballots
 from ompd.wire import (
     Body,
@@ -23,6 +24,35 @@ Upload = PaperUpload | HardenedUpload | SealedUpload
 Job = PaperJob | HardenedJob | SealedJob
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Piece:
+    """Some rows of an upload, as one frame brings them.
+
+    Attributes
+    ----------
+    rows : int
+        Of all pieces together; buckets of a ``sealed`` table.
+    first : int
+        Number of the first one here.
+    width : int
+        Bytes of values per row.
+    values : bytes
+    labels : bytes
+        One little-endian uint16 code per row; empty in ``sealed``.
+    """
+
+    rows: int
+    first: int
+    width: int
+    values: bytes
+    labels: bytes
+
+    @property
+    def count(self) -> int:
+        """Rows that are here."""
+        return len(self.values) // self.width
+
+
 class Stored(Protocol):
     """A table that the cloud can answer jobs on; a class of them stands for a profile.
 
@@ -36,14 +66,39 @@ class Stored(Protocol):
     job: ClassVar[type[Job]]
 
     @classmethod
-    def of(cls, body: Any, ballots: Ballots) -> Self:
-        """Check an upload and index it, in memory.
+    def piece(cls, body: Any) -> Piece:
+        """Check a body as far as that can be done without the others of its upload.
 
         Raises
         ------
-        ParameterError, RangeError, NeighborsError, LabelError, TableError, FramingError
-        TooLargeError
+        ParameterError, RangeError, NeighborsError, LabelError, FramingError, TooLargeError
+            If what it says of the table, or its part of it, is not possible.
         """
+
+    @classmethod
+    def of(cls, body: Any, values: U8, labels: U16, ballots: Ballots) -> Self:
+        """Index all rows of an upload.
+
+        Parameters
+        ----------
+        body : Upload
+            One of its bodies; its own rows are not looked at.
+        values : uint8 array of shape (rows * width,)
+            Those of all pieces, checked by `piece`. They are kept and not copied, as far as the
+            profile searches them as they are.
+        labels : uint16 array of shape (rows,)
+            Empty in ``sealed``.
+        ballots : callable
+
+        Raises
+        ------
+        TableError
+            If together they are no table.
+        """
+
+    @property
+    def rows(self) -> int:
+        """Instances or buckets."""
 
     @property
     def k(self) -> int:
@@ -57,8 +112,15 @@ class Stored(Protocol):
         FramingError, RangeError, TooLargeError
         """
 
-    def save(self, folder: Path) -> Self:
+    def save(self, folder: Path, values: Path) -> Self:
         """Write the table to a new folder; returns the one that is mapped from there.
+
+        Parameters
+        ----------
+        folder : Path
+        values : Path
+            File with just the values that `of` got, on the same file system. It may become a part
+            of the table, and then is not written again, nor by anybody else.
 
         Raises
         ------
@@ -116,19 +178,44 @@ class Version:
 class Tables(Protocol):
     """Where the tables of one cloud live.
 
-    The cloud calls `build` from any thread, and `keep` from one at a time.
+    The cloud calls `stage` and `build` from any thread, and `keep` from one at a time.
     """
 
-    def build(self, upload: Header, body: Upload) -> Version:
-        """Check an upload, index it and bring it to where it will answer.
+    def stage(self, upload: Header, body: Upload) -> int:
+        """Put a piece of an upload behind those that are here.
 
-        `keep` or `discard` follows.
+        A piece that is here already, or leaves a gap, changes nothing. The first piece of another
+        upload of the same table ends the one before. Where the place lasts, so does what this
+        acknowledges.
+
+        Returns
+        -------
+        int
+            Rows of this upload that are here.
 
         Raises
         ------
-        ParameterError, RangeError, NeighborsError, LabelError, TableError, FramingError
-        TooLargeError
+        ParameterError, RangeError, NeighborsError, LabelError, FramingError
             If modulus, values, layout, K or labels are not possible.
+        ContextMismatchError
+            If the piece says something else of the table than those before it.
+        TooLargeError
+            If the hospital's unfinished uploads would be above what it may have here.
+        StoreError
+            If the place cannot be used.
+        """
+
+    def build(self, upload: Header, body: Upload) -> Version:
+        """Index an upload whose pieces are all here, and bring it to where it will answer.
+
+        `keep` or `discard` follows. What was staged stays until `keep`, or an error of its own.
+
+        Raises
+        ------
+        TableError
+            If the pieces together are no table.
+        ContextMismatchError
+            If another upload of the table began meanwhile.
         StoreError
             If the place cannot be used.
         """

@@ -9,6 +9,8 @@ A folder of mode 0700 holds
     The data of one version, written before a file names it and never changed: `limbs` describes it
     for blinded tables, `sealed` for encrypted buckets. Mapped, so that more tables than memory
     holds can be asked.
+``staged-<16 hex digits>``
+    An upload of which not all pieces are here yet; see `staging_files`.
 ``lock``
     Locked by the process that has the folder.
 
@@ -39,11 +41,13 @@ from ompd.search import ballots
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.contract import Stored, Upload, Version
 from ompd.stores.tables.profiles import PROFILES
+from ompd.stores.tables.staging_files import FileRows, FileStaging
 from ompd.wire import Header
 
 _FORM = Form("tables of a cloud", 1)
 _FILE = re.compile(r"table-([0-9a-f]{32})")
 _HOME = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
+_STAGED = re.compile(r"staged-[0-9a-f]{16}")
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -78,6 +82,8 @@ class FolderTables:
         The engine of the blinded profiles; same contract as `ompd.search.ballots`.
     verify : bool, default True
         Whether to compare the digests of all mapped data now, which reads all of it once.
+    unfinished : int, default 64 GiB
+        Bytes that one hospital's unfinished uploads may announce.
 
     Attributes
     ----------
@@ -94,11 +100,17 @@ class FolderTables:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, ballots: Ballots = ballots, verify: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        ballots: Ballots = ballots,
+        verify: bool = True,
+        unfinished: int = 64 << 30,
     ) -> None:
         # Absolute, since the program may change its folder.
         self._folder = Path(path).absolute()
         self._ballots = ballots
+        self._staging = FileStaging(self._folder, unfinished)
         self._tables: dict[bytes, tuple[Version, ...]] = {}
         self._built: set[str] = set()
         self._guard = threading.Lock()
@@ -114,6 +126,10 @@ class FolderTables:
                 self._open(found[1], verify=verify)
             # Sorted, so that each table's data are together; to look for them would list all again.
             homes = filter(None, map(_HOME.fullmatch, names))
+            for name in filter(_STAGED.fullmatch, names):
+                self._staging.open(name)
+            for table_id, versions in self._tables.items():
+                self._staging.passed(table_id, versions)
             for table, same in itertools.groupby(homes, lambda home: home[1]):
                 self._clean(table, [home[0] for home in same])
         except BaseException:
@@ -122,17 +138,29 @@ class FolderTables:
         for table, reason in self.damaged.items():
             warnings.warn(f"table {table}: {reason}; upload it again", StoreWarning, stacklevel=2)
 
-    def build(self, upload: Header, body: Upload) -> Version:
-        """Check an upload, index it and write it to a folder of its own."""
+    def stage(self, upload: Header, body: Upload) -> int:
+        """Put a piece of an upload behind those that are here, durably."""
         self._lock.check(StoreError, "tables")
-        stored = PROFILES[upload.kind].of(body, self._ballots)
+        return self._staging.add(upload, body)
+
+    def build(self, upload: Header, body: Upload) -> Version:
+        """Index an upload whose pieces are all here, and give it a folder of its own."""
+        self._lock.check(StoreError, "tables")
+        rows = self._staging.whole(upload, body)
+        assert isinstance(rows, FileRows)  # noqa: S101  (the staging makes no others)
+        try:
+            stored = PROFILES[upload.kind].of(body, *rows.read(), self._ballots)
+        except OmpdError as error:
+            if not is_exhausted(error):
+                self._staging.end(rows)
+            raise
         home = f"{body.table_id.hex()}-{secrets.token_hex(8)}"
         with self._guard:
             self._built.add(home)
         version = Version(upload.sender, body.version, upload, None, home=home)
         problem = ""
         try:
-            return replace(version, stored=stored.save(self._folder / home))
+            return replace(version, stored=stored.save(self._folder / home, rows.values))
         except OmpdError as error:
             self.discard(version)
             problem = str(error)
@@ -147,6 +175,7 @@ class FolderTables:
         with self._changing:
             self._lock.check(StoreError, "tables")
             self._write(table_id, versions)
+        self._staging.passed(table_id, versions)
 
     def discard(self, version: Version) -> None:
         """Remove what was built, unless the table's file names it after all."""

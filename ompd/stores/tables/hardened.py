@@ -9,11 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from ompd.arrays import U8, U16
 from ompd.errors import FramingError, TableError
 from ompd.search import WordTable, choose_k
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.blinded import check_open_k, check_verdict, labels_of, verdict, words
-from ompd.stores.tables.contract import Job, Upload
+from ompd.stores.tables.blinded import blinded_piece, check_verdict, verdict, words
+from ompd.stores.tables.contract import Job, Piece, Upload
 from ompd.stores.tables.limb_index import Facts
 from ompd.stores.tables.limbs import TableFolder
 from ompd.wire import HardenedJob, HardenedUpload, Verdict
@@ -31,19 +32,31 @@ class HardenedStored:
     job: ClassVar[type[Job]] = HardenedJob
 
     @classmethod
-    def of(cls, body: HardenedUpload, ballots: Ballots) -> HardenedStored:
-        """Check an upload and index its instances.
+    def piece(cls, body: HardenedUpload) -> Piece:
+        """Check values and labels of a body.
 
         Raises
         ------
-        NeighborsError, LabelError, TableError, FramingError
+        NeighborsError, LabelError, FramingError
         """
-        values = words(body.values, 8 * body.coordinates)
-        values = values.reshape(-1, body.coordinates)
-        labels = labels_of(body.labels, len(values))
-        check_open_k(body.k, len(values))
-        table = WordTable.of(values, labels, body.classes)
+        return blinded_piece(body, 8 * body.coordinates)
+
+    @classmethod
+    def of(cls, body: HardenedUpload, values: U8, labels: U16, ballots: Ballots) -> HardenedStored:
+        """Index instances, and choose K if that was left open.
+
+        Raises
+        ------
+        TableError
+        """
+        rows = words(values, -1, body.coordinates)
+        table = WordTable.of(rows, labels.astype(np.int64), body.classes)
         return cls(table, body.k or choose_k(table.table), ballots)
+
+    @property
+    def rows(self) -> int:
+        """Instances, removed ones included."""
+        return len(self.table)
 
     def prepare(self, body: HardenedJob) -> Callable[[], Verdict]:
         """Check queries on the ring, and return what finds their neighbours."""
@@ -61,8 +74,8 @@ class HardenedStored:
 
         return search
 
-    def save(self, folder: Path) -> HardenedStored:
-        """Write the table to a new folder; returns the one that is mapped from there."""
+    def save(self, folder: Path, values: Path) -> HardenedStored:
+        """Write the table to a new folder; the values came otherwise than they are searched."""
         origin = self.table.origin
         facts: Facts = {"k": self.k, "origin": origin.astype("<u8").tobytes()}
         mapped = TableFolder.save(folder, self.table.table, facts).table

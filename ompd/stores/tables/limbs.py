@@ -44,6 +44,7 @@ from ompd.files import (
     make_folder,
     refusing,
     sweep,
+    take_over,
     write_behind,
 )
 from ompd.search import Index, LimbTable, build_index
@@ -153,6 +154,36 @@ class TableFolder:
         return cls._written(Path(path), table.limbs.shape, fill, mapped, facts or {}, None)
 
     @classmethod
+    def adopt(
+        cls, path: str | os.PathLike[str], values: Path, table: LimbTable, facts: Facts
+    ) -> TableFolder:
+        """Make a table's folder around a file that holds just its limbs.
+
+        Parameters
+        ----------
+        path : path
+        values : Path
+            On the same file system, and not changed any more.
+        table : LimbTable
+        facts : Facts
+
+        Raises
+        ------
+        TableError
+            As `save`.
+        """
+
+        def mapped(limbs: U64) -> LimbTable:
+            return LimbTable(limbs, table.labels, table.classes, table.index)
+
+        def link(file: Path) -> tuple[bytes, ...]:
+            with refusing(TableError, "limbs"):
+                take_over(values, file)
+            return block_digests(_map(file, table.limbs.shape))
+
+        return cls._made(Path(path), table.limbs.shape, link, mapped, facts)
+
+    @classmethod
     def _written(
         cls,
         folder: Path,
@@ -162,15 +193,28 @@ class TableFolder:
         facts: Facts,
         progress: Progress | None,
     ) -> TableFolder:
+        def write(file: Path) -> tuple[bytes, ...]:
+            return write_values(file, shape, "<u8", fill, progress, name="limbs", error=TableError)
+
+        return cls._made(folder, shape, write, tabled, facts)
+
+    @classmethod
+    def _made(
+        cls,
+        folder: Path,
+        shape: tuple[int, ...],
+        write: Callable[[Path], tuple[bytes, ...]],
+        tabled: Callable[[U64], LimbTable],
+        facts: Facts,
+    ) -> TableFolder:
+        """Make a folder whose file of limbs `write` makes, and of which it returns the digests."""
         _make_folder(folder)
         with _exclusive(folder):
             generation = _next_generation(folder)
             name = f"limbs-{secrets.token_hex(8)}"
             try:
                 file = folder / name
-                digests = write_values(
-                    file, shape, "<u8", fill, progress, name="limbs", error=TableError
-                )
+                digests = write(file)
                 table = tabled(_map(file, shape))
                 head = write_index(folder, table, name, generation, facts, digests)
             finally:

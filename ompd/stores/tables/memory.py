@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ompd.errors import OmpdError
 from ompd.search import ballots
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.contract import Upload, Version
 from ompd.stores.tables.profiles import PROFILES
+from ompd.stores.tables.staging import MemoryStaging
 from ompd.wire import Header
 
 
@@ -18,20 +20,33 @@ class MemoryTables:
     ----------
     ballots : callable
         The engine of the blinded profiles; same contract as `ompd.search.ballots`.
+    unfinished : int, default 2 GiB
+        Bytes that one hospital's unfinished uploads may announce.
     """
 
-    def __init__(self, *, ballots: Ballots = ballots) -> None:
+    def __init__(self, *, ballots: Ballots = ballots, unfinished: int = 2 << 30) -> None:
         self._ballots = ballots
+        self._staging = MemoryStaging(unfinished)
         self._tables: dict[bytes, tuple[Version, ...]] = {}
 
+    def stage(self, upload: Header, body: Upload) -> int:
+        """Put a piece of an upload behind those that are here."""
+        return self._staging.add(upload, body)
+
     def build(self, upload: Header, body: Upload) -> Version:
-        """Check an upload and index it."""
-        stored = PROFILES[upload.kind].of(body, self._ballots)
+        """Index an upload whose pieces are all here."""
+        rows = self._staging.whole(upload, body)
+        try:
+            stored = PROFILES[upload.kind].of(body, *rows.read(), self._ballots)
+        except OmpdError:
+            self._staging.end(rows)
+            raise
         return Version(upload.sender, body.version, upload, stored)
 
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         """Let these be all versions of a table."""
         self._tables[table_id] = versions
+        self._staging.passed(table_id, versions)
 
     def discard(self, version: Version) -> None:
         """Give up what was built and is not kept: nothing else refers to it."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from ompd.arrays import U8, U16
 from ompd.errors import NonCanonicalError, ParameterError, TableError
 from ompd.search import LimbTable, choose_k
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.blinded import check_open_k, check_verdict, labels_of, verdict, words
-from ompd.stores.tables.contract import Job, Upload
+from ompd.stores.tables.blinded import blinded_piece, check_verdict, verdict, words
+from ompd.stores.tables.contract import Job, Piece, Upload
 from ompd.stores.tables.limb_index import Facts
 from ompd.stores.tables.limbs import TableFolder
 from ompd.wire import PaperJob, PaperUpload, Verdict, check_below, unpack_limbs
@@ -31,22 +34,35 @@ class PaperStored:
     job: ClassVar[type[Job]] = PaperJob
 
     @classmethod
-    def of(cls, body: PaperUpload, ballots: Ballots) -> PaperStored:
-        """Check an upload and index its instances.
+    def piece(cls, body: PaperUpload) -> Piece:
+        """Check modulus, values and labels of a body.
 
         Raises
         ------
-        ParameterError, RangeError, NeighborsError, LabelError, TableError, FramingError
+        ParameterError, RangeError, NeighborsError, LabelError, FramingError
         """
         modulus = _modulus(body)
-        width = 8 * body.coordinates * body.limbs
-        limbs = words(body.values, width)
-        limbs = limbs.reshape(-1, body.coordinates, body.limbs)
-        labels = labels_of(body.labels, len(limbs))
-        check_below(limbs, modulus)
-        check_open_k(body.k, len(limbs))
-        table = LimbTable(limbs, labels, body.classes)
-        return cls(table, Modulus.of(modulus, body.limbs), body.k or choose_k(table), ballots)
+        piece = blinded_piece(body, 8 * body.coordinates * body.limbs)
+        check_below(words(piece.values, -1, body.limbs), modulus)
+        return piece
+
+    @classmethod
+    def of(cls, body: PaperUpload, values: U8, labels: U16, ballots: Ballots) -> PaperStored:
+        """Index instances, and choose K if that was left open.
+
+        Raises
+        ------
+        TableError
+        """
+        limbs = words(values, -1, body.coordinates, body.limbs)
+        table = LimbTable(limbs, labels.astype(np.int64), body.classes)
+        modulus = Modulus.of(_modulus(body), body.limbs)
+        return cls(table, modulus, body.k or choose_k(table), ballots)
+
+    @property
+    def rows(self) -> int:
+        """Instances, removed ones included."""
+        return len(self.table)
 
     def prepare(self, body: PaperJob) -> Callable[[], Verdict]:
         """Check blinded queries, and return what finds their neighbours."""
@@ -63,14 +79,14 @@ class PaperStored:
 
         return search
 
-    def save(self, folder: Path) -> PaperStored:
-        """Write the table to a new folder; returns the one that is mapped from there."""
+    def save(self, folder: Path, values: Path) -> PaperStored:
+        """Write the table to a new folder, of which the values become a part."""
         modulus = self.modulus.value
         facts: Facts = {
             "k": self.k,
             "modulus": modulus.to_bytes(8 * len(self.modulus.limbs), "little"),
         }
-        return replace(self, table=TableFolder.save(folder, self.table, facts).table)
+        return replace(self, table=TableFolder.adopt(folder, values, self.table, facts).table)
 
     @classmethod
     def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> PaperStored:

@@ -13,14 +13,15 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from ompd.arrays import U8, Array, Form, block_digests, map_values, pack, unpack, write_values
+from ompd.arrays import U8, U16, Form, block_digests, map_values, pack, unpack
 from ompd.errors import FramingError, ParameterError, TableError, TooLargeError
-from ompd.files import make_folder, refusing, write_private
+from ompd.files import make_folder, refusing, take_over, write_private
 from ompd.sealed.layout import Layout
 from ompd.sealed.server import answer, check_layout, check_request
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.contract import Job, Upload
-from ompd.wire import SealedAnswer, SealedJob, SealedUpload, sums_cap
+from ompd.stores.tables.blinded import check_extent
+from ompd.stores.tables.contract import Job, Piece, Upload
+from ompd.wire import Kind, SealedAnswer, SealedJob, SealedUpload, content_cap, sums_cap
 
 _FORM = Form("buckets", 1)
 
@@ -35,32 +36,40 @@ class SealedStored:
     """Encrypted buckets."""
 
     layout: Layout
-    buckets: bytes | U8
+    buckets: U8
 
     upload: ClassVar[type[Upload]] = SealedUpload
     job: ClassVar[type[Job]] = SealedJob
 
     @classmethod
-    def of(cls, body: SealedUpload, ballots: Ballots) -> SealedStored:
-        """Check an upload.
+    def piece(cls, body: SealedUpload) -> Piece:
+        """Check layout and buckets of a body.
 
         Raises
         ------
         ParameterError, FramingError, TooLargeError
         """
-        layout = Layout(
-            buckets=body.chunks * body.chunk,
-            bucket_bytes=body.bucket_bytes,
-            chunks=body.chunks,
-            chunk=body.chunk,
-            fetches=body.fetches,
-            # The hospital's own affair; only that there are windows shows in `fetches`.
-            window=int(body.fetches > 0),
-        )
-        check_layout(layout, len(body.buckets))
+        layout = _layout(body)
+        # Both can be asked for, and come in one frame.
         if layout.answer_bytes > sums_cap(layout.table_bytes):
             raise TooLargeError("layout: one answer would be above the cap of this table")
-        return cls(layout, body.buckets)
+        if layout.table_bytes > content_cap(Kind.SEALED_ANSWER):
+            raise TooLargeError("layout: the table would be above the cap of an answer")
+        piece = Piece(body.rows, body.first, body.bucket_bytes, body.buckets, b"")
+        check_extent(piece)
+        return piece
+
+    @classmethod
+    def of(cls, body: SealedUpload, values: U8, labels: U16, ballots: Ballots) -> SealedStored:
+        """Keep buckets."""
+        layout = _layout(body)
+        check_layout(layout, len(values))
+        return cls(layout, values)
+
+    @property
+    def rows(self) -> int:
+        """Buckets."""
+        return self.layout.buckets
 
     @property
     def k(self) -> int:
@@ -72,7 +81,7 @@ class SealedStored:
         if body.whole:
             if body.request:
                 raise FramingError("request: expected none with the whole table")
-            return lambda: SealedAnswer(body.table_id, body.version, bytes(self.buckets))
+            return lambda: SealedAnswer(body.table_id, body.version, self.buckets.tobytes())
         queries = check_request(self.layout, body.request)
         if queries * self.layout.answer_bytes > sums_cap(self.layout.table_bytes):
             raise TooLargeError("request: its answer would be above the cap of this table")
@@ -83,22 +92,16 @@ class SealedStored:
 
         return combine
 
-    def save(self, folder: Path) -> SealedStored:
-        """Write the table to a new folder; returns the one that is mapped from there."""
-        buckets = np.frombuffer(self.buckets, np.uint8).reshape(_shape(self.layout))
-
-        def fill(part: Array, first: int) -> None:
-            part[...] = buckets[first : first + len(part)]
-
+    def save(self, folder: Path, values: Path) -> SealedStored:
+        """Write the table to a new folder, of which the values become a part."""
         with refusing(TableError, "path"):
             make_folder(folder)
-        blocks = write_values(
-            folder / "buckets", buckets.shape, np.uint8, fill, name="buckets", error=TableError
-        )
+            take_over(values, folder / "buckets")
+        buckets = _map(folder, self.layout)
         with refusing(TableError, "index"):
-            packed = pack(_FORM, _Head(asdict(self.layout), blocks))
+            packed = pack(_FORM, _Head(asdict(self.layout), block_digests(buckets)))
             write_private(folder / "index", packed.parts)
-        return replace(self, buckets=_map(folder, self.layout))
+        return replace(self, buckets=buckets)
 
     @classmethod
     def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> SealedStored:
@@ -114,6 +117,18 @@ class SealedStored:
         if verify and block_digests(buckets) != head.blocks:
             raise TableError("buckets: a block differs from its digest")
         return cls(layout, buckets)
+
+
+def _layout(body: SealedUpload) -> Layout:
+    return Layout(
+        buckets=body.rows,
+        bucket_bytes=body.bucket_bytes,
+        chunks=body.chunks,
+        chunk=body.chunk,
+        fetches=body.fetches,
+        # The hospital's own affair; only that there are windows shows in `fetches`.
+        window=int(body.fetches > 0),
+    )
 
 
 def _shape(layout: Layout) -> tuple[int, int]:
