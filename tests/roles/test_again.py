@@ -275,6 +275,8 @@ def test_another_upload_under_the_same_version_is_no_retry(world):
     (upload,) = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.cloud.store(upload)
     waiting = shelf_of(world.hospital).waiting["flu"]
-    other = post_of(world.hospital).send("cloud", waiting.pieces.body(0), nonce=b"x" * 16, sequence=1)
+    other = post_of(world.hospital).send(
+        "cloud", waiting.pieces.body(0), nonce=b"x" * 16, sequence=1
+    )
     with pytest.raises(VersionError):
         world.cloud.store(other)
