@@ -20,7 +20,7 @@ from ompd.roles.stages import Stages
 from ompd.roles.uploads import Upload
 from ompd.schema import Schema
 from ompd.stores import BudgetLedger
-from ompd.wire import Kind, Receipt, disease_name, form_of
+from ompd.wire import Kind, Receipt, check_listable, disease_name
 
 
 class Publisher(Party):
@@ -135,8 +135,8 @@ class Publisher(Party):
         FeatureError, DomainError, LabelError, TrainingError
             If the instances cannot train a table.
         SchemaError
-            If a text of their schema cannot stand in a catalogue: it is too long, does not print,
-            or is the same as another one in Unicode's NFC.
+            If the disease's name or a text of the schema cannot stand in a catalogue: it is too
+            long, does not print, or is the same as another one in Unicode's NFC.
         NeighborsError
             If k is even or out of range.
         ParameterError
@@ -158,7 +158,7 @@ class Publisher(Party):
         self._shelf.check()
         disease = disease_name(disease)
         records = checked(instances)
-        form_of(records.schema)  # or the disease could stand in no catalogue
+        check_listable(disease, records.schema)
         plan = self._shelf.plan(disease, records, method, k, priors, decision)
         self.directory.get(cloud)
         return self._shelf.publish(

@@ -12,6 +12,7 @@ from ompd.wire.catalogue import (
     CatalogueFrame,
     Entry,
     check_catalogue_size,
+    check_listable,
     encode_catalogue,
     form_of,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "check_answer_size",
     "check_below",
     "check_catalogue_size",
+    "check_listable",
     "check_text",
     "content_cap",
     "decode_body",

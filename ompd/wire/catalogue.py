@@ -109,7 +109,7 @@ class Entry(_Record, frozen=True):
             _shown(disease, "disease", MAX_TEXT),
             _columns(schema),
             _classes(schema),
-            profile, method, k, most_rows, epsilon,
+            profile, method, k, most_rows, None if epsilon is None else float(epsilon),
         )  # fmt: skip
 
     @property
@@ -249,6 +249,17 @@ def form_of(schema: Schema) -> bytes:
     columns = [msgspec.structs.replace(each, about="") for each in _columns(schema)]
     content = encode((columns, _classes(schema)))
     return hashlib.sha256(_FORM_LABEL + content).digest()[:16]
+
+
+def check_listable(disease: str, schema: Schema) -> None:
+    """Refuse what could not stand in a catalogue.
+
+    Raises
+    ------
+    SchemaError
+    """
+    _shown(disease, "disease", MAX_TEXT)
+    form_of(schema)
 
 
 def _columns(schema: Schema) -> tuple[Column, ...]:
