@@ -3,8 +3,8 @@
 python -m bench.missing [--splits 20] [--own FILE ...] [--out bench/results]
 
 Values are taken out of complete tables: at random, more of the high ones, or in one class more than
-in the other. Own tables have gaps already; beside each FILE stands its schema, the same name with
-`.toml`. Every rule is learned on 70 % of the rows, gaps and all, and judged on the others.
+in the other. Own tables, which take their place, have gaps already; beside each FILE stands its
+schema, the same name with `.toml`. Every rule is learned on 70 % of the rows, gaps and all, and judged on the others.
 
 complete: train with complete rows only; a query gets the median of the training rows.
 median: all rows and queries get it (for a nominal feature the most frequent value).
@@ -142,7 +142,7 @@ def tables(own: list[Path]) -> dict[str, tuple[Dataset, np.ndarray]]:
     for path in own:
         data = datasets.load(path, path.with_suffix(".toml"))
         found[data.name] = data, np.array(data.features)
-    for name in ("wbc", "mm"):
+    for name in () if own else ("wbc", "mm"):
         data = datasets.load(name)
         for how, rate in GAPS:
             found[f"{name}, {how}, {rate:.0%}"] = data, removed(data, how, rate)

@@ -27,7 +27,7 @@ from ompd.wire import Header
 MOST_KEPT = 256 << 20
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Request:
     """One user's query, accepted.
 
