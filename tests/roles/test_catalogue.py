@@ -163,7 +163,7 @@ def test_only_what_is_asked_is_listed():
     upload = world.hospital.publish("flu", instances(), cloud="cloud", k=3)
     world.user.learn(world.hospital.catalogue())
     assert world.user.diseases("st-mary") == {}
-    world.hospital.confirm(world.cloud.store(upload))
+    world.hospital.deliver(upload, world.cloud.store)
     world.user.learn(world.hospital.catalogue())
     assert list(world.user.diseases("st-mary")) == ["flu"]
 
