@@ -30,7 +30,8 @@ TABLE = {
     "search": (1, "_kernels"),
     "wire": (1, ""),
     "crypto": (1, ""),
-    "datasets": (1, ""),
+    # The reader of text files.
+    "datasets": (1, "_kernels"),
     # Relief finds hits and misses with the engine that answers queries.
     "encode": (2, "_kernels search"),
     "blind": (2, "_kernels search"),
@@ -70,7 +71,7 @@ LIBRARIES = {
         "roles schema sealed search stores threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
-    "pyarrow": ("pyarrow", "arrow", "datasets roles"),
+    "pyarrow": ("pyarrow", "arrow", "roles schema"),
     "rich": ("rich", "", "bulk commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),

@@ -8,6 +8,7 @@ from ompd.commands.audit import audit
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
 from ompd.commands.keys import keys_app
+from ompd.commands.schema import schema
 
 app = typer.Typer(
     help="Online multiparty medical pre-diagnosis over hidden records.",
@@ -20,3 +21,4 @@ app.add_typer(keys_app, name="keys")
 app.command()(audit)
 app.command()(demo)
 app.command()(datasets)
+app.command()(schema)

@@ -35,7 +35,7 @@ def load_builtin(name: str) -> Dataset:
     table = read_table(raw, info.schema, where)
     for change in info.changes:
         _correct(table, change, info)
-    check_domains(table, info.schema, where)
+    check_domains(table, where)
     dataset = Dataset(info, table.values, table.codes)
     if len(dataset) != info.rows or dataset.class_rows != info.class_rows:
         raise DatasetError(f"{where}: expected as many rows of each class as {name}.json records")

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.arrays import F64, I64, Array
+from ompd.datasets._frames import read_part, sift_parts
 from ompd.datasets._ids import as_ids
 from ompd.errors import DatasetError, LabelError, ParameterError
 from ompd.schema import Errors, RowErrors, Schema, check_aligned
+from ompd.schema.rows import check_errors
 
 #: A class with a single training row has no near hit, so Relief cannot learn from it.
 LEAST_TRAIN_PER_CLASS = 2
@@ -191,16 +193,81 @@ class Dataset:
             if errors == "collect" and not known.all():
                 reason = f"expected one of {', '.join(schema.classes)}"
                 told = told.extended(np.flatnonzero(~known), "", reason, named)
+        return cls.of(
+            schema, values, codes, None if named is None else named[good], told, name=name
+        )
+
+    @classmethod
+    def from_frame(
+        cls, schema: Schema, frame: Any, *, name: str = "own", errors: Errors = "raise"
+    ) -> Dataset:
+        """Make a data set from a table that holds features, labels and ids.
+
+        Parameters
+        ----------
+        schema : Schema
+            Its `table` says which columns hold labels and ids, and which texts and numbers mean
+            classes and missing values; without it, the last column holds classes.
+        frame : data frame, Arrow table or mapping of columns
+            Of pandas, polars, pyarrow. Columns are found by name, and others are not read.
+            Numbers, texts of numbers and levels, categories, booleans and dates are understood.
+        name : str, default="own"
+        errors : {"raise", "skip", "collect"}, default="raise"
+            As for `from_arrays`.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError
+            If the values do not fit the schema.
+        DatasetError
+            If a column is missing, an id is missing or there twice, or no good row is there.
+        ParameterError
+            If `errors` is none of the three.
+        """
+        how = check_errors(errors)
+        values, codes, ids, told = sift_parts([read_part(frame, schema)], schema, how)
+        return cls.of(schema, values, codes, ids, told, name=name)
+
+    @classmethod
+    def of(
+        cls,
+        schema: Schema,
+        values: F64,
+        codes: I64,
+        ids: Array | None = None,
+        errors: RowErrors | None = None,
+        *,
+        name: str,
+        title: str = "",
+        sha256: str = "",
+    ) -> Dataset:
+        """Make a data set without a source from numbers and class codes.
+
+        Parameters
+        ----------
+        schema : Schema
+        values : float64 array of shape (N, n)
+        codes : int64 array of shape (N,)
+        ids : array of text of shape (N,), optional
+        errors : RowErrors, optional
+        name, title, sha256 : str
+            As in `DatasetInfo`; the title is the name if empty.
+
+        Raises
+        ------
+        FeatureError, DomainError, LabelError, DatasetError
+            As for the class itself.
+        """
         counts = np.bincount(codes, minlength=len(schema.classes))
         info = DatasetInfo(
             name=name,
-            title=name,
-            schema=schema,
+            title=title or name,
+            schema=schema.plain,
             rows=len(values),
             class_rows=tuple(counts.tolist()),
-            sha256="",
+            sha256=sha256,
         )
-        return cls(info, values, codes, None if named is None else named[good], told)
+        return cls(info, values, codes, ids, RowErrors() if errors is None else errors)
 
     @property
     def name(self) -> str:

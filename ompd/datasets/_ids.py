@@ -50,6 +50,9 @@ def text_of(value: Any) -> str | None:
         return None
     if isinstance(value, (int, np.integer)):
         value = str(int(value))
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        # Integers become floats where another row has none.
+        value = str(int(value))
     if not isinstance(value, str):
         return None
     stripped = value.strip()

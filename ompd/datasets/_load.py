@@ -5,28 +5,44 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ompd.datasets._builtin import NAMES, load_builtin
-from ompd.datasets._dataset import Dataset, DatasetInfo
-from ompd.datasets._table import check_domains, read_table
+from ompd.datasets._dataset import Dataset
+from ompd.datasets._frames import Part, needed, read_part, sift_parts
+from ompd.datasets._table import read_table, sift_table
 from ompd.errors import DatasetError
-from ompd.schema import Schema
+from ompd.schema import Errors, Schema
+from ompd.schema.arrow import MAGIC, batches
+from ompd.schema.delimited import MOST_BYTES, read_file
+from ompd.schema.rows import check_errors
+
+#: Largest schema, in bytes.
+MOST_SCHEMA = 64 << 20
 
 
 def load(
-    source: str | os.PathLike[str], schema: Schema | str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str],
+    schema: Schema | str | os.PathLike[str] | None = None,
+    *,
+    errors: Errors = "raise",
 ) -> Dataset:
-    """Read a built-in data set or a CSV file.
+    """Read a built-in data set or a file.
 
     Parameters
     ----------
     source : str or path
-        ``"wbc"`` or ``"mm"``; anything else is the path of a file. The file is UTF-8 and
-        comma-separated. Its header is the schema's feature names in order and one more name, that
-        of the label column, which holds class names.
-    schema : Schema or path of its JSON, optional
-        Needed for a file; a built-in data set brings its own.
+        ``"wbc"`` or ``"mm"``; anything else is the path of a file: CSV, ARFF, Parquet or Arrow.
+        Text is UTF-8. What stands in which column, `schema.table` says; without it, cells are
+        separated by commas, the first line names the columns, and the last one holds classes.
+        Columns are found by name, and others are not read.
+    schema : Schema or path of its TOML or JSON, optional
+        Needed for a file; `Schema.infer` proposes one. A built-in data set brings its own.
+    errors : {"raise", "skip", "collect"}, default="raise"
+        What becomes of a row with a fault: an error; it is left out; it is left out and told in
+        the data set's `errors`.
 
     Returns
     -------
@@ -35,16 +51,20 @@ def load(
     Raises
     ------
     DatasetError
-        If there is no such file or name, the schema is absent, the text is not UTF-8 or not CSV,
-        header or number of cells are wrong, no row is there, or a built-in file was changed.
+        If there is no such file or name, the schema is absent, the text is not UTF-8 or not of
+        the schema's form, a column, an id or a cell is missing, an id is there twice, no row is
+        there, or a built-in file was changed.
     SchemaError
-        If the schema's JSON is not a schema.
+        If the schema's file is not a schema.
     FeatureError
         For a feature that is missing or no plain decimal number.
     DomainError
-        For a number outside its domain, or a fraction where whole numbers are due.
+        For a number outside its domain, a fraction where whole numbers are due, or a text that is
+        none of its feature's levels.
     LabelError
         For a class that is missing or not in the schema.
+    BackendUnavailableError
+        If Parquet or Arrow needs the extra ``arrow``.
 
     Notes
     -----
@@ -59,6 +79,7 @@ def load(
     """
     if not isinstance(source, (str, os.PathLike)):
         raise DatasetError(f"source: expected a name or path, got {type(source).__name__}")
+    errors = check_errors(errors)
     if isinstance(source, str) and source in NAMES:
         if schema is not None:
             raise DatasetError(
@@ -69,23 +90,36 @@ def load(
         raise DatasetError(
             f"schema: needed to read a file; without one, source must be one of {', '.join(NAMES)}"
         )
-    return _load_file(Path(source), _schema(schema))
+    return _load_file(Path(source), _schema(schema), errors)
 
 
-def _load_file(path: Path, schema: Schema) -> Dataset:
-    raw = _read(path)
-    table = read_table(raw, schema, path.name)
-    check_domains(table, schema, path.name)
-    counts = [int((table.codes == code).sum()) for code in range(len(schema.classes))]
-    info = DatasetInfo(
-        name=path.stem,
-        title=path.name,
-        schema=schema,
-        rows=len(table.codes),
-        class_rows=tuple(counts),
-        sha256=hashlib.sha256(raw).hexdigest(),
+def _load_file(path: Path, schema: Schema, errors: Errors) -> Dataset:
+    form = MAGIC.get(read_file(path, 4, whole=False))
+    if form is not None:
+        values, codes, ids, told = sift_parts(_parts(path, schema, form), schema, errors)
+        digest = _digest(path)
+    else:
+        raw = read_file(path, MOST_BYTES)
+        # Both let go of the interpreter.
+        with ThreadPoolExecutor(1) as other:
+            hashed = other.submit(hashlib.sha256, raw)
+            table = read_table(raw, schema, path.name, lenient=errors != "raise")
+            digest = hashed.result().hexdigest()
+            del raw, hashed
+        values, codes, ids, told = sift_table(table, path.name, errors)
+        del table
+    return Dataset.of(
+        schema, values, codes, ids, told, name=path.stem, title=path.name, sha256=digest
     )
-    return Dataset(info, table.values, table.codes)
+
+
+def _parts(path: Path, schema: Schema, form: str) -> Iterator[Part]:
+    def wanted(names: list[str]) -> list[str]:
+        features, label, ident = needed(names, schema)
+        return [*features, label, *([ident] if ident else [])]
+
+    for frame in batches(path, form, wanted):
+        yield read_part(frame, schema)
 
 
 def _schema(schema: Schema | str | os.PathLike[str]) -> Schema:
@@ -93,18 +127,17 @@ def _schema(schema: Schema | str | os.PathLike[str]) -> Schema:
         return schema
     if not isinstance(schema, (str, os.PathLike)):
         raise DatasetError(
-            f"schema: expected a Schema or the path of its JSON, got {type(schema).__name__}"
+            f"schema: expected a Schema or the path of its file, got {type(schema).__name__}"
         )
-    return Schema.from_json(_read(Path(schema)).removeprefix(codecs.BOM_UTF8))
+    path = Path(schema)
+    data = read_file(path, MOST_SCHEMA).removeprefix(codecs.BOM_UTF8)
+    return Schema.from_toml(data) if path.suffix.lower() == ".toml" else Schema.from_json(data)
 
 
-def _read(path: Path) -> bytes:
+def _digest(path: Path) -> str:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        problem = "no such file"
-    except IsADirectoryError:
-        problem = "expected a file, got a folder"
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        problem = "the file cannot be read"
-    raise DatasetError(f"{path}: {problem}")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        pass
+    raise DatasetError(f"{path}: the file cannot be read")

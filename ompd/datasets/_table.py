@@ -1,36 +1,29 @@
-"""Strict reading of a CSV table.
+"""Reading of a text file: its form first, then domains.
 
-A file holds patients. Errors therefore say where (line from 1, column by name) and what was
-expected, never what was found, and are raised outside ``except`` blocks: the text of Python's own
-``ValueError`` or ``UnicodeDecodeError`` quotes the data and would hang on as ``__context__``.
+Errors say where (line from 1, column by name) and what was expected, never what was found.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, Array
+from ompd.datasets._blocks import ID_AT, LABEL_AT, ROW_AT, Fault, blocks
+from ompd.datasets._columns import Columns
+from ompd.datasets._ids import MAX_ID
 from ompd.errors import DatasetError, DomainError, FeatureError, LabelError, OmpdError
-from ompd.schema import Feature, Schema
+from ompd.schema import Errors, Feature, RowError, RowErrors, Schema
+from ompd.schema.delimited import MAX_COLUMNS, check_text, header
+from ompd.schema.values import DOMAIN, LEVEL, MISSING, TEXT, WIDTH, faults_of
 
-#: Rows turned into arrays at once: enough to amortise NumPy's calls, few enough that their text
-#: stays in the processor's cache (8192 rows took a quarter longer) and a large file is never held
-#: as Python strings as a whole.
-CHUNK_ROWS = 256
-
-# `float` alone would also take nan, inf, 1_000 and digits of other scripts. No two branches match
-# the same text, so a long hostile cell costs linear time.
-_NUMBER = re.compile(r" *[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
-
-_MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none"})
+#: Most faults that are told of one file; one with more is another file than the schema's.
+MOST_FAULTS = 1_000_000
+#: Values looked at together: they stay in the cache.
+_CELLS = 1 << 16
 
 
 class Table(NamedTuple):
@@ -39,187 +32,216 @@ class Table(NamedTuple):
     Attributes
     ----------
     values : ndarray of shape (N, n), float64
+        NaN where a value is missing or at fault.
     codes : ndarray of shape (N,), int64
-    lines : ndarray of shape (N,), int64
-        Line of the file, from 1, on which each row begins.
+    rows, lines : ndarrays of shape (N,), int64
+        Number of each row among all of the file, from 0, and the line on which it begins, from 1.
+    ids : list of (str or None), or None
+    faults : list of Fault
+        Empty unless the table was read leniently.
+    columns : Columns
     """
 
     values: F64
     codes: I64
+    rows: I64
     lines: I64
+    ids: list[str | None] | None
+    faults: list[Fault]
+    columns: Columns
 
 
-def read_table(raw: bytes, schema: Schema, where: str) -> Table:
-    """Parse CSV bytes: a header, then one instance per row, its class in the last column.
+def read_table(raw: bytes, schema: Schema, where: str, *, lenient: bool = False) -> Table:
+    """Parse the bytes of a file: one instance per row.
 
     Parameters
     ----------
     raw : bytes
-        UTF-8, with or without byte order mark; comma-separated, quotes as in RFC 4180. Spaces
-        around a cell and blank lines at the end do not count.
+        CSV as `schema.table` says, or ARFF. UTF-8, with or without byte order mark; quotes as in
+        RFC 4180. Blanks and tabs around a cell and blank lines at the end do not count.
     schema : Schema
-        The header must be its feature names in order, then any one name for the label column.
+        Names the columns that are read; others may be there too.
     where : str
         Name of the file, for messages.
+    lenient : bool, default=False
+        Whether faults of single rows are kept rather than raised.
 
     Raises
     ------
     DatasetError
-        For text that is not UTF-8 or not CSV, a wrong header, a wrong number of cells, or no row.
+        For text that is not UTF-8, not of this form, lacks a column, or has no row; for a row of
+        another number of cells or without id.
     FeatureError
         For a feature that is missing or no plain decimal number.
+    DomainError
+        For a text that is none of its feature's levels.
     LabelError
         For a class that is missing or not one of the schema's.
     """
-    records = _records(_text(raw, where), where)
-    label = _check_header(next(records)[1], schema, where)
-    known = {name: code for code, name in enumerate(schema.classes)}
-    values, codes, starts = [], [], []
-    while chunk := list(islice(records, CHUNK_ROWS)):
-        lines, rows = zip(*chunk, strict=True)
-        parsed = _parse(rows, schema, known)
-        if parsed is None:
-            raise next(
-                fault
-                for line, cells in chunk
-                if (fault := _fault(cells, schema, known, f"{where}, line {line}", label))
-            )
-        values.append(parsed[0])
-        codes.append(parsed[1])
-        starts.append(np.array(lines, dtype=np.int64))
-    if not values:
-        raise DatasetError(f"{where}: expected at least one row below the header")
-    return Table(np.concatenate(values), np.concatenate(codes), np.concatenate(starts))
+    text = check_text(raw, where)
+    form = schema.table
+    named = f"{where}, line 1"
+    if text.attributes is not None:
+        names = [attribute.name for attribute in text.attributes]
+        changed = msgspec.structs.replace(form, separator=",", columns=()) if form else None
+        schema, named = Schema(schema.features, schema.classes, changed), where
+    elif form is not None and form.columns:
+        names, named = list(form.columns), "schema.table"
+    else:
+        names, text = header(text, form.separator if form else ",", where)
+    if len(names) > MAX_COLUMNS:
+        raise DatasetError(f"{where}: expected at most {MAX_COLUMNS} columns, got {len(names)}")
+    columns = Columns(names, schema, named)
+    parts = []
+    faults: list[Fault] = []
+    for block in blocks(text, columns, where):
+        if block.faults and not lenient:
+            raise error_of(block.faults[0], columns, where)
+        faults += block.faults
+        if len(faults) > MOST_FAULTS:
+            raise DatasetError(f"{where}: more than {MOST_FAULTS} faults; is the schema its own?")
+        parts.append(block)
+    if not parts:
+        below = " below the header" if named == f"{where}, line 1" else ""
+        raise DatasetError(f"{where}: expected at least one row{below}")
+    values, codes, rows, lines = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("values", "codes", "rows", "lines")
+    )
+    ids = [name for part in parts for name in part.ids or ()] if columns.id else None
+    return Table(values, codes, rows, lines, ids, faults, columns)
 
 
-def check_domains(table: Table, schema: Schema, where: str) -> None:
-    """Refuse the first row with a value that its feature does not declare.
+def domain_faults(table: Table) -> list[Fault]:
+    """Return every value that its feature does not declare, by row.
 
     `Schema.check` decides the same, but knows no lines.
+    """
+    found: list[Fault] = []
+    step = max(1, _CELLS // table.values.shape[1])
+    for first in range(0, len(table.values), step):
+        part = table.values[first : first + step]
+        faults = faults_of(part, table.columns.features)
+        places = [] if faults is None else np.argwhere(faults).tolist()
+        for row, column in places[: MOST_FAULTS - len(found)]:
+            if not np.isnan(part[row, column]):
+                at = first + row
+                found.append(Fault(int(table.rows[at]), int(table.lines[at]), column, DOMAIN))
+    return found
+
+
+def check_domains(table: Table, where: str) -> None:
+    """Refuse the first row with a value that its feature does not declare.
 
     Raises
     ------
     DomainError
         For a value outside its domain, or a fraction where whole numbers are due.
     """
-    first = []
-    for column, feature in enumerate(schema.features):
-        value = table.values[:, column]
-        wrong = (value < feature.low) | (value > feature.high)
-        if feature.kind != "numeric":
-            wrong |= value != np.floor(value)
-        rows = np.flatnonzero(wrong)
-        if rows.size:
-            first.append((int(rows[0]), column))
-    if first:
-        row, column = min(first)
-        raise DomainError(
-            f"{where}, line {table.lines[row]}, column {schema.features[column].name!r}: "
-            f"expected {_domain(schema.features[column])}"
-        )
+    for fault in domain_faults(table):
+        raise error_of(fault, table.columns, where)
 
 
-def _text(raw: bytes, where: str) -> str:
-    # Spreadsheets put a byte order mark in front when they export UTF-8.
-    body = raw.removeprefix(codecs.BOM_UTF8)
-    bad = -1
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        bad = error.start
-    if bad >= 0:
-        raise DatasetError(f"{where}, line {_line_of(body, bad)}: expected UTF-8 text")
-    if (bad := body.find(b"\0")) >= 0:
-        raise DatasetError(f"{where}, line {_line_of(body, bad)}: expected text, got a NUL byte")
-    if not text.strip():
-        raise DatasetError(f"{where}: expected a header and rows, the file is empty")
-    return text.rstrip("\r\n")
+def sift_table(
+    table: Table, where: str, errors: Errors
+) -> tuple[F64, I64, Array | None, RowErrors]:
+    """Part good rows from bad ones, domains and ids included.
+
+    Returns
+    -------
+    values, codes, ids : arrays of the good rows
+    told : RowErrors
+
+    Raises
+    ------
+    DatasetError, DomainError
+        For the first fault, if `errors` is ``"raise"``; or if no good row is left.
+    """
+    found = domain_faults(table) + _double_ids(table)
+    if errors == "raise":
+        for fault in sorted(found):
+            raise error_of(fault, table.columns, where)
+    faults = sorted(table.faults + found)
+    ids = None if table.ids is None else np.array([name or "" for name in table.ids], dtype=np.str_)
+    if not faults:
+        return table.values, table.codes, ids, RowErrors()
+    bad = {fault.row for fault in faults}
+    good = ~np.isin(table.rows, np.fromiter(bad, dtype=np.int64, count=len(bad)))
+    if not good.any():
+        raise DatasetError(f"{where}: expected at least one good row, got {len(bad)} bad ones")
+    told = RowErrors()
+    if errors == "collect":
+        told = RowErrors(_entries(faults, table))
+    return table.values[good], table.codes[good], None if ids is None else ids[good], told
 
 
-def _line_of(body: bytes, position: int) -> int:
-    before = body[:position].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return before.count(b"\n") + 1
+def _double_ids(table: Table) -> list[Fault]:
+    if table.ids is None or len(set(table.ids)) == len(table.ids):
+        return []
+    column = len(table.columns.features) + ID_AT
+    seen: set[str] = set()
+    found = []
+    for name, row, line in zip(table.ids, table.rows.tolist(), table.lines.tolist(), strict=True):
+        if name in seen:
+            found.append(Fault(row, line, column, DOMAIN))
+        elif name is not None:
+            seen.add(name)
+    return found
 
 
-def _records(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line on which it begins; a quoted cell may span several."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        cells: list[str] | None = None
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            pass
-        if cells is None:
-            raise DatasetError(
-                f"{where}, line {line}: expected comma-separated cells, "
-                "got a misplaced quote or an oversized cell"
-            )
-        yield line, cells
+def _entries(faults: list[Fault], table: Table) -> Iterable[RowError]:
+    names: dict[int, str | None] = {}
+    if table.ids is not None:
+        names = dict(zip(table.rows.tolist(), table.ids, strict=True))
+    for fault in faults:
+        name = _column_of(fault, table.columns)
+        why = _reason(fault, table.columns)
+        yield RowError(fault.row, names.get(fault.row), fault.line, name, why)
 
 
-def _check_header(cells: Sequence[str], schema: Schema, where: str) -> str:
-    """Return the name of the label column. The cells of a wrong header may be a patient's."""
-    names = [feature.name for feature in schema.features]
-    if len(cells) != len(names) + 1:
-        raise DatasetError(
-            f"{where}, line 1: expected {len(names)} comma-separated feature names and a label "
-            f"column, got {len(cells)} cells"
-        )
-    for place, (cell, name) in enumerate(zip(cells, names, strict=False), start=1):
-        if name not in (cell, cell.strip(" ")):
-            raise DatasetError(f"{where}, line 1, cell {place}: expected the name {name!r}")
-    label = cells[-1].strip(" ")
-    if not label or label in names:
-        raise DatasetError(f"{where}, line 1: expected a name of its own for the label column")
-    return label
+def _column_of(fault: Fault, columns: Columns) -> str:
+    beyond = fault.column - len(columns.features)
+    if beyond < 0:
+        return columns.features[fault.column].name
+    return {LABEL_AT: columns.label, ID_AT: columns.id, ROW_AT: ""}[beyond]
 
 
-def _parse(
-    rows: Sequence[Sequence[str]], schema: Schema, known: Mapping[str, int]
-) -> tuple[F64, I64] | None:
-    """Return values and codes, or None if any cell is at fault."""
-    if set(map(len, rows)) != {len(schema.features) + 1}:
-        return None
-    *columns, labels = zip(*rows, strict=True)
-    codes = [_code(label, known) for label in labels]
-    if None in codes or not all(all(map(_NUMBER.fullmatch, column)) for column in columns):
-        return None
-    values = np.array([list(map(float, column)) for column in columns], dtype=np.float64)
-    return values.T, np.array(codes, dtype=np.int64)
+def _reason(fault: Fault, columns: Columns) -> str:
+    beyond = fault.column - len(columns.features)
+    if beyond == ROW_AT:
+        return f"expected {len(columns.places)} cells, got {fault.cells}"
+    if beyond == ID_AT:
+        if fault.sort == DOMAIN:
+            return "expected another id than those above"
+        return f"expected an id of 1 to {MAX_ID} characters"
+    if beyond == LABEL_AT:
+        got = "a missing value" if fault.sort == MISSING else "another text"
+        return f"expected one of {', '.join(columns.classes)}, got {got}"
+    return _reason_of_cell(fault.sort, columns.features[fault.column])
 
 
-def _code(cell: str, known: Mapping[str, int]) -> int | None:
-    code = known.get(cell)
-    return known.get(cell.strip(" ")) if code is None else code
+def _reason_of_cell(sort: int, feature: Feature) -> str:
+    if sort == DOMAIN:
+        return f"expected {feature.expected}"
+    wanted = "a number"
+    if feature.levels:
+        wanted = feature.expected
+    elif feature.since:
+        wanted = "a date or a number of days"
+    got = {MISSING: "a missing value", TEXT: "other text", LEVEL: "another text"}[sort]
+    return f"expected {wanted}, got {got}"
 
 
-def _fault(
-    cells: Sequence[str], schema: Schema, known: Mapping[str, int], where: str, label: str
-) -> OmpdError | None:
-    """Describe the first fault of one row; None if there is none."""
-    width = len(schema.features) + 1
-    if len(cells) != width:
-        return DatasetError(f"{where}: expected {width} cells, got {len(cells)}")
-    for cell, feature in zip(cells, schema.features, strict=False):
-        if not _NUMBER.fullmatch(cell):
-            got = "a missing value" if _is_missing(cell) else "other text"
-            return FeatureError(f"{where}, column {feature.name!r}: expected a number, got {got}")
-    if _code(cells[-1], known) is None:
-        got = "a missing value" if _is_missing(cells[-1]) else "another text"
-        return LabelError(
-            f"{where}, column {label!r}: expected one of {', '.join(schema.classes)}, got {got}"
-        )
-    return None
-
-
-def _is_missing(cell: str) -> bool:
-    return cell.strip().casefold() in _MISSING
-
-
-def _domain(feature: Feature) -> str:
-    kind = "a number" if feature.kind == "numeric" else "a whole number"
-    return f"{kind} from {feature.low:g} to {feature.high:g}"
+def error_of(fault: Fault, columns: Columns, where: str) -> OmpdError:
+    """Make the error for one fault."""
+    beyond = fault.column - len(columns.features)
+    kind: type[OmpdError] = FeatureError
+    if fault.sort == WIDTH or beyond == ID_AT:
+        kind = DatasetError
+    elif beyond == LABEL_AT:
+        kind = LabelError
+    elif fault.sort in {DOMAIN, LEVEL}:
+        kind = DomainError
+    name = _column_of(fault, columns)
+    column = f", column {name!r}" if name else ""
+    return kind(f"{where}, line {fault.line}{column}: {_reason(fault, columns)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,7 @@ from ompd.schema.form import TableForm
 from ompd.schema.matching import arrange, match_labels
 from ompd.schema.matrix import read_matrix, sift
 from ompd.schema.rows import Errors, RowErrors, check_errors
+from ompd.schema.toml import fields_of, to_toml
 
 
 class Schema(
@@ -270,6 +272,63 @@ class Schema(
             )
         return array.astype(np.int64)
 
+    @classmethod
+    def infer(
+        cls,
+        source: Any,
+        *,
+        label: str | None = None,
+        id: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Schema:
+        """Propose a schema for a table; a person must look at it before patients meet it.
+
+        Parameters
+        ----------
+        source : path, data frame, Arrow table or mapping of columns
+            A file is CSV (with whatever separator), ARFF, Parquet or Arrow.
+        label : str, optional
+            Column of classes; otherwise one of a usual name, else the last one with few values.
+        id : str, optional
+            Column of row ids; otherwise one of different texts or whole numbers that looks like
+            one by name or nature. An empty text means none.
+        columns : sequence of str, optional
+            Names of all columns of a file without header.
+
+        Returns
+        -------
+        Schema
+            Its `table` says how the source writes it; `to_toml` writes what to check as comments.
+            Of the values it holds the ends of domains, rounded outwards where that makes sense,
+            and the texts of levels and classes.
+
+        Raises
+        ------
+        SchemaError
+            If no label column is found, no column is left as a feature, or a name is unknown.
+        DatasetError
+            If the file is missing, damaged or not text in UTF-8.
+        """
+        from ompd.schema.inference import propose
+
+        features, classes, table = propose(source, label, id, columns)
+        return cls(features, classes, table)
+
+    def to_toml(self) -> str:
+        """Write as TOML, with comments on what to check if the schema was proposed by `infer`."""
+        return to_toml(self)
+
+    @classmethod
+    def from_toml(cls, data: bytes | str) -> Schema:
+        """Read what `to_toml` wrote, or a person.
+
+        Raises
+        ------
+        SchemaError
+            If the text is not a schema.
+        """
+        return _converted(lambda: msgspec.convert(fields_of(data), cls))
+
     def to_json(self) -> bytes:
         """Encode as JSON."""
         return msgspec.json.encode(self)
@@ -283,11 +342,15 @@ class Schema(
         SchemaError
             If the text is not a schema.
         """
-        try:
-            return msgspec.json.decode(data, type=cls)
-        except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, SchemaError):
-                raise error.__cause__ from None
-            raise SchemaError(f"schema: {error}") from None
-        except (msgspec.DecodeError, UnicodeError, TypeError):
-            raise SchemaError("schema: expected JSON") from None
+        return _converted(lambda: msgspec.json.decode(data, type=cls))
+
+
+def _converted(convert: Callable[[], Schema]) -> Schema:
+    try:
+        return convert()
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, SchemaError):
+            raise error.__cause__ from None
+        raise SchemaError(f"schema: {error}") from None
+    except (msgspec.DecodeError, UnicodeError, TypeError, OverflowError):
+        raise SchemaError("schema: expected JSON") from None

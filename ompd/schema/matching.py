@@ -126,7 +126,7 @@ def arrange(x: Any, names: Sequence[str], *, others: bool = False) -> Any:
     FeatureError
         If a name is missing, unknown or there twice, or what is there is no text.
     """
-    found = _names_of(x)
+    found = names_of(x)
     if found is None:
         return [arrange(row, names, others=others) for row in x] if has_names(x) else x
     _check_names(found, names, others=others)
@@ -156,7 +156,7 @@ def columns_of(x: Any, names: Sequence[str], *, others: bool = False) -> list[An
         return None
     if not isinstance(x, (Mapping, np.ndarray)) and not hasattr(x, "columns"):
         return None
-    found = _names_of(x)
+    found = names_of(x)
     if found is None:
         return None
     _check_names(found, names, others=others)
@@ -178,8 +178,8 @@ def _is_one_row(x: Mapping[Any, Any]) -> bool:
 def has_names(x: Any) -> bool:
     """Whether `arrange` would look at names."""
     if isinstance(x, (list, tuple)):
-        return any(_names_of(row) is not None for row in x)
-    return _names_of(x) is not None
+        return any(names_of(row) is not None for row in x)
+    return names_of(x) is not None
 
 
 def check_aligned(features: Any, labels: Any) -> None:
@@ -203,7 +203,8 @@ def _rows_of(x: Any) -> list[Any] | None:
     return None if found is None or callable(found) else list(found)
 
 
-def _names_of(x: Any) -> list[Any] | None:
+def names_of(x: Any) -> list[Any] | None:
+    """Return the names that `x` gives to its values; None if it gives none."""
     if isinstance(x, Mapping):
         return list(x)
     if isinstance(x, (np.ndarray, np.void)):

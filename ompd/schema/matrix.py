@@ -101,7 +101,12 @@ def _fits(row: Any, width: int) -> bool:
 
 
 def sift(
-    values: F64, faults: U8 | None, features: Sequence[Feature], errors: Errors, ids: Any = None
+    values: F64,
+    faults: U8 | None,
+    features: Sequence[Feature],
+    errors: Errors,
+    ids: Any = None,
+    first: int = 0,
 ) -> tuple[F64, Bools, RowErrors]:
     """Part the good rows from the bad; see `Schema.check_rows`.
 
@@ -117,9 +122,10 @@ def sift(
         row = int(np.argmin(good))
         column = int(np.argmax(faults[row] > 0))
         if faults[row, column] == WIDTH:
-            raise FeatureError(f"row {row}: expected {len(features)} features")
+            raise FeatureError(f"row {first + row}: expected {len(features)} features")
         feature = features[column]
-        raise error_of(feature, int(faults[row, column]), f"row {row}, feature {feature.name!r}")
+        where = f"row {first + row}, feature {feature.name!r}"
+        raise error_of(feature, int(faults[row, column]), where)
     told = row_errors(faults, features, ids) if errors == "collect" else RowErrors()
     return np.ascontiguousarray(values[good]), good, told
 

@@ -20,7 +20,7 @@ from ompd.schema.form import TableForm
 MISSING, TEXT, DOMAIN, WHOLE, LEVEL, WIDTH = range(1, 7)
 
 _DAY = 86_400.0
-_ISO = re.compile(
+ISO = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?"
 )
@@ -99,6 +99,9 @@ def column_values(column: Any, feature: Feature, form: TableForm | None) -> tupl
     faults : uint8 array of shape (m,), or None
         Only of sort `TEXT` and `LEVEL`; domains are not looked at.
     """
+    pool, places = _dictionary(column)
+    if places is not None:
+        return _from_pool(pool, places, feature, form)
     array = as_array(column)
     kind = array.dtype.kind
     if kind in "iuf":
@@ -115,8 +118,41 @@ def column_values(column: Any, feature: Feature, form: TableForm | None) -> tupl
     return values, None
 
 
+def _dictionary(column: Any) -> tuple[Any, Array | None]:
+    """Return different cells and each row's place among them, -1 for none, if so stored."""
+    if hasattr(column, "to_pylist") and hasattr(column.type, "value_type"):
+        if not hasattr(column.type, "index_type"):
+            return None, None
+        whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        if hasattr(whole, "chunks"):  # older ones stay in chunks
+            whole = whole.unify_dictionaries().chunk(0)
+        places = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return whole.dictionary, np.asarray(places, dtype=np.int64)
+    codes = getattr(getattr(column, "cat", None), "codes", None)  # pandas
+    if codes is not None:
+        return column.cat.categories, np.asarray(codes, dtype=np.int64)
+    return None, None
+
+
+def _from_pool(
+    pool: Any, places: Array, feature: Feature, form: TableForm | None
+) -> tuple[F64, U8 | None]:
+    values, faults = column_values(pool, feature, form)
+    found = np.append(values, math.nan)[places]
+    if faults is None:
+        return found, None
+    wrong = np.append(faults, np.uint8(0))[places]
+    return found, wrong if wrong.any() else None
+
+
 def as_array(column: Any) -> Array:
     """Return a column of any library as a one-dimensional array."""
+    pool, places = _dictionary(column)
+    if places is not None:
+        cells = np.empty(len(pool) + 1, dtype=object)
+        cells[:-1] = as_array(pool).tolist()
+        cells[-1] = None
+        return cells[places]
     if isinstance(column, np.ma.MaskedArray):
         if not np.ma.is_masked(column):
             return np.asarray(column.data)
@@ -124,9 +160,7 @@ def as_array(column: Any) -> Array:
     if isinstance(column, np.ndarray):
         return column
     if hasattr(column, "to_pylist"):  # Arrow: chunks, dictionaries and nulls
-        if str(column.type).startswith("dictionary"):
-            column = column.cast(column.type.value_type)
-        return np.asarray(column.to_numpy())
+        return np.asarray(column.to_numpy(zero_copy_only=False))
     if hasattr(column, "to_numpy"):
         return np.asarray(column.to_numpy())
     listed = list(column)
@@ -238,7 +272,7 @@ class CellReader:
         return (math.nan if value in self._numbers else value), 0
 
     def _date(self, cell: str, form: str) -> tuple[float, int]:
-        if form == "%Y-%m-%d" and not _ISO.fullmatch(cell):
+        if form == "%Y-%m-%d" and not ISO.fullmatch(cell):
             return math.nan, TEXT
         try:
             if form == "%Y-%m-%d":

@@ -1,0 +1,194 @@
+"""Schemas as files that a person reads and edits."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ompd.errors import SchemaError
+from ompd.schema.features import Feature
+from ompd.schema.form import MISSING, TableForm
+
+if TYPE_CHECKING:
+    from ompd.schema.domains import Schema
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_WIDTH = 96
+
+
+def to_toml(schema: Schema) -> str:
+    """Write a schema as TOML; notes of its table become comments.
+
+    Raises
+    ------
+    SchemaError
+        If a text cannot be written as UTF-8.
+    """
+    form = schema.table
+    notes = () if form is None else form.notes
+    lines = [
+        "# Schema of a table of patients. A value outside the domain from low to high is refused,",
+        "# so the ends must leave room for patients to come.",
+    ]
+    if not all(feature.complete for feature in schema.features):
+        lines += [
+            '# missing = "median": the median of the training rows stands for a missing value;',
+            '# "level": it is a category (kind = "nominal" only); without either, its row is bad.',
+        ]
+    lines += _comments(text for name, text in notes if not name)
+    lines += ["", f"classes = {_list(schema.classes)}"]
+    if form is not None:
+        lines += ["", "[table]", *_form(form)]
+    for feature in schema.features:
+        lines += ["", f"[features.{_key(feature.name)}]"]
+        lines += _comments(text for name, text in notes if name == feature.name)
+        lines += _feature(feature)
+    text = "\n".join(lines) + "\n"
+    if any(0xD800 <= ord(sign) < 0xE000 for sign in text):
+        raise SchemaError("schema: expected texts that UTF-8 can write")
+    return text
+
+
+def _form(form: TableForm) -> Iterator[str]:
+    empty = TableForm()
+    names = {name for name, _ in form.notes}
+    for name in ("label", "id"):
+        column = getattr(form, name)
+        if column:
+            if column in names:
+                yield from _comments(text for other, text in form.notes if other == column)
+            yield f"{name} = {_text(column)}"
+    for name in ("separator", "decimal", "dates"):
+        value = getattr(form, name)
+        if value != getattr(empty, name):
+            yield f"{name} = {_text(value)}"
+    if form.columns:
+        yield "# Names of all columns of the file, which has no header."
+        yield f"columns = {_list(form.columns)}"
+    if form.missing:
+        yield f"missing = {_list(form.missing)}"
+    else:
+        yield f"# missing = {_list(MISSING)}  # marks of a missing value"
+    if form.texts:
+        yield from ["", "# What the file writes, and the class that it means.", "[table.texts]"]
+        yield from (f"{_key(name)} = {_text(value)}" for name, value in form.texts)
+    if form.marks:
+        yield from ["", "# Further marks of a missing value, by column.", "[table.marks]"]
+        yield from (f"{_key(name)} = {_list(marks)}" for name, marks in form.marks)
+
+
+def _feature(feature: Feature) -> Iterator[str]:
+    if feature.about:
+        yield f"about = {_text(feature.about)}"
+    yield f"kind = {_text(feature.kind)}"
+    if feature.levels:
+        if feature.low:
+            yield f"low = {_number(feature.low)}"
+        yield f"levels = {_list(feature.levels)}"
+    else:
+        yield f"low = {_number(feature.low)}"
+        yield f"high = {_number(feature.high)}"
+    for name in ("unit", "since", "missing"):
+        value = getattr(feature, name)
+        if value not in {"", "refuse"}:
+            yield f"{name} = {_text(value)}"
+
+
+def _comments(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        line = "# Check:"
+        for word in "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text).split():
+            if len(line) + len(word) >= _WIDTH:
+                yield line
+                line = "#"
+            line += " " + word
+        yield line
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else _text(text)
+
+
+def _text(text: str) -> str:
+    def written(sign: str) -> str:
+        if sign in '"\\':
+            return "\\" + sign
+        return f"\\u{ord(sign):04x}" if ord(sign) < 32 or ord(sign) == 127 else sign
+
+    return '"' + "".join(map(written, text)) + '"'
+
+
+def _list(texts: Iterable[str]) -> str:
+    listed = [_text(text) for text in texts]
+    line = "[" + ", ".join(listed) + "]"
+    if len(line) <= _WIDTH:
+        return line
+    lines = [""]
+    for text in listed:
+        if len(lines[-1]) + len(text) > _WIDTH:
+            lines.append("")
+        lines[-1] += f" {text},"
+    return "[\n" + "".join(f" {line}\n" for line in lines) + "]"
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def fields_of(data: bytes | str) -> dict[str, Any]:
+    """Read TOML as what `msgspec` converts to a schema.
+
+    Raises
+    ------
+    SchemaError
+        If it is no TOML, or not laid out as a schema.
+    """
+    problem = ""
+    read: dict[str, Any] = {}
+    try:
+        read = tomllib.loads(data.decode("utf-8") if isinstance(data, bytes) else data)
+    except tomllib.TOMLDecodeError as error:
+        problem = str(error)
+    except (ValueError, TypeError, AttributeError):
+        problem = "expected TOML in UTF-8"
+    except RecursionError:
+        problem = "expected TOML that is not nested"
+    if problem:
+        raise SchemaError(f"schema: {problem}")
+    features = read.get("features")
+    if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
+        raise SchemaError("schema: expected a section [features.NAME] for each feature")
+    read["features"] = [_fields_of_feature(name, each) for name, each in features.items()]
+    table = read.get("table")
+    if isinstance(table, dict):
+        if "notes" in table:
+            raise SchemaError("schema: expected notes as comments")
+        for name in ("texts", "marks"):
+            if name in table:
+                table[name] = _pairs(table[name])
+    return read
+
+
+def _fields_of_feature(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    if "name" in fields:
+        raise SchemaError(f"feature {name!r}: expected its name in the section's head only")
+    fields = {"name": name} | fields
+    levels = fields.get("levels")
+    if isinstance(levels, list) and levels:
+        fields.setdefault("low", 0)
+        low = fields["low"]
+        if "high" not in fields and isinstance(low, (int, float)):
+            fields["high"] = low + len(levels) - 1
+    if isinstance(fields.get("since"), datetime.date):
+        fields["since"] = str(fields["since"])
+    return fields
+
+
+def _pairs(value: Any) -> Any:
+    return [list(pair) for pair in value.items()] if isinstance(value, Mapping) else value
