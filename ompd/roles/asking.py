@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,9 @@ from ompd.arrays import F64, Array, Bools
 from ompd.errors import FeatureError, ParameterError
 from ompd.roles.diagnoses import Diagnoses
 from ompd.schema import Errors, RowErrors, Schema, as_feature_matrix
+from ompd.schema.form import TableForm
 from ompd.schema.matching import arrange, columns_of, has_names
+from ompd.schema.matrix import read_matrix, sift
 from ompd.schema.rows import check_errors
 
 
@@ -98,14 +99,18 @@ def rows_of(features: Any, schema: Schema | None, *, errors: Errors, ids: Any) -
     if schema is None:
         values, good, told = _without_schema(features, errors)
     else:
-        values, good, told = schema.check_rows(_named(features, schema, errors), errors)
+        # As in files: a text may write a number, or mark what is missing.
+        form = TableForm() if schema.table is None else schema.table
+        named = _named(features, schema, errors)
+        matrix, faults = read_matrix(named, schema.features, form, lenient=errors != "raise")
+        values, good, told = sift(matrix, faults, schema.features, errors)
     if not len(good) or not values.shape[1]:
         raise FeatureError("features: expected at least one row and one feature")
     if not len(values):
         first = f": row {told[0].row}: {_reason(told[0].column, told[0].reason)}" if told else ""
         raise FeatureError(f"features: no row of {len(good)} can be asked about{first}")
-    reasons = _reasons(told, len(good)) if errors == "collect" else None
-    return Rows(values, Asked(good, _ids(features, ids, len(good)), reasons))
+    reasons = reasons_of(told, len(good)) if errors == "collect" else None
+    return Rows(values, Asked(good, _ids(features, schema, ids, len(good)), reasons))
 
 
 def _without_schema(features: Any, errors: Errors) -> tuple[F64, Bools, RowErrors]:
@@ -149,7 +154,8 @@ def _row(row: Any, names: list[str]) -> Any:
         return None
 
 
-def _reasons(told: RowErrors, rows: int) -> Array:
+def reasons_of(told: RowErrors, rows: int) -> Array:
+    """Return what is wrong with each row in one text, an object array of shape (rows,)."""
     reasons = np.full(rows, "", dtype=object)
     for each in told:
         before = f"{reasons[each.row]}; " if reasons[each.row] else ""
@@ -158,55 +164,64 @@ def _reasons(told: RowErrors, rows: int) -> Array:
 
 
 def _reason(column: str, reason: str) -> str:
-    return f"feature {column!r}: {reason}" if column else reason
+    return f"{column}: {reason}" if column else reason
 
 
-def _ids(features: Any, ids: Any, rows: int) -> Array | None:
-    """Return what the user calls the rows, as text."""
-    if ids is None:
-        found = _index(features)
-    elif isinstance(ids, str):
+def _ids(features: Any, schema: Schema | None, ids: Any, rows: int) -> Array | None:
+    """Return what the user calls the rows."""
+    if isinstance(ids, str):
         found = _id_column(features, ids)
+    elif ids is None:
+        found = ids_of(features, schema)
+    elif isinstance(ids, (bytes, Mapping)) or not hasattr(ids, "__len__"):
+        raise ParameterError("ids: expected the name of a column, or one id per row")
     else:
-        found = _listed(ids)
-        if found is None:
-            raise ParameterError("ids: expected the name of a column, or one id per row")
-    if found is None:
-        return None
-    if len(found) != rows:
-        raise ParameterError(f"ids: expected {rows}, one per row, got {len(found)}")
-    return np.array([_text(each) for each in found], dtype=np.str_)
-
-
-def _index(features: Any) -> list[Any] | None:
-    """Return the index of a frame, unless it only counts the rows."""
-    index = getattr(features, "index", None)
-    if index is None or callable(index) or not hasattr(features, "columns"):
-        return None
-    found = list(index)
-    return None if found == list(range(len(found))) else found
-
-
-def _id_column(features: Any, name: str) -> list[Any]:
-    if isinstance(features, (list, tuple)) and all(hasattr(row, "get") for row in features):
-        return [row.get(name) for row in features]
-    columns = columns_of(features, [name], others=True)
-    found = None if columns is None else _listed(columns[0])
-    if found is None:
-        raise ParameterError("ids: only a table has a column of ids")
+        found = id_array(ids)
+    if found is not None and found.shape != (rows,):
+        raise ParameterError(f"ids: expected {rows}, one per row, got shape {found.shape}")
     return found
 
 
-def _listed(column: Any) -> list[Any] | None:
-    for method in ("to_pylist", "tolist", "to_list"):
-        if hasattr(column, method):
-            column = getattr(column, method)()
+def ids_of(table: Any, schema: Schema | None = None) -> Array | None:
+    """Return the ids of a table: its schema's id column, else its index if that is a named one."""
+    name = "" if schema is None or schema.table is None else schema.table.id
+    names = table if isinstance(table, Mapping) else getattr(table, "columns", None)
+    if name and names is not None and not callable(names):
+        named = getattr(table, "column_names", names)
+        if name in list(named):
+            return id_array(table[name])
+    index = getattr(table, "index", None)
+    if not hasattr(table, "columns") or index is None or callable(index):
+        return None
+    # A frame that only numbers its rows from 0 names none.
+    if getattr(index, "start", None) == 0 and getattr(index, "step", None) == 1:
+        return None
+    return id_array(index)
+
+
+def _id_column(features: Any, name: str) -> Array:
+    if isinstance(features, (list, tuple)) and all(hasattr(row, "get") for row in features):
+        return id_array([row.get(name) for row in features])
+    columns = columns_of(features, [name], others=True)
+    if columns is None:
+        raise ParameterError("ids: only a table has a column of ids")
+    return id_array(columns[0])
+
+
+def id_array(ids: Any) -> Array:
+    """Return ids as integers if all are, else as texts; one that is missing is an empty text."""
+    for method in ("to_pylist", "to_list"):
+        if hasattr(ids, method):
+            ids = getattr(ids, method)()
             break
-    return list(column) if isinstance(column, (list, tuple)) else None
+    array = np.asarray(ids)
+    if array.dtype.kind in "iu":
+        return array
+    return np.array([_text(each) for each in array.tolist()], dtype=np.str_)
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:  # noqa: PLR0124  (NaN and the like)
         return ""
     # Frames turn whole numbers into decimals where one of them is missing.
     whole = isinstance(value, float) and value.is_integer()
