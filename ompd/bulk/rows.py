@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ompd.arrays import F64, I64, Array
 from ompd.errors import FeatureError
+from ompd.roles.asking import ids_of, reasons_of
 from ompd.schema import Schema, as_feature_matrix
 from ompd.schema.form import TableForm
 from ompd.schema.matrix import read_matrix, sift
-from ompd.schema.rows import Errors, RowErrors
+from ompd.schema.rows import Errors
 
 
 class Rows(NamedTuple):
@@ -56,7 +56,7 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
     FeatureError, DomainError
         If the table is none of these features; for the first fault, if `errors` is "raise".
     """
-    ids = _ids(table, schema) if ids is None else ids
+    ids = ids_of(table, schema) if ids is None else ids
     if schema is None:
         values = as_feature_matrix(table)
         return Rows(values, np.arange(len(values)), np.full(len(values), "", dtype=object), ids)
@@ -68,43 +68,4 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
     if errors == "skip":
         ids = None if ids is None else ids[good]
         good = np.ones(len(kept), dtype=np.bool_)
-    return Rows(kept, np.flatnonzero(good), _texts(told, len(good)), ids)
-
-
-def _texts(told: RowErrors, rows: int) -> Array:
-    """What is wrong with each row, in one text."""
-    error = np.full(rows, "", dtype=object)
-    for each in told:
-        before = f"{error[each.row]}; " if error[each.row] else ""
-        error[each.row] = f"{before}{each.column}: {each.reason}" if each.column else each.reason
-    return error
-
-
-def _ids(table: Any, schema: Schema | None) -> Array | None:
-    name = "" if schema is None or schema.table is None else schema.table.id
-    names = table if isinstance(table, Mapping) else getattr(table, "columns", None)
-    if name and names is not None and not callable(names):
-        named = getattr(table, "column_names", names)
-        if name in list(named):
-            return id_array(table[name])
-    index = getattr(table, "index", None)
-    if not hasattr(table, "columns") or index is None or callable(index):
-        return None
-    # A frame that only numbers its rows from 0 names none.
-    if getattr(index, "start", None) == 0 and getattr(index, "step", None) == 1:
-        return None
-    return id_array(index)
-
-
-def id_array(ids: Any) -> Array:
-    """Return ids as integers if all are, else as texts; one that is missing is an empty text."""
-    if hasattr(ids, "to_pylist"):
-        ids = ids.to_pylist()
-    array = np.asarray(ids)
-    if array.dtype.kind in "iu":
-        return array
-    return np.array(["" if _absent(each) else str(each) for each in array.tolist()])
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124  (NaN and the like)
+    return Rows(kept, np.flatnonzero(good), reasons_of(told, len(good)), ids)
