@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -169,6 +170,7 @@ def _reason(column: str, reason: str) -> str:
 
 def _ids(features: Any, schema: Schema | None, ids: Any, rows: int) -> Array | None:
     """Return what the user calls the rows."""
+    found: Array | None
     if isinstance(ids, str):
         found = _id_column(features, ids)
     elif ids is None:
@@ -217,12 +219,17 @@ def id_array(ids: Any) -> Array:
     array = np.asarray(ids)
     if array.dtype.kind in "iu":
         return array
-    return np.array([_text(each) for each in array.tolist()], dtype=np.str_)
-
-
-def _text(value: Any) -> str:
-    if value is None or value != value:  # noqa: PLR0124  (NaN and the like)
-        return ""
+    listed = [None if _absent(each) else each for each in array.tolist()]
     # Frames turn whole numbers into decimals where one of them is missing.
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value)
+    whole = all(
+        isinstance(each, float) and each.is_integer() for each in listed if each is not None
+    )
+    texts = ["" if each is None else str(int(each) if whole else each) for each in listed]
+    return np.array(texts, dtype=np.str_)
+
+
+def _absent(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    # Those of pandas, which need not be installed.
+    return value is None or type(value).__name__ in {"NAType", "NaTType"}

@@ -382,6 +382,9 @@ def test_ids_never_leave_the_user(clinic, monkeypatch):
         ([{**row, "id": place} for place, row in enumerate(ROWS)], "id", [0, 1]),
         (pl.DataFrame([{**row, "id": "z"} for row in ROWS]), "id", ["z", "z"]),
         (pd.DataFrame([{**ROWS[0], "id": 5}, ROWS[1]]), "id", ["5", ""]),
+        (pd.DataFrame(ROWS).assign(id=pd.array([5, None], dtype="Int64")), "id", ["5", ""]),
+        (pd.DataFrame(ROWS).assign(id=pd.array(["x", None], dtype="string")), "id", ["x", ""]),
+        (pa.Table.from_pylist([{**ROWS[0], "id": 5}, {**ROWS[1], "id": None}]), "id", ["5", ""]),
     ],
 )
 def test_rows_have_the_names_that_they_come_with(clinic, frame, ids, expected):
