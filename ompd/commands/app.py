@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ompd.commands.audit import audit
+from ompd.commands.catalogue import catalogue
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
 from ompd.commands.keys import keys_app
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.command()(audit)
+app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)
 app.command()(schema)

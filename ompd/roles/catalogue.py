@@ -23,8 +23,10 @@ from ompd.errors import (
 from ompd.params import Method, Profile
 from ompd.schema import Schema
 from ompd.wire import CatalogueFrame, Entry, check_catalogue_size, encode_catalogue, form_of
-from ompd.wire.catalogue import LONGEST_VALIDITY
+from ompd.wire.catalogue import LONGEST_VALIDITY, MAX_CATALOGUE_BYTES
 
+#: Longest catalogue, in bytes.
+MOST_BYTES = MAX_CATALOGUE_BYTES
 #: Seconds that a catalogue is valid.
 LIFETIME = 7 * 86_400.0
 _MOST_NAMED = 12
