@@ -49,3 +49,4 @@ def warmup() -> None:
     sealed, stored = SealedTable.build(rows, np.arange(2000) % 2, 2, 3)
     request, ticket = sealed.ask(rows[:1])
     sealed.read(ticket, answer(stored, sealed.layout, request))
+    sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())

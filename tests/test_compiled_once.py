@@ -125,6 +125,7 @@ def use_sealed(folder):
         def ask(table, queries, cloud):
             request, ticket = table.ask(queries)
             table.read(ticket, answer(cloud, table.layout, request))
+            table.read(table.ask_whole(queries), bytes(cloud))
 
         for asked in FORMS:
             ask(table, asked(rows[:2]), stored)

@@ -24,6 +24,7 @@ SUBSET = [
     "tests/search/test_conversion.py::test_convert",
     "tests/blind/test_laplace.py::test_kernel_equals_the_sampler_in_python_integers",
     "tests/sealed/test_sealed.py::test_checksums_are_linear",
+    "tests/sealed/test_whole.py::test_a_table_without_windows_answers_many",
 ]
 
 

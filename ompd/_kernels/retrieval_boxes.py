@@ -123,10 +123,17 @@ def _bounds_of_rows(box, lane, cells, rows, query, lower, upper):
 
 
 @kernel()
-def candidates(above, boxes, cells, total, query, k, slack):
+def is_gone(gone, bucket, row):
+    """Whether a bucket's row is removed: a bit of gone uint8[buckets, :], which may be empty."""
+    return gone.shape[0] > 0 and (gone[bucket, row >> 3] >> np.uint8(row & 7)) & np.uint8(1) > 0
+
+
+@kernel()
+def candidates(above, boxes, cells, gone, total, query, k, slack):
     """(buckets, estimates, bounds) that may hold one of the k nearest rows, best estimate first.
 
-    query int32[columns]; total is the number of rows. A bucket is left out only if the lower
+    query int32[columns]; total is the number of rows, with those that are `gone`, which count for
+    nothing: uint8[buckets, (rows + 7) // 8] or empty. A bucket is left out only if the lower
     bounds of all its rows exceed the k-th smallest upper bound by more than slack. An estimate is
     the smallest sum of a row's lower and upper bound, a bound the smallest lower bound; all in
     units of heads.
@@ -166,6 +173,8 @@ def candidates(above, boxes, cells, total, query, k, slack):
             estimate = np.int64(4 * _FAR)
             smallest = np.int64(4 * _FAR)
             for row in range(rows):
+                if is_gone(gone, bucket, row):
+                    continue
                 estimate = min(estimate, np.int64(lower[row]) + np.int64(upper[row]))
                 smallest = min(smallest, np.int64(lower[row]))
                 if upper[row] < nearest[k - 1]:
@@ -193,8 +202,8 @@ def candidates(above, boxes, cells, total, query, k, slack):
 
 @kernel()
 def fetches_needed(
-    above, boxes, cells, order, vectors, heads, shift, blur, samples, k, exact, proven, wanted,
-    first, last,
+    above, boxes, cells, gone, order, vectors, heads, shift, blur, samples, k, exact, proven,
+    wanted, first, last,
 ):  # fmt: skip
     """For sampled rows as queries, how many of the best buckets suffice, at first:last.
 
@@ -212,7 +221,7 @@ def fetches_needed(
         own = samples[sample]
         for column in range(columns):
             query[column] = np.int32(heads[own, column])
-        found, _, least = candidates(above, boxes, cells, rows, query, k, 2 * blur)
+        found, _, least = candidates(above, boxes, cells, gone, rows, query, k, 2 * blur)
         nearest[:] = np.int64(0x7FFFFFFFFFFFFFFF)
         wanted[sample] = found.shape[0]
         exact[sample] = 0

@@ -7,7 +7,7 @@ by a step; behind the coordinates come the label and the row number.
 import numpy as np
 
 from ompd._kernels.jit import kernel
-from ompd._kernels.retrieval_boxes import edge
+from ompd._kernels.retrieval_boxes import edge, is_gone
 
 
 @kernel()
@@ -101,50 +101,68 @@ def pack(vectors, labels, order, places, bases, steps, widths, relative, words, 
 
 
 @kernel()
+def read_row(source, position, bases, steps, widths, relative, row):
+    """Read the row at a bit position of source uint64[:]; returns the position behind it.
+
+    Overwrites row int64[columns + 2]: the coordinates, the label and the row number.
+    """
+    columns = bases.shape[0]
+    before = np.int64(0)
+    for column in range(columns):
+        value = bases[column]
+        if widths[column] > 0:
+            value += _get(source, position, widths[column]) * steps[column]
+            position += widths[column]
+        if relative[column]:
+            value += before
+        before = value
+        row[column] = value
+    for field in range(columns, columns + 2):
+        row[field] = 0
+        if widths[field] > 0:
+            row[field] = _get(source, position, widths[field])
+            position += widths[field]
+    return position
+
+
+@kernel()
+def insert(distance, label, row, distances, labels, rows):
+    """Put a row among the nearest, int64[k] each, sorted by (distance, row), if it is one."""
+    spot = distances.shape[0] - 1
+    if distance > distances[spot] or (distance == distances[spot] and row > rows[spot]):
+        return
+    while spot > 0 and (
+        distances[spot - 1] > distance or (distances[spot - 1] == distance and rows[spot - 1] > row)
+    ):
+        distances[spot] = distances[spot - 1]
+        labels[spot] = labels[spot - 1]
+        rows[spot] = rows[spot - 1]
+        spot -= 1
+    distances[spot] = distance
+    labels[spot] = label
+    rows[spot] = row
+
+
+@kernel()
 def keep_nearest(
-    words, chosen, counts, bases, steps, widths, relative, query, distances, labels, rows
+    words, chosen, counts, gone, bases, steps, widths, relative, query, distances, labels, rows
 ):
     """Put the nearest rows of the buckets words[chosen] into distances, labels and rows.
 
-    counts int64[chosen] are the buckets' rows; query int64[columns]; the three results, int64[k],
-    are sorted by (distance, row) and start with distances of 2**63 - 1.
+    counts int64[chosen] are the buckets' rows, gone uint8[chosen, :] the bits of those that count
+    for nothing, or empty; query int64[columns]; the three results, int64[k], are sorted by
+    (distance, row) and start with distances of 2**63 - 1.
     """
     columns = query.shape[0]
-    last = distances.shape[0] - 1
+    row = np.empty(columns + 2, np.int64)
     for index in range(chosen.shape[0]):
         source = words[chosen[index]]
         position = 0
-        for _ in range(counts[index]):
-            before = np.int64(0)
+        for rank in range(counts[index]):
+            position = read_row(source, position, bases, steps, widths, relative, row)
+            if is_gone(gone, index, rank):
+                continue
             distance = np.int64(0)
             for column in range(columns):
-                value = bases[column]
-                if widths[column] > 0:
-                    value += _get(source, position, widths[column]) * steps[column]
-                    position += widths[column]
-                if relative[column]:
-                    value += before
-                before = value
-                distance += abs(value - query[column])
-            label = np.int64(0)
-            if widths[columns] > 0:
-                label = _get(source, position, widths[columns])
-                position += widths[columns]
-            row = np.int64(0)
-            if widths[columns + 1] > 0:
-                row = _get(source, position, widths[columns + 1])
-                position += widths[columns + 1]
-            if distance > distances[last] or (distance == distances[last] and row > rows[last]):
-                continue
-            spot = last
-            while spot > 0 and (
-                distances[spot - 1] > distance
-                or (distances[spot - 1] == distance and rows[spot - 1] > row)
-            ):
-                distances[spot] = distances[spot - 1]
-                labels[spot] = labels[spot - 1]
-                rows[spot] = rows[spot - 1]
-                spot -= 1
-            distances[spot] = distance
-            labels[spot] = label
-            rows[spot] = row
+                distance += abs(row[column] - query[column])
+            insert(distance, row[columns], row[columns + 1], distances, labels, rows)

@@ -37,6 +37,8 @@ _FEWEST_WINDOWS = 30
 _WINDOWS_PER_TRIAL = 5
 #: Seconds that a hospital waits where all answers come.
 _PATIENT = 60.0
+# What a cloud does to whole tables, in trials of their own.
+_SPENT_MISDEEDS = ("withhold", "corrupt")
 
 
 def run_audit(
@@ -219,6 +221,13 @@ def sealed_suite(records: Records, seed: int, progress: Progress, windows: int) 
         yield _watching(runner, misdeed, views, leaking=leaking)
         if misdeed == "withhold" and not leaking:
             yield _watching(runner, misdeed, views, colluding=True)
+    for misdeed in _SPENT_MISDEEDS:
+        progress(f"sealed: two users whose window has ended, and a cloud that does: {misdeed}")
+        ended = TrafficScene.of(records, spent=True)
+        views = {
+            second: [ended.trial(misdeed, second, rng) for _ in range(trials)] for second in SECONDS
+        }
+        yield _watching(runner, misdeed, views, spent=True)
 
 
 def _under_noise(runner: Runner, epsilon: int) -> Result:
@@ -287,12 +296,16 @@ def _watching(
     *,
     leaking: bool = False,
     colluding: bool = False,
+    spent: bool = False,
 ) -> Result:
     other, near, same = (views[second] for second in SECONDS)
     limit = sealed.detectable(len(same))
     meaning = f"a repeat or neighbour told from another query; up to {limit:.1%} is chance"
     name = f"repeats_told_cloud_does_{misdeed}"
-    if leaking:
+    if spent:
+        name = f"repeats_told_in_spent_windows_cloud_does_{misdeed}"
+        meaning += "; here both jobs ask for the whole table"
+    elif leaking:
         name = "control_shared_fetches"
         meaning += ", but here queries share unread buckets and failures are not reported"
     elif colluding:

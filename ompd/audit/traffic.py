@@ -103,6 +103,8 @@ class TrafficScene:
     hospital : Hospital
     queries : float64 array of shape (q, n)
     leaking : bool
+    spent : bool
+        Whether the window is at its end, so that both jobs ask for the whole table.
     """
 
     hospital: Hospital
@@ -110,9 +112,17 @@ class TrafficScene:
     users: tuple[User, User]
     queries: F64
     leaking: bool
+    spent: bool = False
 
     @classmethod
-    def of(cls, records: Records, *, patience: float = 0.0, leaking: bool = False) -> Self:
+    def of(
+        cls,
+        records: Records,
+        *,
+        patience: float = 0.0,
+        leaking: bool = False,
+        spent: bool = False,
+    ) -> Self:
         """Publish the records; `leaking` makes the broken variant."""
         table = records.table
         rows = np.arange(max(_ROWS, len(table))) % len(table)
@@ -125,7 +135,7 @@ class TrafficScene:
         users = User.create("first"), User.create("second")
         introduce(hospital, cloud, *users)
         hospital.deliver(hospital.publish(_DISEASE, data, cloud="cloud", k=_K), cloud.store)
-        return cls(hospital, cloud, users, records.queries.features, leaking)
+        return cls(hospital, cloud, users, records.queries.features, leaking, spent)
 
     def trial(self, misdeed: str, second: str, rng: np.random.Generator) -> TrafficView:
         """Let both users ask and the cloud misbehave, and return what left the hospital."""
@@ -149,6 +159,9 @@ class TrafficScene:
             except OmpdError:
                 # Its job was given up before it came.
                 sent.append(b"")
+        if self.spent and misdeed == "withhold":
+            # Nobody's answer waits for this one, so that it would be given up much later.
+            sent += self.hospital.fail(jobs[0])
         sent += self.hospital.collect()
         events = [("job", "cloud", len(job)) for job in jobs]
         certified: bool | None = None
@@ -172,7 +185,11 @@ class TrafficScene:
         # A fresh window for each trial, so that only the two queries meet.
         self.hospital.renewed(self.cloud.answer(self.hospital.renew(_DISEASE)))
         retrieval = self.hospital.tables[_DISEASE].retrieval
-        if self.leaking and isinstance(retrieval, SealedRetrieval):
-            hints = retrieval.table._hints
+        assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (the table is sealed)
+        window = retrieval.table._window
+        if self.spent:
+            window.left = 0
+        if self.leaking:
+            hints = window.hints
             assert hints is not None  # noqa: S101  (there is a window)
             hints.__class__ = _Sharing

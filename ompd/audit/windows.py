@@ -28,14 +28,14 @@ class _Reusing(SealedTable):
 
     def ask(self, queries: I64, members: Sequence[int] = ()) -> tuple[bytes, Ticket]:
         """Ask as usual and remember the hints as they were."""
-        self._before = {name: getattr(self._hints, name).copy() for name in FIELDS}
+        self._before = {name: getattr(self._window.hints, name).copy() for name in FIELDS}
         return super().ask(queries, members)
 
-    def read(self, ticket: Ticket, answer: bytes) -> Found:
+    def read(self, ticket: Ticket, answer: bytes, *, threads: int | None = None) -> Found:
         """Read as usual and put all hints back."""
-        found = super().read(ticket, answer)
+        found = super().read(ticket, answer, threads=threads)
         for name, array in self._before.items():
-            getattr(self._hints, name)[...] = array
+            getattr(self._window.hints, name)[...] = array
         return found
 
 

@@ -158,8 +158,7 @@ class Answers:
         if (kept := self._unsent.find(key)) is not None:
             content = kept.answer_bytes
         else:
-            job = self._turns.find(*key)
-            content = job.table.retrieval.answer_bytes(job.rows)
+            content = self._turns.find(*key).answer_bytes
         check_answer_size(size, content)
 
     def _open_job(self, frame: Frame) -> OpenJob:
@@ -189,6 +188,8 @@ class Answers:
         """Make one report per query of a job that is over; called once for every job."""
         job, found = done
         reports = Reports()
+        if job.payer is not None:
+            self._quota.end_whole(job.payer)
         first = 0
         for request in job.requests:
             rows = slice(first, first + request.rows)
@@ -222,8 +223,7 @@ class Answers:
         now = self._post.now()
         self._unsent.forget_old(now)
         for job, found in done:
-            size = job.table.retrieval.answer_bytes(job.rows)
-            kept = Kept(now + self._post.window, size, self._reports(Done(job, found)))
+            kept = Kept(now + self._post.window, job.answer_bytes, self._reports(Done(job, found)))
             self._unsent.keep((job.cloud, job.nonce), kept)
 
 

@@ -17,9 +17,9 @@ from ompd.errors import (
     DowngradeError,
     FeatureError,
     OmpdError,
+    QuotaError,
     SchemaError,
     TooLargeError,
-    WindowExhaustedError,
 )
 from ompd.params import weaker
 from ompd.roles.answers import Answers
@@ -27,10 +27,11 @@ from ompd.roles.post import Post
 from ompd.roles.publication import Published
 from ompd.roles.quota import Quota
 from ompd.roles.reports import most_rows
+from ompd.roles.retrieval import Way
 from ompd.roles.shelf import Shelf
 from ompd.roles.turns import OpenJob, Request
 from ompd.schema import Schema
-from ompd.wire import ANY_FORM, OUTDATED, Frame, Kind, Query, Refusal, form_of
+from ompd.wire import ANY_FORM, OUTDATED, Body, Frame, Kind, Query, Refusal, form_of
 
 
 class _Member(NamedTuple):
@@ -69,7 +70,8 @@ class Batch:
     Attributes
     ----------
     jobs : list of JobFrame
-        One per disease asked for; several where one would be above its cap.
+        One per disease asked for; several where one would be above its cap, or where some queries
+        of a sealed table cannot use hints.
     refused : dict of int to OmpdError
         Why a query was refused, by its place in the input. The others are in the jobs.
     """
@@ -116,7 +118,7 @@ class Queries:
             job
             for table, members in accepted.values()
             for part in _within_cap(table, members)
-            if (job := self._job(table, part, refused)) is not None
+            for job in self._jobs(table, part, refused)
         ]
         return Batch(jobs, refused)
 
@@ -148,69 +150,117 @@ class Queries:
         # Nothing else of the query may play a part, nor anything that is not in the catalogue.
         return Refusal().code if _is_current(body, table.schema) else OUTDATED
 
-    def _job(
+    def _jobs(
         self, table: Published, members: list[_Member], refused: dict[int, OmpdError]
-    ) -> JobFrame | None:
-        """Claim the queries on one table and make their job, if any is left."""
+    ) -> list[JobFrame]:
+        """Claim the queries on one table and make their job; two where some cannot use hints."""
         self._answers.sweep()
+        made = []
         with self._asking:
-            try:
-                # A cloud that was revoked meanwhile must not use up the queries.
-                self._post.directory.get(table.cloud)
-                self._answers.check_room()
-            except OmpdError as error:
-                refused |= {member.place: error for member in members}
-                return None
-            accepted: dict[int, Request] = {}
-            vectors = []
-            room = table.retrieval.room
-            for member in members:
+            for way, part in self._ways(table, members):
                 try:
-                    if member.request.rows > room:
-                        raise WindowExhaustedError(
-                            f"hints: expected enough for {member.request.rows} queries, {room} are "
-                            "left in this window"
-                        )
-                    encoded = self._admitted(table, member, room)
+                    # A cloud that was revoked meanwhile must not use up the queries.
+                    self._post.directory.get(table.cloud)
+                    self._answers.check_room()
+                    made += self._job(table, part, way, refused)
                 except OmpdError as error:
-                    refused[member.place] = error
-                    continue
-                room -= member.request.rows
-                accepted[member.place] = member.request
-                vectors.append(encoded)
-            if not accepted:
-                return None
-            requests = list(accepted.values())
-            job = OpenJob(table.cloud, secrets.token_bytes(16), table, requests)
+                    if way is Way.SHARED:
+                        self._spare(table, part)
+                    refused |= {member.place: error for member in part}
+        frames = []
+        for job, body, places in made:
             try:
-                body, job.context = table.retrieval.job(
-                    np.concatenate(vectors), [request.rows for request in requests]
-                )
-                job.window = table.retrieval.window(job.context)
+                frame = self._post.send(table.cloud, body, nonce=job.nonce, sequence=0)
             except OmpdError as error:
-                # Lost answers ended the window meanwhile. The queries are used up.
-                self._answers.end(job)
-                refused |= dict.fromkeys(accepted, error)
-                return None
-            self._answers.expect(job)
-        try:
-            frame = self._post.send(table.cloud, body, nonce=job.nonce, sequence=0)
-        except OmpdError as error:
-            # The cloud was revoked meanwhile. Queries of other diseases go on.
-            self._answers.give_up(job)
-            refused |= dict.fromkeys(accepted, error)
-            return None
-        return JobFrame(frame, table.cloud, tuple(accepted))
+                # The cloud was revoked meanwhile. Queries of other diseases go on.
+                self._answers.give_up(job)
+                refused |= dict.fromkeys(places, error)
+            else:
+                frames.append(JobFrame(frame, table.cloud, places))
+        return frames
 
-    def _admitted(self, table: Published, member: _Member, room: int) -> I64:
+    def _ways(
+        self, table: Published, members: list[_Member]
+    ) -> Iterator[tuple[Way, list[_Member]]]:
+        """Part the queries by how they are asked; those that use hints are counted for that."""
+        way = table.retrieval.way(_rows(members))
+        if way is not Way.SHARED:
+            yield way, members
+            return
+        room = table.retrieval.room
+        shared, others = [], []
+        for member in members:
+            request = member.request
+            if self._quota.take_hints(request.user, request.rows, table.ref, room):
+                room -= request.rows
+                shared.append(member)
+            else:
+                others.append(member)
+        if shared:
+            yield way, shared
+        if others:
+            cheaper = table.retrieval.way(_rows(others)) is Way.FREE
+            yield (Way.FREE if cheaper else Way.WHOLE), others
+
+    def _spare(self, table: Published, members: list[_Member]) -> None:
+        """Forget that these queries use hints up."""
+        for member in members:
+            self._quota.untake_hints(member.request.user, member.request.rows, table.ref)
+
+    def _job(
+        self, table: Published, members: list[_Member], way: Way, refused: dict[int, OmpdError]
+    ) -> list[tuple[OpenJob, Body, tuple[int, ...]]]:
+        """Claim the queries and make their job, if any is left, with the queries' places."""
+        if way is Way.WHOLE and self._payer(members) is None:
+            raise QuotaError(
+                "query: its user has taken a share of the window and waits for a new one; that or "
+                "a larger share lets more through"
+            )
+        accepted: list[_Member] = []
+        vectors = []
+        for member in members:
+            try:
+                vectors.append(self._admitted(table, member))
+            except OmpdError as error:
+                refused[member.place] = error
+                if way is Way.SHARED:
+                    self._spare(table, [member])
+            else:
+                accepted.append(member)
+        if not accepted:
+            return []
+        requests = [member.request for member in accepted]
+        job = OpenJob(table.cloud, secrets.token_bytes(16), table, requests)
+        try:
+            body, job.context = table.retrieval.job(
+                np.concatenate(vectors), [request.rows for request in requests], way
+            )
+            job.window = table.retrieval.window(job.context)
+        except OmpdError as error:
+            # The table was closed meanwhile. The queries are used up.
+            self._answers.end(job)
+            refused |= {member.place: error for member in accepted}
+            return []
+        if way is Way.WHOLE and (payer := self._payer(accepted)) is not None:
+            self._quota.take_whole(payer)
+            job.payer = payer
+        self._answers.expect(job)
+        return [(job, body, tuple(member.place for member in accepted))]
+
+    def _payer(self, members: list[_Member]) -> str | None:
+        """Return who may have a whole table sent; the others' queries go with it for nothing."""
+        users = (member.request.user for member in members)
+        return next(filter(self._quota.may_take_whole, users), None)
+
+    def _admitted(self, table: Published, member: _Member) -> I64:
         """Count a query for its user, encode it, and mark it as used."""
         request = member.request
-        self._quota.take(request.user, request.rows, table.ref, room)
+        self._quota.take(request.user, request.rows)
         try:
             encoded = self._released(table, member)
             self._post.claim(member.frame)
         except OmpdError:
-            self._quota.untake(request.user, request.rows, table.ref)
+            self._quota.end(request.user, request.rows)
             raise
         return encoded
 
@@ -246,6 +296,10 @@ def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Memb
 def _is_current(body: Query, schema: Schema) -> bool:
     """Whether a query was made by this schema, or by none."""
     return body.form in (ANY_FORM, form_of(schema))
+
+
+def _rows(members: list[_Member]) -> int:
+    return sum(member.request.rows for member in members)
 
 
 def _features(body: Query, filling: Filling) -> tuple[F64, I64]:

@@ -65,6 +65,8 @@ class OpenJob:
         For `table.retrieval.read`.
     window : object or None
         Jobs of one window are read in order.
+    payer : str or None
+        Who has this whole table out of those that one user may.
     """
 
     cloud: str
@@ -73,6 +75,7 @@ class OpenJob:
     requests: list[Request]
     context: Any = None
     window: object | None = None
+    payer: str | None = None
     expires: float = 0.0
     started: float = field(default_factory=time.monotonic)
     # What came and how many bytes it takes; whether a thread waits for it to be read.
@@ -87,6 +90,11 @@ class OpenJob:
     def rows(self) -> int:
         """Rows of all queries."""
         return sum(request.rows for request in self.requests)
+
+    @property
+    def answer_bytes(self) -> int:
+        """Bytes of numbers in its answer."""
+        return self.table.retrieval.answer_bytes(self.rows, self.context)
 
 
 class Done(NamedTuple):

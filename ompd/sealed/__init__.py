@@ -3,7 +3,8 @@
 A hospital cuts its table into small buckets of neighbouring rows, encrypts and shuffles them and
 uploads them (`build`, `rows`). To answer a query it ranks the buckets (`partition`), asks for a
 fixed number of them through hints (`hints`), opens what comes back and searches it exactly
-(`tickets`). `table` is the door to all this, `folder` keeps it on disk. The cloud's part is
+(`tickets`), or asks for the whole table and searches all its queries in that (`whole`). `table` is
+the door to all this, `folder` keeps it on disk. The cloud's part is
 `server`, which needs no secret and imports none of the others but `layout`.
 """
 
@@ -13,23 +14,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.sealed.found import Found
     from ompd.sealed.layout import Layout
     from ompd.sealed.server import answer, check_layout, check_request
     from ompd.sealed.table import SealedTable
-    from ompd.sealed.tickets import Found, Ticket
+    from ompd.sealed.tickets import Ticket
+    from ompd.sealed.window import whole_is_cheaper
 
 # Lazily, so that the cloud loads no key material's code with its own.
 _HOMES = {
-    "Found": "ompd.sealed.tickets",
+    "Found": "ompd.sealed.found",
     "Layout": "ompd.sealed.layout",
     "SealedTable": "ompd.sealed.table",
     "Ticket": "ompd.sealed.tickets",
     "answer": "ompd.sealed.server",
     "check_layout": "ompd.sealed.server",
     "check_request": "ompd.sealed.server",
+    "whole_is_cheaper": "ompd.sealed.window",
 }
 
-__all__ = ["Found", "Layout", "SealedTable", "Ticket", "answer", "check_layout", "check_request"]
+__all__ = [
+    "Found",
+    "Layout",
+    "SealedTable",
+    "Ticket",
+    "answer",
+    "check_layout",
+    "check_request",
+    "whole_is_cheaper",
+]
 
 
 def __getattr__(name: str) -> Any:

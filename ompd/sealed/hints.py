@@ -238,6 +238,11 @@ class Hints(Confidential):
         return sum(getattr(self, name).nbytes for name in FIELDS)
 
     @property
+    def unread(self) -> int:
+        """Queries that were asked and neither read nor given up."""
+        return self._unread
+
+    @property
     def spent(self) -> bool:
         """Whether too many answers were lost for this window to go on."""
         return int(self.debt[0]) > _REPAY * tolerance(self.layout)

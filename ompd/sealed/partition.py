@@ -21,12 +21,15 @@ from ompd._kernels.retrieval_boxes import (
     fetches_needed,
     split_buckets,
 )
+from ompd._kernels.retrieval_whole import rank_all
 from ompd._kernels.splits import box_boxes
-from ompd.arrays import I64, U8, U16, frozen
+from ompd.arrays import I32, I64, U8, U16, frozen
 from ompd.confidential import Confidential
 from ompd.threads import run_ranges
 
 _HEAD_BITS = 16
+#: Bits of the rows that count for nothing, where there are none.
+NONE_GONE: U8 = frozen(np.empty((0, 0), dtype=np.uint8))
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
@@ -45,6 +48,29 @@ class Ranking(Confidential):
     buckets: I64
     bounds: I64
     excess: int
+
+
+class Rankings(NamedTuple):
+    """The best ranked buckets of q queries.
+
+    Attributes
+    ----------
+    buckets : int32 array of shape (q, most)
+    counts : int64 array of shape (q,)
+        How many of them there are.
+    others : int64 array of shape (q,)
+        The smallest bound of all other buckets that may matter, in units of heads, or 2**62.
+    excess : int64 array of shape (q,)
+        As in `Ranking`.
+    """
+
+    buckets: I32
+    counts: I64
+    others: I64
+    excess: I64
+
+    def __repr__(self) -> str:
+        return f"<Rankings for {len(self.counts)} queries>"
 
 
 class Needs(NamedTuple):
@@ -155,8 +181,8 @@ class Partition(Confidential):
         neighbors = min(k + 1, rows)
         run_ranges(
             lambda first, last: fetches_needed(
-                above, boxes, cells, order, vectors, heads, shift, partition.blur, samples,
-                neighbors, *needs, first, last,
+                above, boxes, cells, NONE_GONE, order, vectors, heads, shift, partition.blur,
+                samples, neighbors, *needs, first, last,
             ),
             len(samples),
             threads,
@@ -167,10 +193,11 @@ class Partition(Confidential):
     def __repr__(self) -> str:
         return f"<Partition of {self.buckets} buckets>"
 
-    def rank(self, query: I64, k: int) -> Ranking:
+    def rank(self, query: I64, k: int, gone: U8 = NONE_GONE) -> Ranking:
         """Rank the buckets for a query, int64 of shape (m,).
 
-        A bucket is left out only if none of its rows can be among the K nearest.
+        A bucket is left out only if none of its rows can be among the K nearest. Rows whose bit is
+        set in `gone`, uint8 of shape (B, (most rows of a bucket + 7) // 8), count for nothing.
         """
         offset = query - self.lows
         inside = np.clip(offset, 0, self.spans)
@@ -179,13 +206,31 @@ class Partition(Confidential):
         # On either side of the comparison.
         slack = 2 * self.blur
         found, _, bounds = candidates(
-            self.above, self.boxes, self.cells, self.rows, heads, k, slack
+            self.above, self.boxes, self.cells, gone, self.rows, heads, k, slack
         )
         return Ranking(found, bounds, excess)
+
+    def rank_all(self, queries: I64, k: int, most: int, gone: U8 = NONE_GONE) -> Rankings:
+        """Rank the buckets for queries, int64 of shape (q, m), as `rank` does for each."""
+        count = len(queries)
+        ranked = Rankings(
+            np.empty((count, most), dtype=np.int32),
+            *(np.empty(count, dtype=np.int64) for _ in range(3)),
+        )
+        rank_all(
+            self.above, self.boxes, self.cells, gone, self.rows, self.lows, self.spans, self.shift,
+            2 * self.blur, k, frozen(queries), *ranked,
+        )  # fmt: skip
+        return ranked
 
     def least_distance(self, bound: int, excess: int) -> int:
         """No row is nearer than this if heads keep it `bound` away."""
         return (max(0, bound - self.blur) << self.shift) + excess
+
+    def least_distances(self, bounds: I64, excess: I64) -> I64:
+        """As `least_distance`, for many bounds; no matter what, where one is no bucket's."""
+        least: I64 = (np.maximum(0, bounds - self.blur) << self.shift) + excess
+        return least
 
 
 def _far_boxes(groups: int, columns: int) -> U16:

@@ -8,8 +8,10 @@ from typing import Self
 import numpy as np
 
 from ompd._kernels.retrieval_rows import column_ranges, keep_nearest, pack
-from ompd.arrays import I32, I64, U64, Bools, frozen
+from ompd._kernels.retrieval_whole import search_all
+from ompd.arrays import I32, I64, U8, U64, Bools, frozen
 from ompd.confidential import Confidential
+from ompd.sealed.partition import NONE_GONE
 from ompd.threads import run_ranges
 
 #: Distance of a neighbour that was not found.
@@ -81,9 +83,11 @@ class RowCode(Confidential):
         run_ranges(work, len(places), threads, 64)
 
     def nearest(
-        self, words: U64, chosen: I64, counts: I64, query: I64, k: int
+        self, words: U64, chosen: I64, counts: I64, query: I64, k: int, gone: U8 = NONE_GONE
     ) -> tuple[I64, I64, I64]:
         """Find the k nearest rows in the buckets words[chosen], which hold `counts` rows.
+
+        Bits of `gone`, one row of them for each bucket, mark rows that count for nothing.
 
         Returns
         -------
@@ -94,7 +98,32 @@ class RowCode(Confidential):
         labels = np.zeros(k, dtype=np.int64)
         rows = np.full(k, -1, dtype=np.int64)
         keep_nearest(
-            words, chosen, counts, self.bases, self.steps, self.widths, self.relative, query,
+            words, chosen, counts, gone, self.bases, self.steps, self.widths, self.relative, query,
             distances, labels, rows,
         )  # fmt: skip
         return distances, labels, rows
+
+    def nearest_of_all(
+        self, words: U64, places: I32, total: int, queries: I64, picked: I32, counts: I64,
+        distances: I64, labels: I64, rows: I64, gone: U8 = NONE_GONE,
+    ) -> None:  # fmt: skip
+        """Find the nearest rows of many queries, each in its buckets picked[query, :counts[query]].
+
+        Parameters
+        ----------
+        words : uint64 array of shape (B, words)
+        places : int32 array of shape (B,)
+            Where each bucket of the tree is in `words`.
+        total : int
+            Rows of all buckets.
+        queries : int64 array of shape (q, m)
+        picked : int32 array of shape (q, most)
+        counts : int64 array of shape (q,)
+        distances, labels, rows : int64 arrays of shape (q, k)
+            Overwritten as by `nearest`; `distances` starts with `NOWHERE`.
+        gone : uint8 array of shape (B, bytes)
+        """
+        search_all(
+            words, places, gone, total, self.bases, self.steps, self.widths, self.relative,
+            queries, picked, counts, distances, labels, rows,
+        )  # fmt: skip

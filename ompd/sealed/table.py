@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from ompd.arrays import I64, U8, frozen
-from ompd.confidential import Confidential
-from ompd.crypto.buckets import TAG_BYTES
-from ompd.errors import (
-    FramingError,
-    HintStateError,
-    WindowExhaustedError,
-)
+from ompd.arrays import I64, U8
+from ompd.errors import HintStateError
 from ompd.sealed.build import Secret, seal
 from ompd.sealed.folder import Folder
-from ompd.sealed.hints import Hints
 from ompd.sealed.layout import Layout
+from ompd.sealed.queried import Queried
 from ompd.sealed.server import check_layout
-from ompd.sealed.tickets import Found, Ticket, check_queries, search
+from ompd.sealed.whole import check_all
+from ompd.sealed.window import Window
 
-__all__ = ["Found", "SealedTable", "Ticket"]
+__all__ = ["SealedTable"]
 
 
-class SealedTable(Confidential):
+class SealedTable(Queried):
     """A table whose encrypted buckets another party keeps.
 
     Made by `build` or `open`. It holds the key, what is needed to rank buckets, and the hints of
@@ -45,16 +38,11 @@ class SealedTable(Confidential):
     says which old copies are noticed.
     """
 
-    __slots__ = ("_folder", "_hints", "_left", "_lock", "_open", "_process", "_secret")
+    __slots__ = ("_folder",)
 
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-        self._hints: Hints | None = None
-        self._left = 0
+    def __init__(self, secret: Secret, window: Window | None = None) -> None:
+        super().__init__(secret, window)
         self._folder: Folder | None = None
-        self._open = True
-        self._lock = threading.Lock()
-        self._process = os.getpid()
 
     @classmethod
     def build(
@@ -119,133 +107,6 @@ class SealedTable(Confidential):
             progress(1.0)
         return table, ciphertexts
 
-    @property
-    def layout(self) -> Layout:
-        """What the cloud may know."""
-        return self._secret.layout
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return self._secret.classes
-
-    @property
-    def k(self) -> int:
-        """Number of neighbours that `read` finds."""
-        return self._secret.k
-
-    @property
-    def remaining(self) -> int:
-        """Queries left in this window; more than anyone asks for a whole table.
-
-        Requests that get no answer, or a wrong one, spoil hints until their buckets are asked for
-        again. If there are more of these queries than one in 64 of the window, and more than one,
-        it is 0 from then on; four answered queries make up for one.
-        """
-        return self._left if self.layout.fetches else sys.maxsize
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what the hospital keeps in memory."""
-        return self._secret.nbytes + (self._hints.nbytes if self._hints else 0)
-
-    def ask(self, queries: I64, members: Sequence[int] = ()) -> tuple[bytes, Ticket]:
-        """Make the request for q queries.
-
-        Its length depends on q and the layout only, and its content on nothing: it is uniform.
-        Whatever becomes of the request, the hints in it are used up.
-
-        Parameters
-        ----------
-        queries : int64 array of shape (q, m)
-            q >= 1, from 0 below 2**62.
-        members : sequence of int, optional
-            How many of the queries, in order, each user asks; all are one user's by default. What
-            one user gets never hangs on the answer to another's unless that was read before.
-
-        Returns
-        -------
-        request : bytes
-            Of q * layout.request_bytes.
-        ticket : Ticket
-            What `read` needs.
-
-        Raises
-        ------
-        FeatureError
-            If the queries have another type or shape, or a value is out of range.
-        OverflowParameterError
-            If a distance could reach 2**63.
-        WindowExhaustedError
-            If the window has fewer queries left; nothing is used up then.
-        HintStateError
-            If this process was forked, or the table is closed.
-        """
-        check_queries(self._secret, queries)
-        queries = frozen(queries)
-        with self._lock:
-            self._check_usable()
-            if self.layout.fetches:
-                if self._hints is None or len(queries) > self._left:
-                    raise WindowExhaustedError(
-                        f"queries: expected at most {self._left} in this window, got {len(queries)}"
-                    )
-                self._left -= len(queries)
-            return Ticket.asked(self._secret, self._hints, queries, members, self._left)
-
-    def read(self, ticket: Ticket, answer: bytes) -> Found:
-        """Open the answer to a request and find the K nearest rows. Once per ticket.
-
-        Read tickets in the order of their requests: a bucket that depends on an earlier unread
-        answer is not there yet, and the result is then not certified.
-
-        Parameters
-        ----------
-        ticket : Ticket
-        answer : bytes
-            As `server.answer` returned it.
-
-        Raises
-        ------
-        FramingError
-            If the answer has another length. It counts as lost, as after `abandon`: an answer is
-            tried once.
-        BucketAuthError
-            If a whole table is not the one that was stored.
-        HintStateError
-            If the ticket was read before or is of another table, this process was forked, or the
-            table is closed.
-        """
-        layout = self.layout
-        with self._lock:
-            self._take(ticket)
-            expected = len(ticket.wants) * layout.answer_bytes
-            if not layout.fetches:
-                expected = layout.table_bytes
-            if len(answer) != expected:
-                self._lose(ticket)
-                raise FramingError(f"answer: expected {expected} bytes, got {len(answer)}")
-            answers = np.frombuffer(answer, dtype=np.uint64).reshape(-1, layout.bucket_bytes // 8)
-            try:
-                return search(ticket, answers)
-            finally:
-                self._end_if_spent()
-
-    def abandon(self, ticket: Ticket) -> None:
-        """Give up a request whose answer will not come.
-
-        Its hints stay used up; its buckets are asked for again in this window. If too many requests
-        in it were not answered, the window ends; see `remaining`.
-
-        Raises
-        ------
-        HintStateError
-            As `read`.
-        """
-        with self._lock:
-            self._take(ticket)
-            self._lose(ticket)
-
     def renew(self, ciphertexts: bytes | memoryview | U8, *, threads: int | None = None) -> None:
         """Begin a new window with fresh hints. Tickets of the old one can still be read.
 
@@ -268,12 +129,8 @@ class SealedTable(Confidential):
         table = np.frombuffer(ciphertexts, dtype=np.uint8)
         check_layout(self.layout, table.size)
         self._check_usable()
-        size = self.layout.bucket_bytes
-        plain = memoryview(bytearray(size - TAG_BYTES))
-        stored = table.data
-        for place in range(self.layout.buckets):
-            self._secret.cipher.open(place, stored[place * size : (place + 1) * size], plain)
-        self._start_window(table.reshape(-1, size), threads or 1)
+        check_all(self._secret, table.data)
+        self._start_window(table.reshape(-1, self.layout.bucket_bytes), threads or 1)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Make the table durable: the key and all but the hints go to a folder of its own, now.
@@ -321,8 +178,8 @@ class SealedTable(Confidential):
             If the folder is in use, or a file is missing, damaged or an old copy.
         """
         place, secret, hints, left = Folder.open(Path(folder), fresh=fresh)
-        table = cls(secret)
-        table._folder, table._hints, table._left = place, hints, left
+        table = cls(secret, Window(secret.layout, hints, left))
+        table._folder = place
         return table
 
     def close(self) -> None:
@@ -342,12 +199,11 @@ class SealedTable(Confidential):
                 return
             if self._open:
                 self._open = False
-                if self._hints is not None:
-                    self._hints.abandon()
-                    self._end_if_spent()
+                self._window.close()
             if self._folder is not None:
-                self._folder.close(self._secret.layout, self._hints, self._left)
-            self._folder, self._hints, self._left = None, None, 0
+                self._folder.close(self._secret.layout, self._window.hints, self._window.left)
+            self._folder = None
+            self._window.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -359,36 +215,6 @@ class SealedTable(Confidential):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _start_window(self, ciphertexts: U8, threads: int) -> None:
-        if not self.layout.fetches:
-            return
-        hints = Hints.build(self.layout, ciphertexts, threads)
-        with self._lock:
-            self._check_usable()
-            self._hints = hints
-            self._left = self.layout.window
-
-    def _take(self, ticket: Ticket) -> None:
-        self._check_usable()
-        if ticket.secret is not self._secret or not ticket.unread:
-            raise HintStateError("ticket: expected an unread one of this table")
-        ticket.unread = False
-
-    def _lose(self, ticket: Ticket) -> None:
-        if ticket.hints is not None:
-            ticket.hints.lose(ticket.records, len(ticket.wants))
-            self._end_if_spent()
-
-    def _end_if_spent(self) -> None:
-        if self._hints is not None and self._hints.spent:
-            self._left = 0
-
-    def _check_usable(self) -> None:
-        if os.getpid() != self._process:
-            raise HintStateError("table: it belongs to the process that this one was forked from")
-        if not self._open:
-            raise HintStateError("table: it is closed")
 
     def __repr__(self) -> str:
         return f"<SealedTable of {self.layout.buckets} buckets>"

@@ -5,72 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 
-from ompd.arrays import I64, U64, Bools
+from ompd.arrays import I64, U64
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
-from ompd.errors import FeatureError, OverflowParameterError
-from ompd.sealed.build import VALUE_BITS, Secret
+from ompd.sealed.build import Secret
+from ompd.sealed.found import Found
 from ompd.sealed.hints import Hints, random_offsets
 from ompd.sealed.partition import Ranking
 from ompd.sealed.rows import NOWHERE
 
 # The bound of buckets that are not there.
 _FAR = 1 << 62
-
-
-def check_queries(secret: Secret, queries: I64) -> None:
-    """Refuse what cannot be asked of a table.
-
-    Raises
-    ------
-    FeatureError
-        If the queries have another type or shape, or a value is out of range.
-    OverflowParameterError
-        If a distance could reach 2**63.
-    """
-    columns = len(secret.code.bases)
-    if (
-        not isinstance(queries, np.ndarray)
-        or queries.dtype != np.int64
-        or queries.ndim != 2
-        or queries.shape[1] != columns
-        or not len(queries)
-    ):
-        raise FeatureError(f"queries: expected an int64 array of shape (q, {columns}), q >= 1")
-    if queries.min() < 0 or int(queries.max()).bit_length() > VALUE_BITS:
-        raise FeatureError(f"queries: expected values from 0 below 2**{VALUE_BITS}")
-    if columns * int(queries.max()) >= 1 << 63:
-        raise OverflowParameterError("queries: a distance could reach 2**63")
-
-
-class Found(NamedTuple):
-    """The K nearest rows of q queries.
-
-    Attributes
-    ----------
-    distances : int64 array of shape (q, K)
-        Ascending; equal distances in order of row.
-    labels : int64 array of shape (q, K)
-    rows : int64 array of shape (q, K)
-    certified : bool array of shape (q,)
-        Whether the distances are proven to be the K smallest of the whole table.
-    answered : bool array of shape (q,)
-        False where a sum was not that of the buckets asked for, or fewer than K rows came; the
-        others of that query mean nothing then.
-    """
-
-    distances: I64
-    labels: I64
-    rows: I64
-    certified: Bools
-    answered: Bools
-
-    def __repr__(self) -> str:
-        return f"<Found for {len(self.certified)} queries>"
 
 
 @dataclass(repr=False, eq=False, slots=True)
@@ -113,36 +61,57 @@ class Want(Confidential):
 
 @dataclass(repr=False, eq=False, slots=True)
 class Ticket(Confidential):
-    """A request that was sent and not yet read. It shows nothing and is not pickled."""
+    """A request that was sent and not yet read. It shows nothing and is not pickled.
+
+    Attributes
+    ----------
+    secret : Secret
+    queries : int64 array of shape (q, m)
+    asked : Asked or None
+        What was asked for through hints; None if the whole table was.
+    before : Hints or None
+        The hints that a window made of this whole table replaces; others are newer than it.
+    renews : bool
+        Whether the whole table that comes is to begin a window.
+    unread : bool
+    """
 
     secret: Secret
-    hints: Hints | None
+    queries: I64
+    asked: Asked | None = None
+    before: Hints | None = None
+    renews: bool = False
+    unread: bool = field(default=True)
+
+    def __repr__(self) -> str:
+        return f"<Ticket of {len(self.queries)} queries>"
+
+    @property
+    def answer_bytes(self) -> int:
+        """Length of the answer."""
+        layout = self.secret.layout
+        return layout.table_bytes if self.asked is None else len(self.queries) * layout.answer_bytes
+
+
+@dataclass(repr=False, eq=False, slots=True)
+class Asked(Confidential):
+    """What was asked for through hints."""
+
+    hints: Hints
     wants: list[Want]
     records: I64
     # Which of the answers belongs to each record.
     answered: list[int]
     # Checksums of all answers.
     expected: U64
-    unread: bool = field(default=True)
-
-    def __repr__(self) -> str:
-        return f"<Ticket of {len(self.wants)} queries>"
 
     @classmethod
-    def whole(cls, secret: Secret, queries: I64) -> Ticket:
-        """Ticket for the whole table, whose only bucket is 0."""
-        first = np.zeros(1, dtype=np.int64)
-        wants = [Want(query, first, first, first, 0, 0) for query in queries]
-        nothing = np.empty((0, 2), dtype=np.int64)
-        return cls(secret, None, wants, nothing, [], np.empty(0, dtype=np.uint64))
-
-    @classmethod
-    def asked(
-        cls, secret: Secret, hints: Hints | None, queries: I64, members: Sequence[int], left: int
-    ) -> tuple[bytes, Ticket]:
+    def of(
+        cls, secret: Secret, hints: Hints, queries: I64, members: Sequence[int], left: int
+    ) -> tuple[bytes, Asked]:
         """Ask for each query's buckets; `left` queries of the window come after these."""
-        if secret.partition is None or secret.checks is None or hints is None:
-            return b"", cls.whole(secret, queries)
+        assert secret.partition is not None  # noqa: S101  (there are hints)
+        assert secret.checks is not None  # noqa: S101  (there are hints)
         layout = secret.layout
         messages = random_offsets(len(queries) * layout.fetches, layout)
         answered: list[int] = []
@@ -163,29 +132,21 @@ class Ticket(Confidential):
             wants.append(want)
         hints.next_member()
         expected = secret.checks.expected(messages, layout.chunk)
-        ticket = cls(secret, hints, wants, np.concatenate(records), answered, expected)
-        return messages.tobytes(), ticket
+        asked = cls(hints, wants, np.concatenate(records), answered, expected)
+        return messages.tobytes(), asked
 
 
-def search(ticket: Ticket, answers: U64) -> Found:
+def search(secret: Secret, ticket: Asked, answers: U64) -> Found:
     """Open what came and find the nearest rows of every query.
 
     Parameters
     ----------
-    ticket : Ticket
+    secret : Secret
+    ticket : Asked
     answers : uint64 array of shape (fetches, words)
-
-    Raises
-    ------
-    BucketAuthError
-        If a whole table is not authentic.
     """
-    secret, hints, records = ticket.secret, ticket.hints, ticket.records
+    hints, records = ticket.hints, ticket.records
     words = answers.shape[1] - TAG_BYTES // 8
-    if hints is None:
-        plain = np.empty((1, words), dtype=np.uint64)
-        secret.cipher.open(0, answers.view(np.uint8).data, plain.view(np.uint8).data)
-        return _nearest(ticket, plain, [[0]] * len(ticket.wants), [])
     plain = np.empty((len(records), words), dtype=np.uint64)
     wrong = np.zeros(len(answers), dtype=np.bool_)
     if secret.checks:
@@ -218,14 +179,16 @@ def search(ticket: Ticket, answers: U64) -> Found:
         for index, slot in enumerate(earlier):
             hints.open(slot, secret.cipher, again[index])
         plain = np.concatenate([plain, again])
-    found = _nearest(ticket, plain, chosen, bounds)
+    found = _nearest(secret, ticket.wants, plain, chosen, bounds)
     found.answered[refuted] = False
     found.certified[refuted] = False
     return found
 
 
-def _nearest(ticket: Ticket, plain: U64, chosen: list[list[int]], bounds: list[int]) -> Found:
-    secret, wants = ticket.secret, ticket.wants
+def _nearest(
+    secret: Secret, wants: list[Want], plain: U64, chosen: list[list[int]], bounds: list[int]
+) -> Found:
+    assert secret.partition is not None  # noqa: S101  (there are hints)
     distances, labels, rows = (np.empty((len(wants), secret.k), np.int64) for _ in range(3))
     certified, answered = np.ones((2, len(wants)), dtype=np.bool_)
     for index, want in enumerate(wants):
@@ -236,7 +199,6 @@ def _nearest(ticket: Ticket, plain: U64, chosen: list[list[int]], bounds: list[i
         )
         farthest = int(distances[index, -1])
         answered[index] = farthest != NOWHERE
-        if secret.partition:
-            least = secret.partition.least_distance(bounds[index], want.excess)
-            certified[index] = answered[index] and farthest <= least
+        least = secret.partition.least_distance(bounds[index], want.excess)
+        certified[index] = answered[index] and farthest <= least
     return Found(distances, labels, rows, certified, answered)

@@ -209,7 +209,7 @@ class SealedJob(Body, frozen=True):
     table_id : bytes
     version : int
     whole : bool
-        The whole table instead, for the hints of a new window.
+        The whole table instead, for the hints of a new window or for many queries at once.
     request : bytes
         Offsets within the chunks; see `ompd.sealed`.
     """

@@ -21,9 +21,10 @@ def watched(scene, misdeed, trials=TRIALS):
 
 
 @pytest.mark.parametrize("misdeed", MISDEEDS)
-def test_everything_that_leaves_is_always_the_same(wbc, misdeed):
+@pytest.mark.parametrize("spent", [False, True])
+def test_everything_that_leaves_is_always_the_same(wbc, misdeed, spent):
     patience = 60.0 if misdeed == "delay" else 0.0
-    views = watched(TrafficScene.of(wbc, patience=patience), misdeed)
+    views = watched(TrafficScene.of(wbc, patience=patience, spent=spent), misdeed)
     # So few trials that the numbers in the headers stay short: number, order and length agree.
     (events,) = {view.events for second in SECONDS for view in views[second]}
     assert [kind for kind, *_ in events].count("report") == 2

@@ -7,7 +7,7 @@ import pytest
 
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.errors import BucketAuthError
-from ompd.roles.retrieval.contract import TableRef
+from ompd.roles.retrieval.contract import TableRef, Way
 from ompd.roles.retrieval.sealed import SealedRetrieval
 from ompd.sealed import answer
 from ompd.search import LimbTable, compute, limbs_of, tally, vote
@@ -16,14 +16,15 @@ from ompd.wire import SealedAnswer
 REF = TableRef(bytes(range(16)), 7)
 
 
-def asked(vectors, labels, queries, classes, k):
+def asked(vectors, labels, queries, classes, k, way=Way.SHARED):
     """What the hospital reads in the answer of an honest cloud."""
     retrieval, pieces = SealedRetrieval.build(REF, vectors, labels, classes=classes, k=k)
-    upload = pieces.body(0)
-    job, ticket = retrieval.job(queries, [len(queries)])
-    body = SealedAnswer(
-        REF.table_id, REF.version, answer(upload.buckets, retrieval.table.layout, job.request)
-    )
+    job, ticket = retrieval.job(queries, [len(queries)], way)
+    assert job.whole == (way is not Way.SHARED and retrieval.table.layout.fetches > 0)
+    sums = pieces.body(0).buckets
+    if not job.whole:
+        sums = answer(sums, retrieval.table.layout, job.request)
+    body = SealedAnswer(REF.table_id, REF.version, sums)
     return retrieval.table.layout, retrieval.read(body, ticket, len(queries), k)
 
 
@@ -37,13 +38,14 @@ def test_tied_votes_go_to_the_smaller_summed_distance():
     assert found.codes.tolist() == [2, 1, 0]
 
 
+@pytest.mark.parametrize("way", [Way.SHARED, Way.FREE])
 @pytest.mark.parametrize("rows", [40, 2500])
 @pytest.mark.parametrize("k", [3, 5, 7])
-def test_votes_are_those_of_the_plain_search(rng, rows, k):
+def test_votes_are_those_of_the_plain_search(rng, rows, k, way):
     vectors = rng.integers(0, 1 << 12, (rows, 3))
     labels = rng.integers(0, 4, rows)
     queries = rng.integers(0, 1 << 12, (20, 3))
-    layout, found = asked(vectors, labels, queries, 4, k)
+    layout, found = asked(vectors, labels, queries, 4, k, way)
     assert bool(layout.fetches) == (rows > 1000)
     table = LimbTable(limbs_of(vectors), labels, 4)
     distances, near = compute(table, limbs_of(queries), k)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import msgspec
 import pytest
@@ -233,48 +232,56 @@ def test_in_a_batch_only_the_revoked_user_gets_no_report(registered):
 
 def test_one_user_leaves_hints_to_others():
     quota = Quota(0.5)
-    with pytest.raises(QuotaError, match="at most 50 more rows"):
-        quota.take("alice", 51, REF, 100)
-    quota.take("alice", 50, REF, 100)
-    with pytest.raises(QuotaError, match="at most 0 more rows"):
-        quota.take("alice", 1, REF, 50)
-    quota.take("bob", 25, REF, 50)
-    with pytest.raises(QuotaError):
-        quota.take("bob", 1, REF, 25)
+    assert not quota.take_hints("alice", 51, REF, 100)
+    assert quota.take_hints("alice", 50, REF, 100)
+    assert not quota.take_hints("alice", 1, REF, 50)
+    assert quota.take_hints("bob", 25, REF, 50)
+    assert not quota.take_hints("bob", 1, REF, 25)
     # A new window, another version or another table count anew.
     for ref, room in (
         (REF, 100),
         (TableRef(REF.table_id, 2), 100),
         (TableRef(b"u" * 16, 1), 100),
     ):
-        quota.take("alice", 50, ref, room)
-        with pytest.raises(QuotaError):
-            quota.take("alice", 1, ref, room - 50)
+        assert quota.take_hints("alice", 50, ref, room)
+        assert not quota.take_hints("alice", 1, ref, room - 50)
     # The last query of a window is somebody's.
-    quota.take("carol", 1, REF, 1)
+    assert quota.take_hints("carol", 1, REF, 1)
 
 
 def test_what_came_to_nothing_is_not_counted():
     quota = Quota(0.5)
-    quota.take("alice", 50, REF, 100)
-    quota.untake("alice", 50, REF)
-    quota.take("alice", 50, REF, 100)
+    assert quota.take_hints("alice", 50, REF, 100)
+    quota.untake_hints("alice", 50, REF)
+    assert quota.take_hints("alice", 50, REF, 100)
+
+
+def test_one_user_has_one_whole_table_sent_at_a_time():
+    quota, trusting = Quota(0.5), Quota(1)
+    for each in (quota, trusting):
+        assert each.may_take_whole("alice")
+        each.take_whole("alice")
+        assert each.may_take_whole("bob")
+    assert not quota.may_take_whole("alice")
+    assert trusting.may_take_whole("alice")
+    quota.end_whole("alice")
+    assert quota.may_take_whole("alice")
 
 
 def test_one_user_cannot_keep_everything_open():
     quota = Quota(0.5)
-    quota.take("alice", MAX_BATCH, REF, sys.maxsize)
+    quota.take("alice", MAX_BATCH)
     with pytest.raises(QuotaError, match="rows of one user open"):
-        quota.take("alice", 1, REF, sys.maxsize)
-    quota.take("bob", 1, REF, sys.maxsize)
+        quota.take("alice", 1)
+    quota.take("bob", 1)
     quota.end("alice", MAX_BATCH)
     small = Quota(3 / CAPACITY)
     for _ in range(3):
-        small.take("alice", 1, REF, sys.maxsize)
+        small.take("alice", 1)
     with pytest.raises(QuotaError, match="too many open"):
-        small.take("alice", 1, REF, sys.maxsize)
+        small.take("alice", 1)
     small.end("alice", 1)
-    small.take("alice", 1, REF, sys.maxsize)
+    small.take("alice", 1)
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.01, "all", None, float("nan")])
@@ -290,14 +297,12 @@ def test_one_frame_does_not_empty_the_window_of_all():
     world.publish("flu", population(), k=5)
     room = world.hospital.remaining("flu")
     greedy = world.user.ask("st-mary", "flu", [[5, 5, 5]] * room)
-    with pytest.raises(QuotaError):
-        world.hospital.forward(greedy)
+    job = world.hospital.forward(greedy)
     assert world.hospital.remaining("flu") == room
     other = demanding(world)
-    for user in (world.user, other):
-        query = user.ask("st-mary", "flu", [5, 5, 5])
-        report = world.hospital.report(world.cloud.answer(world.hospital.forward(query)))
-        assert user.read(report)
+    query = other.ask("st-mary", "flu", [5, 5, 5])
+    assert other.read(world.hospital.report(world.cloud.answer(world.hospital.forward(query))))
+    assert len(world.user.read(world.hospital.report(world.cloud.answer(job)))) == room
 
 
 def test_open_queries_are_released_when_they_end(world, monkeypatch):

@@ -25,7 +25,6 @@ from ompd.errors import (
     ReplayError,
     TooLargeError,
     VersionError,
-    WindowExhaustedError,
 )
 from ompd.stores import BudgetLedger
 from ompd.wire import (
@@ -357,26 +356,6 @@ def test_the_cloud_refuses_requests_of_the_wrong_shape(sealed):
             sealed.cloud.answer(frame)
 
 
-def test_a_spent_window_refuses_and_a_new_one_serves(sealed):
-    sealed.publish("flu", population(), k=5)
-    most = sealed.hospital.remaining("flu")
-    queries = [sealed.user.ask("st-mary", "flu", [5, 5, 5]) for _ in range(most + 2)]
-    batch = sealed.hospital.forward_batch(queries)
-    assert sorted(batch.refused) == [most, most + 1]
-    assert all(isinstance(error, WindowExhaustedError) for error in batch.refused.values())
-    answer = sealed.cloud.answer(batch.jobs[0].frame)
-    request = sealed.hospital.renew("flu")
-    whole = sealed.cloud.answer(request)
-    sealed.hospital.renewed(whole)
-    with pytest.raises(OmpdError):
-        sealed.hospital.renewed(whole)
-    # What was on its way is still read, and the refused queries were not used up.
-    assert len(sealed.hospital.report_batch(answer)) == most
-    assert answered(sealed, queries[-1])
-    with pytest.raises(ompd.OmpdError):
-        sealed.hospital.renew("gout")
-
-
 def test_a_new_window_needs_the_table_that_was_stored(sealed):
     sealed.publish("flu", population(), k=5)
     request = sealed.hospital.renew("flu")
@@ -434,7 +413,7 @@ def test_lost_answers_let_their_buckets_be_asked_for_again(sealed):
     table = sealed.hospital.tables["flu"].retrieval.table
     query = sealed.user.ask("st-mary", "flu", [5, 5, 5])
     sealed.hospital.forward(query)
-    owed = lambda: int(table._hints.owed.sum())  # noqa: E731
+    owed = lambda: int(table._window.hints.owed.sum())  # noqa: E731
     assert owed() == 0
     sealed.clock.now += 121
     # Expiry is noticed before the next request's buckets are asked for.

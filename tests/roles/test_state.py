@@ -19,7 +19,6 @@ from ompd.errors import (
     ReplayError,
     StoreError,
     StoreWarning,
-    WindowExhaustedError,
 )
 from tests.roles.conftest import World, instances, keys_of, post_of
 from tests.roles.test_profiles import answered, population
@@ -82,10 +81,19 @@ def test_a_crashed_hospital_needs_a_new_window(deployment):
     first = deployment.ask()
     deployment.restart(crash=True)
     assert deployment.hospital.remaining("flu") == 0
-    with pytest.raises(WindowExhaustedError):
-        deployment.ask()
     deployment.renew()
     assert deployment.ask() == first
+
+
+def test_a_query_after_a_crash_brings_a_new_window(deployment):
+    first = deployment.ask()
+    deployment.restart(crash=True)
+    assert deployment.hospital.remaining("flu") == 0
+    assert deployment.ask() == first
+    left = deployment.hospital.remaining("flu")
+    assert left > 0
+    assert deployment.ask() == first
+    assert deployment.hospital.remaining("flu") == left - 1
 
 
 def test_old_hints_that_are_put_back_count_as_lost(deployment, tmp_path):

@@ -184,9 +184,9 @@ def test_jobs_without_an_answer_are_over_while_their_users_still_wait():
 def test_windows_do_not_wait_for_one_another():
     world = sealed_world()
     (first, _), (_, before) = (ask(world) for _ in range(2))
-    old = world.hospital.tables["flu"].retrieval.table._hints
+    old = world.hospital.tables["flu"].retrieval.table._window.hints
     renew(world)
-    hints = world.hospital.tables["flu"].retrieval.table._hints
+    hints = world.hospital.tables["flu"].retrieval.table._window.hints
     _, after = ask(world)
     (report,) = world.hospital.report_batch(after)
     assert read(world, report).certified
@@ -248,8 +248,8 @@ def test_requests_of_one_member_share_and_those_of_others_do_not(monkeypatch):
     world = sealed_world()
     tickets = []
 
-    def watched(retrieval, vectors, members):
-        body, ticket = real(retrieval, vectors, members)
+    def watched(*arguments):
+        body, ticket = real(*arguments)
         tickets.append(ticket)
         return body, ticket
 
@@ -258,7 +258,7 @@ def test_requests_of_one_member_share_and_those_of_others_do_not(monkeypatch):
     fetched = []
     for rows in ([[5, 5, 5], [5, 5, 5]], [[5, 5, 5]], [[5, 5, 5]]):
         job = world.hospital.forward(world.user.ask("st-mary", "flu", rows))
-        fetched.append(tickets[-1].records[:, 1].tolist())
+        fetched.append(tickets[-1].asked.records[:, 1].tolist())
         assert post_of(world.cloud).open(Frame.decode(job, Kind.SEALED_JOB), SealedJob).request
     shared, alone, again = fetched
     assert set(shared) == set(alone) == set(again)

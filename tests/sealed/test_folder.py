@@ -31,7 +31,7 @@ def saved(small, tmp_path):
 
 def hint_columns(table):
     """The primary hints as byte strings."""
-    return {column.tobytes() for column in table._hints.offsets.T.copy()}
+    return {column.tobytes() for column in table._window.hints.offsets.T.copy()}
 
 
 def test_closed_tables_go_on(saved):
@@ -127,14 +127,14 @@ def test_what_was_lost_is_remembered_on_disk(saved):
     folder, _, vectors, _ = saved
     with SealedTable.open(folder) as table:
         _, ticket = table.ask(vectors[300:301])
-        places = ticket.records[:, 1].tolist()
+        places = ticket.asked.records[:, 1].tolist()
     with SealedTable.open(folder) as table:
-        assert (table._hints.owed[places] == 2).all()
+        assert (table._window.hints.owed[places] == 2).all()
         # A second one in a row is too much for so small a window, whenever it is noticed.
         table.ask(vectors[300:301])
     with SealedTable.open(folder) as table:
         assert table.remaining == 0
-        assert table._hints is None
+        assert table._window.hints is None
 
 
 def test_what_the_system_refuses_is_an_error_of_the_hints(saved, tmp_path):

@@ -15,7 +15,7 @@ from tests.sealed.conftest import SMALL, assert_exact, clustered, find, naive
 
 def assert_hints_fit(table, ciphertexts):
     """Every parity and every bucket that is known is what the table says."""
-    hints, layout = table._hints, table.layout
+    hints, layout = table._window.hints, table.layout
     words = ciphertexts.view(np.uint64)
     for hint in range(hints.offsets.shape[1]):
         places = hints.offsets[:, hint].astype(int) + np.arange(layout.chunks) * layout.chunk
@@ -36,17 +36,17 @@ def test_what_was_given_up_is_asked_for_again_twice(small):
     table.abandon(ticket)
     with pytest.raises(HintStateError):
         table.read(ticket, bytes(SMALL.answer_bytes))
-    owed = sorted(ticket.records[:, 1].tolist())
+    owed = sorted(ticket.asked.records[:, 1].tolist())
     request, again = table.ask(vectors[:1])
     # The query's own wants come first, and its uniform vectors serve those that others will want.
-    assert again.records[: len(owed), 1].tolist() == ticket.records[:, 1].tolist()
-    assert not set(again.records[:, 0].tolist()) & set(ticket.records[:, 0].tolist())
+    assert again.asked.records[: len(owed), 1].tolist() == ticket.asked.records[:, 1].tolist()
+    assert not set(again.asked.records[:, 0].tolist()) & set(ticket.asked.records[:, 0].tolist())
     table.read(again, answer(ciphertexts, SMALL, request))
-    asked = again.records[:, 1].tolist()
+    asked = again.asked.records[:, 1].tolist()
     while table.remaining:
         request, other = table.ask(vectors[:1])
         table.read(other, answer(ciphertexts, SMALL, request))
-        asked += other.records[:, 1].tolist()
+        asked += other.asked.records[:, 1].tolist()
     assert [asked.count(place) for place in owed] == [2] * len(owed)
     assert all(asked.count(place) == 1 for place in set(asked) - set(owed))
 
@@ -60,10 +60,10 @@ def test_an_answer_of_another_length_counts_as_lost(small, change):
         table.read(ticket, change(reply))
     with pytest.raises(HintStateError):
         table.read(ticket, reply)
-    assert not (table._hints.states == ASKED).any()
+    assert not (table._window.hints.states == ASKED).any()
     _, again = table.ask(vectors[:1])
-    wanted = ticket.records[:, 1].tolist()
-    assert again.records[: len(wanted), 1].tolist() == wanted
+    wanted = ticket.asked.records[:, 1].tolist()
+    assert again.asked.records[: len(wanted), 1].tolist() == wanted
 
 
 def test_whole_tables_read_an_answer_once_too(rng):
@@ -82,12 +82,12 @@ def test_only_wrong_answers_are_asked_for_again(small):
     sent = bytearray(answer(ciphertexts, SMALL, request))
     sent[SMALL.bucket_bytes] ^= 1
     assert not table.read(ticket, bytes(sent)).answered.any()
-    places = ticket.records[:, 1].tolist()
-    hints = table._hints
+    places = ticket.asked.records[:, 1].tolist()
+    hints = table._window.hints
     assert hints.owed.tolist() == [2 * (place == places[1]) for place in range(SMALL.buckets)]
     assert [hints.heard[place] for place in places] == [1, 0, *[1] * (len(places) - 2)]
     _, again = table.ask(vectors[:1])
-    asked = again.records[:, 1].tolist()
+    asked = again.asked.records[:, 1].tolist()
     assert asked[0] == places[1]
     assert asked.count(places[1]) == 2
     assert set(asked) & set(places) == {places[1]}
@@ -106,12 +106,12 @@ def test_tickets_that_want_nothing_leave_the_waiting_ones_alone(rng, monkeypatch
         for row in range(100, 1700, 100):
             request, ticket = table.ask(vectors[row : row + 1])
             table.read(ticket, answer(ciphertexts, layout, request))
-        hints = table._hints
+        hints = table._window.hints
         hanging = int((hints.states == WAITING).sum())
     empty = 0
     for row in range(100, 1700, 100):
         request, ticket = table.ask(vectors[row : row + 1])
-        empty += not len(ticket.records)
+        empty += not len(ticket.asked.records)
         table.read(ticket, answer(ciphertexts, layout, request))
     assert empty
     assert (hints.states == WAITING).sum() >= hanging
@@ -284,8 +284,8 @@ def test_tickets_read_in_any_order(small, rng):
         if found.certified[0]:
             assert_exact(found, 0, expected)
     # All answers came, so that nothing is left waiting.
-    assert not (table._hints.states == WAITING).any()
-    assert (table._hints.waits < 0).all()
+    assert not (table._window.hints.states == WAITING).any()
+    assert (table._window.hints.waits < 0).all()
 
 
 def test_hints_outlive_a_wrong_answer(small):

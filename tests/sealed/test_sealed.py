@@ -192,7 +192,7 @@ def test_sums_that_nobody_needs_are_checked_as_well(small):
         for _ in range(4):
             find(table, ciphertexts, vectors[:1])
         request, ticket = table.ask(vectors[:1])
-        assert not len(ticket.records)
+        assert not len(ticket.asked.records)
         sent = bytearray(answer(ciphertexts, SMALL, request))
         sent[bit // 8] ^= 1 << bit % 8
         assert not table.read(ticket, bytes(sent)).answered[0]
@@ -272,7 +272,7 @@ def test_threads_never_share_a_hint(rng):
         for index in range(15):
             row = offset * 150 + index * 10
             request, ticket = table.ask(vectors[row : row + 1])
-            slots.extend(ticket.records[:, 0].tolist())
+            slots.extend(ticket.asked.records[:, 0].tolist())
             found = table.read(ticket, answer(ciphertexts, layout, request))
             expected = naive(vectors, labels, vectors[row], 5)
             if found.certified[0] and found.distances[0].tolist() != expected[0]:
@@ -305,14 +305,14 @@ def test_a_forked_process_is_refused(small):
 def test_secrets_are_neither_shown_nor_copied(small):
     table, ciphertexts, vectors, _ = small
     request, ticket = table.ask(vectors[:1])
-    held, hints = table._secret, table._hints
+    held, hints = table._secret, table._window.hints
     ranking = held.partition.rank(vectors[0], 5)
     secrets = (
-        table, ticket, ticket.wants[0], ranking, hints, held, held.cipher, held.checks, held.code,
-        held.partition,
+        table, ticket, ticket.asked, ticket.asked.wants[0], ranking, hints, table._window, held,
+        held.cipher, held.checks, held.code, held.partition,
     )  # fmt: skip
     for secret in secrets:
-        assert len(repr(secret)) < 60
+        assert len(repr(secret)) < 70
         for copying in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):
                 copying(secret)

@@ -40,7 +40,7 @@ def transcripts(table, ciphertexts, queries, how, windows):
         for query in queries[: LAYOUT.window]:
             request, ticket = table.ask(query[np.newaxis])
             window.append(np.frombuffer(request, "<u2").reshape(-1, LAYOUT.chunks))
-            asked += [(len(asked), place) for place in ticket.records[:, 1].tolist()]
+            asked += [(len(asked), place) for place in ticket.asked.records[:, 1].tolist()]
             tickets.append((request, ticket))
             reply = answer(ciphertexts, LAYOUT, request)
             if how == "read":
@@ -70,7 +70,7 @@ def transcripts(table, ciphertexts, queries, how, windows):
             elif how == "wrong":
                 assert not table.read(ticket, bytes(len(reply))).answered.any()
         requests.append(np.concatenate(window))
-        places.append(tickets[0][1].records[:, 1].tolist())
+        places.append(tickets[0][1].asked.records[:, 1].tolist())
     return np.array(requests), places
 
 

@@ -6,7 +6,7 @@ instances; what the cloud learns on the way is what tells them apart. A new prof
 module with a `Retrieval`, and its line in `PROFILES`.
 """
 
-from ompd.roles.retrieval.contract import Edit, Made, Neighbours, Retrieval, TableRef
+from ompd.roles.retrieval.contract import Edit, Made, Neighbours, Retrieval, TableRef, Way
 from ompd.roles.retrieval.hardened import HardenedRetrieval
 from ompd.roles.retrieval.paper import PaperRetrieval
 from ompd.roles.retrieval.sealed import SealedRetrieval
@@ -26,4 +26,5 @@ __all__ = [
     "Retrieval",
     "SealedRetrieval",
     "TableRef",
+    "Way",
 ]

@@ -6,6 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,25 @@ class TableRef:
 
     table_id: bytes
     version: int
+
+
+class Way(Enum):
+    """How a job is asked, and what of.
+
+    Attributes
+    ----------
+    FREE
+        Of what nobody has less of by it; a whole table that is the cheapest way is that too.
+    SHARED
+        Of the hints of a window, which all users share.
+    WHOLE
+        Of the whole table in place of hints: the window has too few left, for all or for one user.
+        The next window begins with the table that comes.
+    """
+
+    FREE = auto()
+    SHARED = auto()
+    WHOLE = auto()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -178,7 +198,7 @@ class Retrieval(ABC):
         """Most queries in one job."""
 
     @abstractmethod
-    def answer_bytes(self, rows: int) -> int:
+    def answer_bytes(self, rows: int, context: Any) -> int:
         """Bytes of numbers in the answer to a job of so many queries."""
 
     @property
@@ -191,8 +211,17 @@ class Retrieval(ABC):
         """Queries that can be answered before the table needs a new window."""
         return sys.maxsize
 
+    @property
+    def due(self) -> bool:
+        """Whether a new window should be made now, to be there before this one ends."""
+        return False
+
+    def way(self, rows: int) -> Way:
+        """Tell how a job of so many queries should be asked."""
+        return Way.FREE
+
     @abstractmethod
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[Body, Any]:
+    def job(self, vectors: I64, members: Sequence[int], way: Way) -> tuple[Body, Any]:
         """Return a job for the cloud, and what `read` needs with its answer.
 
         Parameters
@@ -200,6 +229,7 @@ class Retrieval(ABC):
         vectors : int64 array of shape (q, coordinates)
         members : sequence of int
             How many of them, in order, each user asks.
+        way : Way
         """
 
     def window(self, context: Any) -> object | None:
@@ -285,7 +315,7 @@ class Voted(Retrieval):
     answer = Verdict
     classes: int
 
-    def answer_bytes(self, rows: int) -> int:
+    def answer_bytes(self, rows: int, context: None) -> int:
         """Bytes of numbers in the answer to a job of so many queries."""
         return rows * verdict_bytes(self.classes)
 

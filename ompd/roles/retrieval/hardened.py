@@ -15,7 +15,7 @@ from ompd.blind import HardenedKey, epsilon_per_unit
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Filling, choose_step, coarsen
 from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
-from ompd.roles.retrieval.contract import Made, TableRef, Voted
+from ompd.roles.retrieval.contract import Made, TableRef, Voted, Way
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
 from ompd.roles.training import Plan, train
@@ -140,7 +140,7 @@ class HardenedRetrieval(Voted):
         job = content_cap(Kind.HARDENED_JOB) // (8 * self.key.coordinates)
         return min(MAX_BATCH, job, verdict_rows(self.classes))
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[HardenedJob, None]:
+    def job(self, vectors: I64, members: Sequence[int], way: Way) -> tuple[HardenedJob, None]:
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
         return HardenedJob(self.ref.table_id, self.ref.version, len(vectors), points), None

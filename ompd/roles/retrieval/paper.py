@@ -12,7 +12,7 @@ from ompd.arrays import I64, U64, Progress
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Made, TableRef, Voted
+from ompd.roles.retrieval.contract import Made, TableRef, Voted, Way
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
 from ompd.roles.training import Plan, train
@@ -129,7 +129,7 @@ class PaperRetrieval(Voted):
         row = 8 * PAPER.limbs * (self.key.coordinates + 1)
         return min(MAX_BATCH, content_cap(Kind.PAPER_JOB) // row, verdict_rows(self.classes))
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[PaperJob, None]:
+    def job(self, vectors: I64, members: Sequence[int], way: Way) -> tuple[PaperJob, None]:
         """Blind queries, each with a scalar of its own."""
         blinded = blind_queries(self.key, vectors)
         modulus = self.key.modulus

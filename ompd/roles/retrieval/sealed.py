@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,15 @@ import numpy as np
 from ompd.arrays import I64, Progress
 from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, Filling, scale_features
-from ompd.errors import TooLargeError
+from ompd.errors import TooLargeError, WindowExhaustedError
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef
+from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef, Way
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import HIDDEN, Stages
 from ompd.roles.training import Plan, train
 from ompd.roles.uploads import Pieces
-from ompd.sealed import Layout, SealedTable, Ticket
+from ompd.sealed import Layout, SealedTable, Ticket, whole_is_cheaper
+from ompd.threads import default_threads
 from ompd.wire import (
     MAX_BATCH,
     Kind,
@@ -25,7 +27,6 @@ from ompd.wire import (
     SealedJob,
     SealedUpload,
     content_cap,
-    sums_cap,
 )
 
 #: Stands for a K that is not chosen yet; the size hardly depends on it.
@@ -132,32 +133,44 @@ class SealedRetrieval(Retrieval):
 
     @property
     def most(self) -> int:
-        """Most queries in one job; no window of hints serves more."""
-        layout = self.table.layout
-        if not layout.fetches:
-            return MAX_BATCH
-        request = content_cap(Kind.SEALED_JOB) // layout.request_bytes
-        answer = sums_cap(layout.table_bytes) // layout.answer_bytes
-        return max(1, min(MAX_BATCH, request, answer, layout.window))
+        """Most queries in one job: what is too much for hints goes by the whole table."""
+        return MAX_BATCH
 
-    def answer_bytes(self, rows: int) -> int:
-        """Bytes of numbers in the answer to a job of so many queries."""
-        layout = self.table.layout
-        return rows * layout.answer_bytes if layout.fetches else layout.table_bytes
+    def answer_bytes(self, rows: int, context: Ticket | None) -> int:
+        """Bytes of numbers in the answer to a job; none if the job was never made."""
+        return context.answer_bytes if context else 0
 
     @property
     def room(self) -> int:
         """Queries that the hints of this window are enough for."""
         return self.table.remaining
 
-    def job(self, vectors: I64, members: Sequence[int]) -> tuple[SealedJob, Ticket]:
-        """Use up hints and ask for buckets."""
-        request, ticket = self.table.ask(vectors, members)
-        return SealedJob(self.ref.table_id, self.ref.version, False, request), ticket
+    @property
+    def due(self) -> bool:
+        """Whether a new window should be made now, to be there before this one ends."""
+        return self.table.due
+
+    def way(self, rows: int) -> Way:
+        """Tell how a job should be asked: by what is cheaper, or all that is left."""
+        if whole_is_cheaper(self.table.layout, rows):
+            return Way.FREE
+        return Way.WHOLE if self.table.prefers_whole(rows) else Way.SHARED
+
+    def job(self, vectors: I64, members: Sequence[int], way: Way) -> tuple[SealedJob, Ticket]:
+        """Use up hints and ask for buckets, or ask for the whole table."""
+        if way is Way.SHARED:
+            # Unless lost answers ended the window just now.
+            with contextlib.suppress(WindowExhaustedError):
+                request, ticket = self.table.ask(vectors, members)
+                return SealedJob(self.ref.table_id, self.ref.version, False, request), ticket
+        ticket = self.table.ask_whole(vectors, renews=way is not Way.FREE)
+        # A table that has no windows is asked for by an empty request.
+        whole = self.table.layout.fetches > 0
+        return SealedJob(self.ref.table_id, self.ref.version, whole, b""), ticket
 
     def window(self, context: Ticket) -> object | None:
         """Return the hints that the job used; None if it asked for the whole table."""
-        return context.hints
+        return context.asked and context.asked.hints
 
     def abandon(self, context: Ticket) -> None:
         """Let the buckets be asked for again; the hints stay used up."""
@@ -165,7 +178,7 @@ class SealedRetrieval(Retrieval):
 
     def read(self, body: SealedAnswer, context: Ticket, rows: int, k: int) -> Neighbours:
         """Open the buckets, find the nearest instances and count their votes."""
-        found = self.table.read(context, body.buckets)
+        found = self.table.read(context, body.buckets, threads=default_threads())
         votes = np.zeros((rows, self.classes), dtype=np.int64)
         np.add.at(votes, (np.arange(rows)[:, np.newaxis], found.labels), 1)
         codes = _winners(votes, found.distances, found.labels)
@@ -173,12 +186,13 @@ class SealedRetrieval(Retrieval):
 
     def whole(self) -> tuple[SealedJob, int]:
         """Ask for all buckets."""
+        self.table.await_window()
         job = SealedJob(self.ref.table_id, self.ref.version, True, b"")
         return job, self.table.layout.table_bytes
 
     def renew(self, body: SealedAnswer) -> None:
         """Make the hints of a new window."""
-        self.table.renew(body.buckets)
+        self.table.renew(body.buckets, threads=default_threads())
 
     def close(self) -> None:
         """Put the hints back into the folder that the table is kept in, if it is."""
