@@ -40,7 +40,7 @@ TABLE = {
     "roles": (3, "blind crypto datasets encode sealed search stores wire"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "blind datasets encode roles sealed search wire"),
-    "estimator": (4, "encode search"),
+    "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (4, "datasets roles wire"),
     "compilation": (4, "blind encode sealed search"),

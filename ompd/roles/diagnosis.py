@@ -57,10 +57,10 @@ class Diagnosis:
         Whether the hospital itself knows that none was nearer; False where it has only the
         cloud's word.
     profile : {"sealed", "hardened", "paper"} or None
-        What the hospital's table tells the cloud, by the hospital's signed word. None, like the
-        next, where there is an error.
+        What the hospital's table tells the cloud, by the hospital's signed word. None where there
+        is an error, or no cloud.
     method : {"relief-mw", "evidence"} or None
-        How features became vectors.
+        How features became vectors. None where there is an error.
     filled : int
         How many features were missing and filled in by the hospital.
     id : str, optional
@@ -87,5 +87,5 @@ class Finding(NamedTuple):
 
     label: str
     advice: str
-    profile: Profile
+    profile: Profile | None
     method: Method

@@ -76,7 +76,9 @@ class Calibration:
             raise ParameterError("offsets: expected one finite number per class")
 
     @classmethod
-    def fit(cls, votes: Any, labels: Any, *, priors: Priors = "equal") -> Calibration:
+    def fit(
+        cls, votes: Any, labels: Any, *, priors: Priors = "equal", weights: Any = None
+    ) -> Calibration:
         """Learn slope and offsets from labelled votes by penalised maximum likelihood.
 
         Parameters
@@ -89,11 +91,14 @@ class Calibration:
             Whether each class weighs the same as a whole, so that a query of unknown origin is
             equally likely to belong to any of them, or each row does, so that classes are as
             frequent as in the table.
+        weights : array-like of shape (N,), optional
+            How often each row counts, from 0, finite, at least one above 0; all once by default.
 
         Raises
         ------
         ParameterError
-            If `votes` are no non-negative counts, `labels` do not fit them or there are none.
+            If `votes` are no non-negative counts, `labels` do not fit them or there are none, or
+            `weights` do not count them.
 
         Notes
         -----
@@ -104,16 +109,17 @@ class Calibration:
         counts = _check_votes(votes)
         codes = _check_labels(labels, counts)
         classes = counts.shape[1]
-        sizes = np.bincount(codes, minlength=classes)
-        weights = np.ones(len(codes))
+        weights = np.ones(len(codes)) if weights is None else check_weights(weights, len(codes))
         if priors == "equal":
-            weights = len(codes) / (np.count_nonzero(sizes) * sizes[codes].astype(np.float64))
+            sizes = np.bincount(codes, weights, minlength=classes)
+            whole = np.count_nonzero(sizes) * sizes[codes]
+            # A class of which no row counts has no share.
+            weights = np.divide(weights.sum() * weights, whole, out=weights * 0, where=whole > 0)
         evidence = _log_shares(counts)
-        parameters = _maximise(evidence, np.eye(classes)[codes], weights, fixed_slope=None)
+        truth = np.eye(classes)[codes]
+        parameters = _maximise(evidence, truth, weights, fixed_slope=None)
         if parameters[0] < _LEAST_SLOPE:
-            parameters = _maximise(
-                evidence, np.eye(classes)[codes], weights, fixed_slope=_LEAST_SLOPE
-            )
+            parameters = _maximise(evidence, truth, weights, fixed_slope=_LEAST_SLOPE)
         return cls(float(parameters[0]), tuple(parameters[1:].tolist()))
 
     def probabilities(self, votes: Any) -> F64:
@@ -141,6 +147,25 @@ class Calibration:
                 f"votes: expected counts of {len(self.offsets)} classes, got {counts.shape[1]}"
             )
         return _softmax(self.slope * _log_shares(counts) + np.array(self.offsets))
+
+
+def check_weights(weights: Any, rows: int) -> F64:
+    """Return how often each row counts, as float64 of shape (rows,).
+
+    Raises
+    ------
+    ParameterError
+        If they are no finite numbers from 0, one per row, or all are 0.
+    """
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.shape != (rows,) or np.ma.is_masked(weights):
+        raise ParameterError(f"weights: expected {rows} numbers, one per row")
+    if not np.isfinite(array).all() or (array < 0).any() or not array.any():
+        raise ParameterError("weights: expected finite numbers from 0, at least one above 0")
+    return array
 
 
 def _check_votes(votes: Any) -> I64:

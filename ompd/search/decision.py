@@ -13,7 +13,7 @@ import numpy as np
 
 from ompd.arrays import F64, I64, U64
 from ompd.errors import ParameterError
-from ompd.search import LimbTable, compute, leave_one_out, spread, tally, vote
+from ompd.search import LimbTable, ballots, leave_one_out, spread
 from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors
 
 Decision = Literal["probability", "majority"]
@@ -47,7 +47,14 @@ class Rule:
     calibration: Calibration | None
 
     @classmethod
-    def learn(cls, table: LimbTable, k: int, decision: Decision, priors: Priors) -> Rule:
+    def learn(
+        cls,
+        table: LimbTable,
+        k: int,
+        decision: Decision,
+        priors: Priors,
+        weights: F64 | None = None,
+    ) -> Rule:
         """Calibrate on the table's own rows, each judged by the others, where that is needed.
 
         Parameters
@@ -58,19 +65,23 @@ class Rule:
         decision : {"probability", "majority"}
         priors : {"equal", "training"}
             Which shares the classes have among those who ask. Nothing to a majority.
+        weights : float64 array of shape (N,), optional
+            How often each row of the table counts for the calibration. Nothing to a majority.
 
         Raises
         ------
         NeighborsError
             If a table of one row is to be calibrated.
         ParameterError
-            If the priors are others.
+            If the priors are others, or the rows that calibrate all weigh 0.
         """
         if decision == "majority":
             return cls(None)
         own = spread(len(table), CALIBRATION_ROWS)
         found = leave_one_out(table, min(k, len(table) - 1), own)
-        return cls(Calibration.fit(found.votes(), found.truth, priors=priors))
+        own_weights = None if weights is None else weights[own]
+        votes = found.votes()
+        return cls(Calibration.fit(votes, found.truth, priors=priors, weights=own_weights))
 
     def judge(self, table: LimbTable, queries: U64, k: int) -> Outcome:
         """Return labels and probabilities of queries by their k nearest rows.
@@ -84,10 +95,10 @@ class Rule:
         Raises
         ------
         TableError, NeighborsError
-            As `compute`.
+            As `ballots`.
         """
-        distances, rows = compute(table, queries, k)
-        return self.decide(tally(table, rows), vote(table, distances, rows))
+        codes, votes = ballots(table, queries, None, None, k)
+        return self.decide(votes, codes)
 
     def decide(self, votes: I64, leading: I64) -> Outcome:
         """Return labels and probabilities.

@@ -192,3 +192,24 @@ def test_impossible_calibrations_are_refused(slope, offsets):
 def test_votes_of_other_classes_are_refused():
     with pytest.raises(ParameterError, match="counts of 2 classes, got 3"):
         Calibration(1.0, (0.0, 0.0)).probabilities([[1, 2, 3]])
+
+
+@given(labelled_votes(), st.data())
+def test_a_row_of_weight_n_counts_as_n_rows(case, data):
+    votes, labels, priors = case
+    counts = data.draw(
+        st.lists(st.integers(0, 3), min_size=len(labels), max_size=len(labels)).filter(any)
+    )
+    repeated = [row for row, count in zip(votes, counts, strict=True) for _ in range(count)]
+    truth = [code for code, count in zip(labels, counts, strict=True) for _ in range(count)]
+    one = Calibration.fit(repeated, truth, priors=priors)
+    other = Calibration.fit(votes, labels, priors=priors, weights=counts)
+    assert other.slope == pytest.approx(one.slope, abs=1e-6)
+    assert other.offsets == pytest.approx(one.offsets, abs=1e-6)
+
+
+def test_equal_weights_are_none_to_the_bit():
+    votes, labels = [[3, 2], [1, 4], [5, 0], [2, 3]], [0, 1, 0, 0]
+    for priors in ("equal", "training"):
+        plain = Calibration.fit(votes, labels, priors=priors)
+        assert Calibration.fit(votes, labels, priors=priors, weights=[1, 1, 1, 1]) == plain
