@@ -84,8 +84,11 @@ def blocks(text: Text, columns: Columns, where: str) -> Iterator[Block]:
         For a misplaced quote or an oversized cell.
     """
     row = 0
-    size = text.end - text.start
-    if size >= FAST_BYTES and columns.form.separator != " " and text.quote == '"':
+    plain = columns.form.separator != " " and text.quote == '"'
+    # ARFF may have remarks among its rows.
+    if text.attributes is not None and b"%" in text.body[text.start :]:
+        plain = False
+    if plain and text.end - text.start >= FAST_BYTES:
         fast = _Fast(text, columns)
         yield from fast.blocks()
         row, text = fast.row, fast.rest

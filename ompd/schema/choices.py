@@ -125,7 +125,8 @@ def is_like_id(summary: Summary, place: int) -> bool:
         return False
     if summary.texts:
         return summary.numbers == 0 and summary.distinct and summary.values > 3
-    if summary.rising and summary.values > 3:
+    # Rows counted from 0 or from 1.
+    if summary.rising and summary.low == 1 and summary.values > 3:
         return True
     # Measured values neither differ that much nor are that large throughout.
     often = summary.cells is not None and summary.different < 0.7 * summary.values

@@ -12,7 +12,6 @@ import contextlib
 import csv
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +26,6 @@ MAX_COLUMNS = 1 << 14
 #: Largest file of text, in bytes.
 MOST_BYTES = 8 << 30
 _STEP = 1 << 16
-
-_ATTRIBUTE = re.compile(
-    r"""@attribute\s+(?:'([^']*)'|"([^"]*)"|(\S+?))\s*(\{.*\}?|[a-z]+(?:\s.*)?)""",
-    re.IGNORECASE,
-)
 
 
 class Attribute(NamedTuple):
@@ -248,11 +242,16 @@ def _arff(body: bytes, stop: int, where: str) -> Text:
 
 
 def _attribute(line: str, where: str) -> Attribute:
-    found = _ATTRIBUTE.fullmatch(line)
-    if found is None:
+    rest = line.split(None, 1)[1] if " " in line or "\t" in line else ""
+    quote = rest[:1]
+    if quote in {"'", '"'}:
+        name, found, kind = rest[1:].partition(quote)
+    else:
+        end = next((at for at, sign in enumerate(rest) if sign in " \t{"), len(rest))
+        name, found, kind = rest[:end], "", rest[end:]
+    kind = kind.strip()
+    if not name or not kind or (quote in {"'", '"'} and not found):
         raise DatasetError(f"{where}: expected @attribute, a name and a type")
-    name = next(group for group in found.groups()[:3] if group is not None)
-    kind = found.group(4)
     if not kind.startswith("{"):
         return Attribute(name, None)
     if not kind.endswith("}"):

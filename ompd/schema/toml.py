@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _WIDTH = 96
+#: Largest file in characters, and keys of more parts than any of a schema's, which take tomllib a
+#: time that grows as their square.
+_MOST = 16 << 20
+_DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 
 
 def to_toml(schema: Schema) -> str:
@@ -152,7 +156,11 @@ def fields_of(data: bytes | str) -> dict[str, Any]:
     problem = ""
     read: dict[str, Any] = {}
     try:
-        read = tomllib.loads(data.decode("utf-8") if isinstance(data, bytes) else data)
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        if len(text) > _MOST or _DEEP.search(text):
+            problem = "expected TOML that is not nested"
+        else:
+            read = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         problem = str(error)
     except (ValueError, TypeError, AttributeError):

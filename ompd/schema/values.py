@@ -158,15 +158,21 @@ def as_array(column: Any) -> Array:
             return np.asarray(column.data)
         return np.asarray(np.ma.filled(column.astype(object), None))
     if isinstance(column, np.ndarray):
-        return column
-    if hasattr(column, "to_pylist"):  # Arrow: chunks, dictionaries and nulls
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        return _in_microseconds(column)
+    if hasattr(column, "to_pylist"):  # Arrow: chunks and nulls
+        return _in_microseconds(np.asarray(column.to_numpy(zero_copy_only=False)))
     if hasattr(column, "to_numpy"):
-        return np.asarray(column.to_numpy())
+        return _in_microseconds(np.asarray(column.to_numpy()))
     listed = list(column)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
+
+
+def _in_microseconds(array: Array) -> Array:
+    # NumPy makes integers of nanoseconds where it lists them.
+    kind = array.dtype.kind
+    return array.astype(f"{kind}8[us]") if kind in "mM" else array
 
 
 def _by_cell(

@@ -1,0 +1,187 @@
+"""Schemas as TOML: what is written is read again, and what is no schema is refused."""
+
+from __future__ import annotations
+
+import tomllib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ompd.errors import OmpdError, SchemaError
+from ompd.schema import Feature, Schema, TableForm
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+ENDS = st.floats(-1e300, 1e300)
+
+
+@st.composite
+def features(draw, name):
+    kind = draw(st.sampled_from(["numeric", "ordinal", "nominal"]))
+    low, high = sorted([draw(ENDS), draw(ENDS)])
+    fields = {"about": draw(st.text(max_size=5)), "unit": draw(st.sampled_from(["", "µmol/l"]))}
+    missing = ["refuse", "median", "level"] if kind == "nominal" else ["refuse", "median"]
+    fields["missing"] = draw(st.sampled_from(missing))
+    if kind == "numeric" and draw(st.booleans()):
+        fields["since"] = draw(st.dates()).isoformat()
+    if kind != "numeric":
+        low, high = float(int(low)), float(int(high))
+        if draw(st.booleans()):
+            names = st.text("abc \"'\\\n#=ü\x7f", min_size=1, max_size=9)
+            fields["levels"] = tuple(draw(st.lists(names, min_size=1, max_size=5, unique=True)))
+            low = float(draw(st.integers(-5, 5)))
+            high = low + len(fields["levels"]) - 1
+    return Feature(name, kind, low, high, **fields)
+
+
+@st.composite
+def schemas(draw):
+    names = draw(st.lists(TEXTS, min_size=3, max_size=6, unique=True))
+    classes = tuple(draw(st.lists(TEXTS, min_size=1, max_size=4, unique=True)))
+    made = tuple(draw(features(name)) for name in names[2:])
+    form = None
+    if draw(st.booleans()):
+        form = TableForm(
+            label=names[0],
+            id=draw(st.sampled_from(["", names[1]])),
+            columns=draw(st.sampled_from([(), tuple(names)])),
+            separator=draw(st.sampled_from([";", "\t", "|", " "])),
+            decimal=draw(st.sampled_from([".", ","])),
+            missing=draw(st.sampled_from([(), ("?", "NA")])),
+            marks=draw(st.sampled_from([{}, {names[2]: ("-9", '"')}])),
+            texts=draw(st.sampled_from([{}, {"2": classes[0]}])),
+            dates=draw(st.sampled_from(["%Y-%m-%d", "%d.%m.%Y"])),
+            notes=draw(st.lists(st.tuples(st.sampled_from(["", *names]), st.text()), max_size=3)),
+        )
+    return Schema(made, classes, form)
+
+
+@given(schemas())
+def test_what_is_written_is_read(schema):
+    text = schema.to_toml()
+    again = Schema.from_toml(text)
+    form = schema.table
+    if form is not None:
+        form = msgspec.structs.replace(form, notes=())
+    assert again == Schema(schema.features, schema.classes, form)
+    assert Schema.from_toml(text.encode()) == again
+    assert again.to_toml() == Schema.from_toml(again.to_toml()).to_toml()
+
+
+def test_how_it_looks():
+    schema = Schema(
+        (
+            Feature("age", "ordinal", 0, 120, unit="years", missing="median"),
+            Feature("dose, mg", "numeric", -0.5, 2, about="a day"),
+            Feature("sex", "nominal", 0, 1, levels=("f", "m")),
+        ),
+        ("benign", "malignant"),
+        TableForm(
+            label="y",
+            separator=";",
+            texts={"2": "benign"},
+            marks={"age": ["-9"]},
+            notes=[("", "all"), ("y", "the last"), ("age", "ends\nas found")],
+        ),
+    )
+    assert (
+        schema.to_toml()
+        == """\
+# Schema of a table of patients. A value outside the domain from low to high is refused,
+# so the ends must leave room for patients to come.
+# missing = "median": the median of the training rows stands for a missing value;
+# "level": it is a category (kind = "nominal" only); without either, its row is bad.
+# Check: all
+
+classes = ["benign", "malignant"]
+
+[table]
+# Check: the last
+label = "y"
+separator = ";"
+# missing = ["", "?", "-", "na", "n/a", "#n/a", "nan", "null", "none"]  # marks of a missing value
+
+# What the file writes, and the class that it means.
+[table.texts]
+2 = "benign"
+
+# Further marks of a missing value, by column.
+[table.marks]
+age = ["-9"]
+
+[features.age]
+# Check: ends as found
+kind = "ordinal"
+low = 0
+high = 120
+unit = "years"
+missing = "median"
+
+[features."dose, mg"]
+about = "a day"
+kind = "numeric"
+low = -0.5
+high = 2
+
+[features.sex]
+kind = "nominal"
+levels = ["f", "m"]
+"""
+    )
+
+
+def test_a_date_may_be_one_of_toml():
+    text = 'classes=["a"]\n[features.d]\nkind="numeric"\nlow=0\nhigh=9\nsince=2000-01-01'
+    assert Schema.from_toml(text).features[0].since == "2000-01-01"
+
+
+GOOD = 'classes = ["a", "b"]\n[features.x]\nkind = "numeric"\nlow = 0\nhigh = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\xff", "expected TOML in UTF-8"),
+        ("x", "schema: Expected '='"),
+        ("", "expected a section"),
+        ('classes = ["a"]\nfeatures = [1]', "expected a section"),
+        ('classes = ["a"]\nfeatures.x = 1', "expected a section"),
+        (GOOD + 'name = "y"', "expected its name in the section's head"),
+        (GOOD + "other = 1", "unknown field `other`"),
+        (GOOD + "[table]\nnotes = []", "expected notes as comments"),
+        (GOOD + "[table]\nlabel = 5", r"Expected `str`, got `int` - at `\$\.table\.label`"),
+        (GOOD + "[table.marks]\nz = ['0']", "only names of features"),
+        (GOOD + "[table]\nmarks = 5", "schema: "),
+        (GOOD.replace("high = 1", "high = -1"), "finite low <= high"),
+        (GOOD.replace("high = 1", "high = 1" + "0" * 400), "schema: "),
+        (GOOD.replace("high = 1", "high = 1" + "0" * 5000), "schema: "),
+        (GOOD.replace("high = 1", "high = inf"), "finite low <= high"),
+        (GOOD.replace("high = 1", ""), "missing required field `high`"),
+        ("a = " + "[" * 100_000, "schema: "),
+        ("a." * 100_000 + "b = 1", "schema: "),
+        (None, "schema: "),
+        (5, "schema: "),
+    ],
+)
+def test_what_is_no_schema(text, message):
+    with pytest.raises(SchemaError, match=message) as caught:
+        Schema.from_toml(text)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@given(st.text())
+def test_only_own_errors_escape(text):
+    for content in (text, GOOD + text):
+        try:
+            Schema.from_toml(content)
+        except OmpdError:
+            pass
+        else:
+            tomllib.loads(content)
+
+
+def test_texts_that_utf8_cannot_write():
+    with pytest.raises(SchemaError, match="UTF-8"):
+        Schema((Feature("\ud800", "numeric", 0, 1),), ("a",)).to_toml()
