@@ -17,6 +17,7 @@ from ompd.errors import (
     NoAnswerError,
     OutdatedError,
     OutdatedRefusalError,
+    ParameterError,
     RefusedError,
     TooLargeError,
 )
@@ -213,7 +214,8 @@ class User(Party):
             If its catalogue has expired or was signed with keys that others took over from, or
             `schema` is another one than it has.
         ParameterError
-            If the disease is no text of 1 to 255 characters, or `errors` or `ids` mean nothing.
+            If the hospital is no text, the disease no text of 1 to 255 characters, or `errors` or
+            `ids` mean nothing.
         FeatureError
             If a value is no finite number and may not be missing, there are no rows or none is
             good, a name is missing or there twice, or there are names and no schema.
@@ -263,6 +265,8 @@ class User(Party):
         self, hospital: str, disease: str, schema: Schema | None
     ) -> tuple[Schema | None, bytes, int]:
         """Return schema, its form, and most rows of a query; what cannot be asked is refused."""
+        if not isinstance(hospital, str):
+            raise ParameterError(f"hospital: expected its id, got {type(hospital).__name__}")
         catalogue = self._library.find(hospital, self._post.now())
         if catalogue is None:
             return schema, ANY_FORM if schema is None else form_of(schema), MAX_BATCH
@@ -332,7 +336,10 @@ class User(Party):
                     "report: the query was made by another schema than the hospital's; learn its "
                     "next catalogue and ask again"
                 )
-            raise RefusedError("report: the hospital did not accept the query")
+            raise RefusedError(
+                "report: the hospital did not accept the query; what it takes stands in its "
+                "catalogue"
+            )
         body = self._post.open(frame, Report, waiting.reply_key)
         diagnoses = read_report(body, waiting.asked.rows if body.findings else 0)
         self._post.claim(frame)

@@ -18,6 +18,8 @@ Missing = Literal["refuse", "median", "level"]
 
 #: Most texts of a feature: a nominal one with more is a number or a name, not a category.
 MAX_LEVELS = 4096
+# In messages; of more, only their number.
+_MOST_NAMED = 6
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: A plain decimal number as people write it.
@@ -133,11 +135,14 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     @property
     def expected(self) -> str:
         """What a value must be, in words."""
+        if 0 < len(self.levels) <= _MOST_NAMED:
+            return f"one of {', '.join(map(repr, self.levels))}"
         if self.levels:
             return f"one of its {len(self.levels)} levels"
         kind = "a number" if self.kind == "numeric" else "a whole number"
         days = f" of days since {self.since}" if self.since else ""
-        return f"{kind}{days} from {self.low:g} to {self.high:g}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{kind}{days} from {self.low:g} to {self.high:g}{unit}"
 
 
 def texts(values: Any, where: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -227,7 +228,10 @@ def _check_names(found: list[Any], names: Sequence[str], *, others: bool = False
     there = {name for name in found if isinstance(name, str)}
     missing = [name for name in names if name not in there]
     if missing:
-        raise FeatureError(f"features: expected a value of {_quoted(missing)}")
+        alike = {_folded(name) for name in missing} - {""}
+        near = [place for place, name in enumerate(found) if _folded(name) in alike]
+        hint = f"; the name in place {near[0]} is written almost like one" if near else ""
+        raise FeatureError(f"features: expected a value of {_quoted(missing)}{hint}")
     known = set(names)
     # By place: where a file without header was read as if it had one, names are a patient's values.
     unknown = [place for place, name in enumerate(found) if name not in known]
@@ -238,6 +242,14 @@ def _check_names(found: list[Any], names: Sequence[str], *, others: bool = False
     twice = [name for name in names if found.count(name) > 1] if len(found) > len(names) else []
     if twice:
         raise FeatureError(f"features: expected {_quoted(twice)} only once")
+
+
+def _folded(name: Any) -> str | None:
+    """Return a name without case, blanks, signs between words and the form of its letters."""
+    if not isinstance(name, str):
+        return None
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in plain if letter.isalnum())
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def _rows(x: Any, width: int) -> list[Sequence[Any] | None]:
     if rows and not any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
         rows = [rows]
     if rows and not any(_fits(row, width) for row in rows):
-        raise FeatureError(f"features: expected {width} per row")
+        raise FeatureError(f"features: expected {width} per row, got {np.size(rows[0])}")
     return [list(row) if _fits(row, width) else None for row in rows]
 
 

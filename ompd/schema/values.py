@@ -37,8 +37,9 @@ def reason(feature: Feature, fault: int) -> str:
     if fault == WHOLE:
         return "expected a whole number"
     if fault == LEVEL:
-        return f"expected one of its {len(feature.levels)} levels, got another text"
-    return f"expected a value from {feature.low:g} to {feature.high:g}"
+        return f"expected {feature.expected}, got another text"
+    unit = f" days since {feature.since}" if feature.since else f" {feature.unit}".rstrip()
+    return f"expected a value from {feature.low:g} to {feature.high:g}{unit}"
 
 
 def error_of(feature: Feature, fault: int, where: str) -> FeatureError:

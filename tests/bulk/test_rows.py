@@ -40,7 +40,7 @@ def test_frames_of_all_libraries(kind):
     assert rows.ids.tolist() == TABLE["case"]
     assert rows.error.tolist() == [
         "", "", "",
-        "age: expected a value from 0 to 120; sex: expected one of its 2 levels, got another text; "
+        "age: expected a value from 0 to 120; sex: expected one of 'f', 'm', got another text; "
         "dose: expected a value from 0 to 2.5",
     ]  # fmt: skip
     rows = rows_of(kind(TABLE), SCHEMA, "skip")

@@ -349,9 +349,9 @@ def test_bad_rows_come_back_with_a_reason(clinic):
     assert list(report.codes >= 0) == [True, False, True, False, False]
     assert list(report.error) == [
         "",
-        "age: expected a value from 0 to 120; stage: expected a whole number",
+        "age: expected a value from 0 to 120 years; stage: expected a whole number",
         "",
-        "sex: expected one of its 2 levels, got another text",
+        "sex: expected one of 'female', 'male', got another text",
         "age: expected a finite number, got a missing or infinite one",
     ]
     for values in ("121", "unknown", "2.5"):
