@@ -65,4 +65,7 @@ def test_ids_of_frames():
     assert rows_of(frame, SCHEMA, "collect").ids is None
     assert rows_of(frame.iloc[1:], SCHEMA, "collect").ids.tolist() == [1, 2, 3]
     frame.index = [4.0, np.nan, 6.5, 7.0]
-    assert rows_of(frame, SCHEMA, "collect").ids.tolist() == ["4", "", "6.5", "7"]
+    assert rows_of(frame, SCHEMA, "collect").ids.tolist() == ["4.0", "", "6.5", "7.0"]
+    # Whole numbers beside a gap were whole before the frame was made.
+    frame.index = [4.0, np.nan, 6.0, 7.0]
+    assert rows_of(frame, SCHEMA, "collect").ids.tolist() == ["4", "", "6", "7"]
