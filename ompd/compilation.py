@@ -11,7 +11,7 @@ from ompd.blind.keys import PaperKey
 from ompd.blind.paper import blind_queries, blind_table
 from ompd.encode import relief_weights
 from ompd.params import PAPER
-from ompd.sealed import SealedTable, answer
+from ompd.sealed import Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
 
@@ -50,3 +50,9 @@ def warmup() -> None:
     request, ticket = sealed.ask(rows[:1])
     sealed.read(ticket, answer(stored, sealed.layout, request))
     sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())
+    # Chunks of more than 256 buckets have offsets of another type.
+    layout = Layout(2048, 64, 4, 512, 16, 1)
+    many_rows = np.arange(8192, dtype=np.int64).reshape(4096, 2)
+    sealed, stored = SealedTable.build(many_rows, np.arange(4096) % 2, 2, 3, layout=layout)
+    request, ticket = sealed.ask(many_rows[:1])
+    sealed.read(ticket, answer(stored, layout, request))

@@ -1,8 +1,8 @@
 """Private retrieval: XORs of one bucket per chunk, and the bookkeeping of hints.
 
 A table is uint64[chunks * chunk, width]; a hint is one offset below `chunk` for every chunk and the
-XOR (parity) of those buckets. Offsets are uint16. What the steps are for and why they hide which
-bucket is wanted is written in `ompd.sealed.hints`.
+XOR (parity) of those buckets. Offsets are uint8 or uint16, all of one table the same. What the
+steps are for and why they hide which bucket is wanted is written in `ompd.sealed.hints`.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ AGAIN = 2
 def gather(words, chunk, requests, answers, first, last):
     """XOR one bucket per chunk for requests first:last into answers.
 
-    requests uint16[:, chunks], every offset below chunk; answers uint64[:, width] is overwritten.
+    requests are offsets[:, chunks], all below chunk; answers uint64[:, width] is overwritten.
     """
     chunks = requests.shape[1]
     width = words.shape[1]
@@ -51,8 +51,8 @@ def gather(words, chunk, requests, answers, first, last):
 def add_parities(words, chunk, offsets, own, parities, block, first, last):
     """XOR into parities[hint] its buckets of all chunks but own[hint], for hints first:last.
 
-    offsets uint16[hints, chunks], own int64[hints] with -1 for none. `block` chunks at a time are
-    read by all hints, so that they stay in the cache.
+    offsets[hints, chunks], own int64[hints] with -1 for none. `block` chunks at a time are read by
+    all hints, so that they stay in the cache.
     """
     chunks = offsets.shape[1]
     width = words.shape[1]
@@ -124,6 +124,29 @@ def select(wanted, heard, owed, twice, used, backups, ahead, chunk, places):
 
 
 @kernel()
+def slots_for(places, count, used, backups, chunk, slots):
+    """Overwrite slots int64[fetches] with those that places[:count] use up, in this order.
+
+    Behind them stand the slots that the other places would use next.
+    """
+    for fetch in range(places.shape[0]):
+        part = places[fetch] // chunk
+        taken = used[part]
+        for other in range(min(fetch, count)):
+            taken += places[other] // chunk == part
+        slots[fetch] = part * backups + min(taken, backups - 1)
+
+
+@kernel()
+def _unused_with(entries, wanted, part, used, backups):
+    """An unused slot of chunk part whose entry is at offset wanted, or -1."""
+    for slot in range(part * backups + used[part], (part + 1) * backups):
+        if np.int64(entries[slot]) == wanted:
+            return slot
+    return -1
+
+
+@kernel()
 def _find(offsets, wanted, start):
     """First place at or after `start`, cyclically, where offsets has `wanted`; -1 if nowhere."""
     count = offsets.shape[0]
@@ -144,18 +167,19 @@ def _known(place, slot_of, states):
 
 @kernel()
 def consume(
-    asked, count, starts, chunk, backups,
-    offsets, parities, waits, backup_offsets, backup_parities, contents, states, places, sources,
-    used, owed, entry_of, messages, records, spare_offsets, spare_message, spare_words,
+    asked, count, starts, chunk, backups, slots, fresh,
+    offsets, parities, waits, entries, backup_parities, contents, states, places, sources,
+    used, owed, messages, records, spare_offsets, spare_message, spare_words,
 ):  # fmt: skip
     """Ask for the buckets at asked[:count], one after the other.
 
-    messages uint16[:, chunks] is overwritten where a hint holds the bucket and left as it is where
-    none does; records int64[:count, 2] gets slot and place. Every chunk must have a backup left for
-    each of its places. entry_of int32[buckets] is a slot whose replacement entry is a place's
-    bucket, or -1; while it is unused, the new hint is complete at once. For asked[count:] the same
-    work is done in vain, into spare_offsets uint16[chunks, 1], spare_message uint16[chunks] and
-    spare_words uint64[2, width], so that it takes as long.
+    slots int64[fetches] are those of `slots_for`, fresh[fetches, chunks] the offsets of their
+    backup hints, with the replacement entry's in the slot's own chunk. messages[fetches, chunks] is
+    overwritten where a hint holds the bucket and left as it is where none does; records
+    int64[:count, 2] gets slot and place. Every chunk must have a backup left for each of its
+    places. If the bucket is the entry of a slot that is still unused, the new hint is complete at
+    once. For asked[count:] the same work is done in vain, into spare_offsets[chunks, 1],
+    spare_message[chunks] and spare_words uint64[2, width], so that it takes as long.
     """
     chunks = offsets.shape[0]
     width = parities.shape[1]
@@ -164,7 +188,7 @@ def consume(
         place = asked[fetch]
         part = place // chunk
         wanted = place % chunk
-        slot = part * backups + min(used[part], backups - 1)
+        slot = slots[fetch]
         hint = _find(offsets[part], wanted, starts[fetch])
         if real:
             used[part] += 1
@@ -174,6 +198,7 @@ def consume(
             records[fetch, 0] = slot
             records[fetch, 1] = place
             states[slot] = ASKED if hint >= 0 else DEAD
+        entry = _unused_with(entries, wanted, part, used, backups)
         if hint < 0:
             continue
         column = hint if real else 0
@@ -183,22 +208,20 @@ def consume(
         parity = parities[hint] if real else spare_words[1]
         for other in range(chunks):
             message[other] = offsets[other, hint]
-            into[other, column] = backup_offsets[slot, other]
-        message[part] = backup_offsets[slot, part]
+            into[other, column] = fresh[fetch, other]
+        message[part] = fresh[fetch, part]
         into[part, column] = wanted
         # Answer, old parity and replacement entry give the bucket; the backup's parity and the
         # bucket give the new parity, once the bucket is there.
         for word in range(width):
             content[word] ^= parities[hint, word]
             parity[word] = backup_parities[slot, word]
-        entry = entry_of[place]
-        known = entry >= 0 and states[entry] == UNUSED
-        if known:
+        if entry >= 0:
             for word in range(width):
                 parity[word] ^= contents[entry, word]
         if real:
             sources[slot] = waits[hint]
-            waits[hint] = -1 if known else place
+            waits[hint] = -1 if entry >= 0 else place
 
 
 @kernel()

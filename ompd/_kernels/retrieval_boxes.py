@@ -1,8 +1,9 @@
-"""Which buckets may hold the nearest rows: median splits, boxes, and four bits per coordinate.
+"""Which buckets may hold the nearest rows: median splits, boxes, and six bits per coordinate.
 
-Heads are coordinates shifted right until they fit uint16. The box of a bucket is cut into at most
-16 equal cells per column, and a row is remembered by its cell: from that come a lower and an upper
-bound of its distance. Boxes stand in groups of 32, which have boxes of their own.
+Heads are coordinates shifted right until they fit uint16. A leaf is a run of buckets; its box is
+cut into at most 64 equal cells per column, and a row is remembered by its cell: from that come a
+lower and an upper bound of its distance. Boxes stand in groups of 32, which have boxes of their
+own.
 """
 
 import numpy as np
@@ -12,6 +13,11 @@ from ompd._kernels.splits import split_once
 
 LANES = 32
 _FAR = 1 << 30
+# Behind all estimates.
+_BEHIND = 1 << 40
+_CELLS = 64
+# Shares of the way from the K-th lower to the K-th upper bound are counted in units of 1 / 256.
+_UNITS = 256
 
 
 @kernel()
@@ -21,10 +27,10 @@ def edge(bucket, rows, buckets):
 
 
 @kernel()
-def split_buckets(heads, order, buckets, first, last):
+def split_buckets(heads, order, buckets, per, first, last):
     """Reorder rows so that each bucket has the rows from its edge to the next, for first:last.
 
-    heads uint16[:, columns]; order int64 is permuted in place.
+    heads uint16[:, columns]; order int64 is permuted in place. A leaf is `per` buckets.
     """
     rows = order.shape[0]
     count = edge(last, rows, buckets) - edge(first, rows, buckets)
@@ -40,8 +46,12 @@ def split_buckets(heads, order, buckets, first, last):
         stop = pending[depth, 1]
         if stop - start <= 1:
             continue
-        # Whole groups of 32 buckets share a subtree, which keeps their common box small.
-        unit = LANES if stop - start > LANES else 1
+        # Leaves, and whole groups of 32 of them, share a subtree, which keeps their box small.
+        unit = 1
+        if stop - start > per * LANES:
+            unit = per * LANES
+        elif stop - start > per:
+            unit = per
         middle = start + unit * (((stop - start + unit - 1) // unit) // 2)
         split_once(
             heads, order, edge(start, rows, buckets), edge(stop, rows, buckets),
@@ -56,24 +66,25 @@ def split_buckets(heads, order, buckets, first, last):
 
 @kernel()
 def _cell_width(low, high):
-    return (np.int64(high) - np.int64(low)) // 16 + 1
+    return (np.int64(high) - np.int64(low)) // _CELLS + 1
 
 
 @kernel()
-def box_rows(heads, order, boxes, cells, first, last):
-    """Boxes and cells of the buckets first:last.
+def box_rows(heads, order, boxes, cells, buckets, per, first, last):
+    """Boxes and cells of the leaves first:last.
 
-    boxes uint16[groups, columns, 2, 32] (low, high); cells uint8[buckets, (columns + 1) // 2, rows]
-    has an even column in the low half of a byte and the odd one behind it in the high half; cells
-    must be 0.
+    boxes uint16[groups, columns, 2, 32] (low, high); cells uint8[leaves, columns, 3 * quarter],
+    which must be 0, has room for 4 * quarter rows: the upper four bits of a cell are half a byte of
+    the first 2 * quarter, the lower two are a quarter of a byte of the others.
     """
-    columns = heads.shape[1]
-    for bucket in range(first, last):
-        group = bucket // LANES
-        lane = bucket % LANES
-        start = edge(bucket, order.shape[0], cells.shape[0])
-        stop = edge(bucket + 1, order.shape[0], cells.shape[0])
-        for column in range(columns):
+    rows = order.shape[0]
+    quarter = cells.shape[2] // 3
+    for leaf in range(first, last):
+        group = leaf // LANES
+        lane = leaf % LANES
+        start = edge(leaf * per, rows, buckets)
+        stop = edge(min((leaf + 1) * per, buckets), rows, buckets)
+        for column in range(heads.shape[1]):
             low = heads[order[start], column]
             high = low
             for rank in range(start + 1, stop):
@@ -82,9 +93,13 @@ def box_rows(heads, order, boxes, cells, first, last):
             boxes[group, column, 0, lane] = low
             boxes[group, column, 1, lane] = high
             wide = _cell_width(low, high)
+            into = cells[leaf, column]
             for rank in range(start, stop):
                 cell = (np.int64(heads[order[rank], column]) - np.int64(low)) // wide
-                cells[bucket, column // 2, rank - start] |= np.uint8(cell << (4 * (column & 1)))
+                part = (rank - start) // quarter
+                spot = (rank - start) % quarter
+                into[(part & 1) * quarter + spot] |= np.uint8((cell >> 2) << (4 * (part >> 1)))
+                into[2 * quarter + spot] |= np.uint8((cell & 3) << (2 * part))
 
 
 @kernel()
@@ -101,9 +116,13 @@ def _bounds_of_boxes(boxes, query, bounds):
 
 
 @kernel()
-def _bounds_of_rows(box, lane, cells, rows, query, lower, upper):
-    """Lower and upper bounds, int32[rows], of the distances from query to a bucket's rows."""
-    for row in range(rows):
+def _bounds_of_rows(box, lane, cells, query, lower, upper):
+    """Lower and upper bounds, int32[4 * quarter], of the distances from query to a leaf's rows.
+
+    They are overwritten; what has no row gets any.
+    """
+    quarter = cells.shape[1] // 3
+    for row in range(4 * quarter):
         lower[row] = 0
         upper[row] = 0
     for column in range(query.shape[0]):
@@ -111,15 +130,21 @@ def _bounds_of_rows(box, lane, cells, rows, query, lower, upper):
         high = np.int32(box[column, 1, lane])
         wide = np.int32(_cell_width(low, high))
         at = query[column]
-        shift = np.uint8(4 * (column & 1))
-        half = cells[column >> 1]
-        for row in range(rows):
-            left = np.int32(low + np.int32((half[row] >> shift) & np.uint8(15)) * wide)
-            right = min(np.int32(left + wide - np.int32(1)), high)
-            below = np.int32(left - at)
-            beyond = np.int32(at - right)
-            lower[row] += max(np.int32(0), below, beyond)
-            upper[row] += max(np.int32(right - at), np.int32(at - left))
+        fine = cells[column, 2 * quarter :]
+        for part in range(4):
+            coarse = cells[column, (part & 1) * quarter :]
+            near = lower[part * quarter :]
+            far = upper[part * quarter :]
+            half = np.uint8(4 * (part >> 1))
+            pair = np.uint8(2 * part)
+            for row in range(quarter):
+                above = np.int32((coarse[row] >> half) & np.uint8(15)) * np.int32(4)
+                left = np.int32(low + (above + np.int32((fine[row] >> pair) & np.uint8(3))) * wide)
+                right = min(np.int32(left + wide - np.int32(1)), high)
+                below = np.int32(left - at)
+                beyond = np.int32(at - right)
+                near[row] += max(np.int32(0), below, beyond)
+                far[row] += max(np.int32(right - at), np.int32(at - left))
 
 
 @kernel()
@@ -129,101 +154,132 @@ def is_gone(gone, bucket, row):
 
 
 @kernel()
-def candidates(above, boxes, cells, gone, total, query, k, slack):
-    """(buckets, estimates, bounds) that may hold one of the k nearest rows, best estimate first.
+def _keep_smallest(value, smallest):
+    """Put a value among the smallest ones, int32[k], sorted."""
+    spot = smallest.shape[0] - 1
+    while spot > 0 and smallest[spot - 1] > value:
+        smallest[spot] = smallest[spot - 1]
+        spot -= 1
+    smallest[spot] = value
+
+
+@kernel()
+def candidates(above, boxes, cells, gone, buckets, per, total, query, k, slack, reach):
+    """(buckets, bounds, likely, floor, span): what may hold one of the k nearest rows.
 
     query int32[columns]; total is the number of rows, with those that are `gone`, which count for
-    nothing: uint8[buckets, (rows + 7) // 8] or empty. A bucket is left out only if the lower
-    bounds of all its rows exceed the k-th smallest upper bound by more than slack. An estimate is
-    the smallest sum of a row's lower and upper bound, a bound the smallest lower bound; all in
-    units of heads.
+    nothing: uint8[buckets, (rows + 7) // 8] or empty. A bucket is left out only if the lower bounds
+    of all its rows exceed the k-th smallest upper bound by more than slack; its own bound is the
+    smallest of them. `floor` is the k-th smallest lower bound and `span` how far from there to the
+    former. The first `likely` buckets have bounds up to `reach` / 256 of that, but no more of just
+    that than k rows need; among these those with the smallest sum of a row's lower and upper
+    bound come first. All in units of heads.
     """
-    buckets = cells.shape[0]
     groups = boxes.shape[0]
-    reach = np.empty(above.shape[0] * LANES, np.int32)
+    leaves = cells.shape[0]
+    reached = np.empty(above.shape[0] * LANES, np.int32)
     for block in range(above.shape[0]):
-        _bounds_of_boxes(above[block], query, reach[block * LANES : (block + 1) * LANES])
+        _bounds_of_boxes(above[block], query, reached[block * LANES : (block + 1) * LANES])
     nearest = np.full(k, _FAR, np.int32)
-    lower = np.empty(cells.shape[2], np.int32)
-    upper = np.empty(cells.shape[2], np.int32)
+    lowest = np.full(k, _FAR, np.int32)
+    lower = np.empty(cells.shape[2] // 3 * 4, np.int32)
+    upper = np.empty(cells.shape[2] // 3 * 4, np.int32)
     bounds = np.empty(LANES, np.int32)
     found = np.empty(buckets, np.int64)
     estimates = np.empty(buckets, np.int64)
     least = np.empty(buckets, np.int64)
+    close = np.empty(buckets, np.int64)
     count = 0
     # A few of the closest groups make the limit small; the order of the others matters little.
     ahead = min(4, groups)
     for visit in range(ahead + groups):
-        group = np.argmin(reach[:groups]) if visit < ahead else visit - ahead
-        limit = nearest[k - 1] + slack
-        if reach[group] > limit:
+        group = np.argmin(reached[:groups]) if visit < ahead else visit - ahead
+        if reached[group] > nearest[k - 1] + slack:
             continue
-        reach[group] = _FAR * 2 - 1
+        reached[group] = _FAR * 2 - 1
         _bounds_of_boxes(boxes[group], query, bounds)
-        lanes = min(LANES, buckets - group * LANES)
+        lanes = min(LANES, leaves - group * LANES)
         for _ in range(lanes):
             lane = np.argmin(bounds[:lanes])
-            limit = nearest[k - 1] + slack
-            if bounds[lane] > limit:
+            if bounds[lane] > nearest[k - 1] + slack:
                 break
             bounds[lane] = _FAR * 2 - 1
-            bucket = group * LANES + lane
-            rows = edge(bucket + 1, total, buckets) - edge(bucket, total, buckets)
-            _bounds_of_rows(boxes[group], lane, cells[bucket], rows, query, lower, upper)
-            estimate = np.int64(4 * _FAR)
-            smallest = np.int64(4 * _FAR)
-            for row in range(rows):
-                if is_gone(gone, bucket, row):
-                    continue
-                estimate = min(estimate, np.int64(lower[row]) + np.int64(upper[row]))
-                smallest = min(smallest, np.int64(lower[row]))
-                if upper[row] < nearest[k - 1]:
-                    spot = k - 1
-                    while spot > 0 and nearest[spot - 1] > upper[row]:
-                        nearest[spot] = nearest[spot - 1]
-                        spot -= 1
-                    nearest[spot] = upper[row]
-            if smallest <= nearest[k - 1] + slack:
-                found[count] = bucket
-                estimates[count] = estimate
-                least[count] = smallest
-                count += 1
-    limit = nearest[k - 1] + slack
+            leaf = group * LANES + lane
+            _bounds_of_rows(boxes[group], lane, cells[leaf], query, lower, upper)
+            start = edge(leaf * per, total, buckets)
+            for bucket in range(leaf * per, min((leaf + 1) * per, buckets)):
+                estimate = np.int64(4 * _FAR)
+                smallest = np.int64(4 * _FAR)
+                equal = 0
+                before = edge(bucket, total, buckets) - start
+                for row in range(before, edge(bucket + 1, total, buckets) - start):
+                    if is_gone(gone, bucket, row - before):
+                        continue
+                    estimate = min(estimate, np.int64(lower[row]) + np.int64(upper[row]))
+                    if lower[row] < smallest:
+                        smallest = np.int64(lower[row])
+                        equal = 0
+                    equal += lower[row] == smallest
+                    if lower[row] < lowest[k - 1]:
+                        _keep_smallest(lower[row], lowest)
+                    if upper[row] < nearest[k - 1]:
+                        _keep_smallest(upper[row], nearest)
+                if smallest <= nearest[k - 1] + slack:
+                    found[count] = bucket
+                    estimates[count] = estimate
+                    least[count] = smallest
+                    close[count] = equal
+                    count += 1
+    floor = np.int64(lowest[k - 1])
+    span = np.int64(nearest[k - 1]) + slack - floor
+    cut = floor + -(-span * reach // _UNITS)
     kept = 0
     for index in range(count):
-        if least[index] <= limit:
+        if least[index] <= floor + span:
             found[kept] = found[index]
-            estimates[kept] = estimates[index]
             least[kept] = least[index]
+            close[kept] = close[index]
+            # Those below the cut, those just there, the others.
+            behind = (least[index] >= cut) + np.int64(least[index] > cut)
+            estimates[kept] = estimates[index] + behind * _BEHIND
             kept += 1
-    order = np.argsort(estimates[:kept])
-    return found[:kept][order], estimates[:kept][order], least[:kept][order]
+    order = np.argsort(estimates[:kept], kind="mergesort")
+    likely = 0
+    rows = np.int64(0)
+    while likely < kept and (
+        least[order[likely]] < cut or (rows < k and least[order[likely]] == cut)
+    ):
+        rows += close[order[likely]]
+        likely += 1
+    return found[:kept][order], least[:kept][order], likely, floor, span
 
 
 @kernel()
 def fetches_needed(
-    above, boxes, cells, gone, order, vectors, heads, shift, blur, samples, k, exact, proven,
-    wanted, first, last,
+    above, boxes, cells, gone, buckets, per, order, vectors, heads, shift, blur, samples, k, reach,
+    shares, exact, proven, wanted, first, last,
 ):  # fmt: skip
     """For sampled rows as queries, how many of the best buckets suffice, at first:last.
 
-    vectors int64[:, columns]; samples int64 row numbers; int64[samples] are overwritten: exact, the
-    buckets that give the exact k nearest distances, proven, those that prove it, wanted, all
-    candidates. A head is a value shifted right by `shift`; `blur` is what a distance may lose by
-    that.
+    vectors int64[:, columns]; samples int64 row numbers; int64[samples] are overwritten: shares,
+    the `reach` that a proof needs; with the given one exact, the buckets that give the exact k
+    nearest distances, proven, those that prove it, wanted, all that are likely. What is not
+    possible takes all buckets. A head is a value shifted right by `shift`; `blur` is what a
+    distance may lose by that.
     """
     columns = vectors.shape[1]
     rows = order.shape[0]
-    buckets = cells.shape[0]
     query = np.empty(columns, np.int32)
     nearest = np.empty(k, np.int64)
     for sample in range(first, last):
         own = samples[sample]
         for column in range(columns):
             query[column] = np.int32(heads[own, column])
-        found, _, least = candidates(above, boxes, cells, gone, rows, query, k, 2 * blur)
+        found, least, likely, floor, span = candidates(
+            above, boxes, cells, gone, buckets, per, rows, query, k, 2 * blur, reach
+        )
         nearest[:] = np.int64(0x7FFFFFFFFFFFFFFF)
-        wanted[sample] = found.shape[0]
+        wanted[sample] = likely
         exact[sample] = 0
         proven[sample] = 0
         for index in range(found.shape[0]):
@@ -240,7 +296,16 @@ def fetches_needed(
                         nearest[spot] = nearest[spot - 1]
                         spot -= 1
                     nearest[spot] = distance
+        # No bucket whose bound is smaller may be missing.
+        needed = -(-nearest[k - 1] >> shift) + blur if nearest[k - 1] > 0 else np.int64(0)
+        shares[sample] = 0
+        if needed > floor:
+            shares[sample] = min(_UNITS, -(-(needed - floor) * _UNITS // max(span, np.int64(1))))
         for index in range(found.shape[0]):
-            if max(0, least[index] - blur) << shift < nearest[k - 1]:
+            if least[index] < needed:
                 proven[sample] = index + 1
         proven[sample] = max(proven[sample], exact[sample])
+        if exact[sample] > likely:
+            exact[sample] = buckets
+        if proven[sample] > likely:
+            proven[sample] = buckets

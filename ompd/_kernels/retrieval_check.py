@@ -60,7 +60,7 @@ def checksums(buckets, products, out):
 def sums_of(offsets, chunk, known, out):
     """Fill out uint64[count] with the checksums of what requests ask for.
 
-    offsets uint16[count, chunks]; known uint64[chunks * chunk] are the buckets' own checksums.
+    offsets uint8 or uint16[count, chunks]; known uint64[chunks * chunk] are the buckets' own.
     """
     for index in range(offsets.shape[0]):
         total = _ZERO

@@ -15,10 +15,10 @@ FAR = 1 << 62
 
 @kernel()
 def rank_all(
-    above, boxes, cells, gone, total, lows, spans, shift, slack, k, queries, picked, counts,
-    others, excess,
+    above, boxes, cells, gone, buckets, per, total, lows, spans, shift, slack, k, reach, queries,
+    picked, counts, others, excess,
 ):  # fmt: skip
-    """The best ranked buckets of every query, as many as picked int32[queries, :] has room for.
+    """The likely buckets of every query, the best first, as picked int32[queries, :] has room.
 
     queries int64[:, columns] from 0 below 2**62. Overwritten are, per query, picked; how many of
     them there are, counts int64; the smallest bound of all other candidates or FAR, others int64;
@@ -35,8 +35,10 @@ def rank_all(
             beyond += abs(offset - inside)
             heads[column] = np.int32(inside >> shift)
         excess[index] = beyond
-        found, _, bounds = candidates(above, boxes, cells, gone, total, heads, k, slack)
-        count = min(most, found.shape[0])
+        found, bounds, likely, _, _ = candidates(
+            above, boxes, cells, gone, buckets, per, total, heads, k, slack, reach
+        )
+        count = min(most, likely)
         counts[index] = count
         for place in range(count):
             picked[index, place] = np.int32(found[place])

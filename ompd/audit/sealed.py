@@ -17,7 +17,6 @@ import numpy as np
 from ompd.arrays import F64
 from ompd.audit.views import SealedView, TrafficView
 
-_OFFSET_BYTES = 2
 #: Standard errors by which means differ clearly.
 _CLEAR = 4.0
 #: Standard deviations above one half that are noticed: 1 false alarm in 2000.
@@ -32,9 +31,10 @@ def summary(view: SealedView) -> F64:
     float64 array of shape (9 + chunks * chunk,)
     """
     lengths = np.array([len(request) for request in view.requests], dtype=np.float64)
-    width = _OFFSET_BYTES * view.chunks
+    kind = np.dtype("u1" if view.chunk <= 1 << 8 else "<u2")
+    width = kind.itemsize * view.chunks
     asked = [
-        np.frombuffer(request[: len(request) // width * width], "<u2").reshape(-1, view.chunks)
+        np.frombuffer(request[: len(request) // width * width], kind).reshape(-1, view.chunks)
         for request in view.requests
     ]
     every = np.concatenate(asked)

@@ -30,7 +30,7 @@ _SAMPLES = 1000
 # Shares of sampled queries that `fetches` must serve exactly, and with proof.
 _EXACT_SHARE = 0.999
 _PROVEN_SHARE = 0.99
-_FETCH_STEP = 8
+_FETCH_STEP = 4
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)

@@ -14,8 +14,9 @@ import secrets
 import numpy as np
 
 from ompd._kernels.retrieval_check import checksums, products_of, sums_of
-from ompd.arrays import U16, U64, Bools, frozen
+from ompd.arrays import U64, Bools, frozen
 from ompd.confidential import Confidential
+from ompd.sealed.layout import Offsets
 
 
 class Checks(Confidential):
@@ -50,8 +51,8 @@ class Checks(Confidential):
         """Bytes of all arrays."""
         return int(self.keys.nbytes + self.known.nbytes + self._products.nbytes)
 
-    def expected(self, messages: U16, chunk: int) -> U64:
-        """Return the checksum of the answer to each vector, uint16 of shape (count, chunks)."""
+    def expected(self, messages: Offsets, chunk: int) -> U64:
+        """Return the checksum of the answer to each vector, offsets of shape (count, chunks)."""
         out = np.empty(len(messages), dtype=np.uint64)
         sums_of(messages, chunk, self.known, out)
         return out

@@ -60,7 +60,7 @@ from ompd.sealed.partition import Partition
 from ompd.sealed.rows import RowCode
 
 #: Of each of the files.
-_VERSION = 2
+_VERSION = 3
 
 Arrays = dict[str, Array]
 
@@ -229,7 +229,7 @@ def _secret_parts(secret: Secret, table_id: str) -> tuple[dict[str, Any], Arrays
         arrays |= {"sum_keys": secret.checks.keys, "sums": secret.checks.known}
     if secret.partition:
         cut = secret.partition
-        meta["shift"] = cut.shift
+        meta |= {"shift": cut.shift, "reach": cut.reach}
         arrays |= {
             "lows": cut.lows,
             "spans": cut.spans,
@@ -251,7 +251,8 @@ def _read_secret(file: Path) -> tuple[str, Secret]:
         if "shift" in meta:
             cut = Partition(
                 lows=arrays["lows"], spans=arrays["spans"], shift=meta["shift"], rows=meta["rows"],
-                boxes=arrays["boxes"], above=arrays["above"], cells=arrays["cells"],
+                buckets=meta["layout"]["buckets"], reach=meta["reach"], boxes=arrays["boxes"],
+                above=arrays["above"], cells=arrays["cells"],
             )  # fmt: skip
         secret = Secret(
             Layout(**meta["layout"]), cipher, code, meta["rows"], meta["classes"], meta["k"], cut,

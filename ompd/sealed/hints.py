@@ -5,7 +5,8 @@ table, so that hints are built locally. The stored table is R chunks of C bucket
 
 * A *primary hint* is one uniform offset for each chunk, with the XOR (parity) of those R buckets.
 * A *slot* of chunk c is a backup hint (uniform offsets and the parity of all chunks but c) with a
-  replacement entry (a uniform offset in chunk c and that bucket's bytes). Each is used once.
+  replacement entry (a uniform offset in chunk c and that bucket's bytes). Each is used once. Its
+  offsets are not kept but drawn again when it is used, from AES under a key of the window.
 
 To fetch bucket x of chunk c: from a random start, take the first hint that contains x; send its
 offsets with the one in chunk c replaced by the next slot's entry; answer, parity and entry give x.
@@ -24,11 +25,14 @@ Let x be asked for, chosen without looking at H.
    one put in place i is a fresh uniform vector among those that contain x. That is the
    distribution of H given that the first hint with x is the i-th. Averaged over i it is that of H,
    and nothing of it depends on the vector sent.
-3. If no hint contains x (probability below 2^-28), a uniform vector is sent and H stays as it is,
+3. If no hint contains x (probability below 2^-17), a uniform vector is sent and H stays as it is,
    so that 2 holds for this case too.
 
 Hence by induction every vector sent is uniform and independent of the earlier ones and of the
-sequence of buckets asked for: repeated and skewed queries look like any others.
+sequence of buckets asked for: repeated and skewed queries look like any others. What is drawn from
+the operating system is uniform to everybody. Offsets of slots are uniform to whoever cannot tell
+AES-256 from a random permutation, nor its blocks, all of them different, from independent ones,
+which takes some 2^64 blocks where a window has some 2^20.
 
 The argument needs two things that the code takes care of.
 
@@ -56,9 +60,9 @@ did itself, which by induction is independent of H. So:
 * A chunk without slots is skipped.
 
 **What still joins two queries** is seen by their users alone. If x is asked for while another fetch
-of x is unread, the hint that waits for x is the one chosen with probability one in 21, the hints
+of x is unread, the hint that waits for x is the one chosen with probability one in 13, the hints
 with x; then the fetch brings nothing unless the other answer comes. A second fetch makes that one
-in 400, an entry that is x makes it nothing; but a query may have no vectors to spare.
+in 150, an entry that is x makes it nothing; but a query may have no vectors to spare.
 
 A wrong answer is noticed whether anyone needed it or not, so that a cloud that lies and watches for
 a reaction learns only that it was caught.
@@ -94,16 +98,21 @@ from ompd._kernels.retrieval import (
     resolve,
     select,
     settle,
+    slots_for,
 )
-from ompd.arrays import I32, I64, U8, U16, U64, Bools, frozen
+from ompd.arrays import I32, I64, U8, U64, Bools, frozen
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
+from ompd.crypto.streams import KEY_BYTES, BlockStream
 from ompd.errors import BucketAuthError
-from ompd.sealed.layout import COVER, Layout, backups_per_chunk, slots_ahead
+from ompd.sealed.layout import COVER, Layout, Offsets, backups_per_chunk, slots_ahead
+from ompd.sealed.offsets import drawn_offsets, random_offsets
 from ompd.threads import run_ranges
 
 # Bytes of table that one pass over the hints reads: a common second-level cache.
 _BLOCK_BYTES = 1 << 20
+# Slots whose offsets are in memory at a time.
+_SLOTS = 2048
 # So many answered queries make up for a lost one.
 _REPAY = 4
 # One query in so many may be lost.
@@ -117,7 +126,8 @@ FIELDS = (
     "offsets",
     "parities",
     "waits",
-    "backup_offsets",
+    "key",
+    "entries",
     "backup_parities",
     "contents",
     "states",
@@ -136,12 +146,14 @@ class Hints(Confidential):
 
     Attributes
     ----------
-    offsets : uint16 array of shape (chunks, primary hints)
+    offsets : offsets of shape (chunks, primary hints)
     parities : uint64 array of shape (primary hints, words)
     waits : int32 array of shape (primary hints,)
         The place whose bucket is missing from the parity, or -1.
-    backup_offsets : uint16 array of shape (slots, chunks)
-        With the replacement entry's offset in the slot's own chunk.
+    key : uint8 array of shape (32,)
+        From which the slots' offsets are drawn again.
+    entries : offsets of shape (slots,)
+        Where in its chunk a slot's replacement entry is.
     backup_parities : uint64 array of shape (slots, words)
     contents : uint64 array of shape (slots, words)
         The replacement entry's bucket; once used, what is known of the bucket asked for.
@@ -160,29 +172,26 @@ class Hints(Confidential):
         Queries that were not answered, less those answered since, in units of 1 / `_REPAY`.
     """
 
-    __slots__ = ("_entry_of", "_spare", "_unread", "layout", *FIELDS)
+    __slots__ = ("_spare", "_stream", "_unread", "layout", *FIELDS)
 
     def __init__(self, layout: Layout, **arrays: NDArray[np.generic]) -> None:
         self.layout = layout
         for name in FIELDS:
             setattr(self, name, arrays[name])
         self._unread = 0
-        # Slots are used in ascending order, so the last one of a place is the one to note.
-        own = _own(layout)
-        slots = np.arange(len(own))
-        self._entry_of = np.full(layout.buckets, -1, dtype=np.int32)
-        np.maximum.at(self._entry_of, own * layout.chunk + self.backup_offsets[slots, own], slots)
+        self._stream = BlockStream(self.key.tobytes())
         words = self.parities.shape[1]
         self._spare = (
-            np.empty((layout.chunks, 1), dtype=np.uint16),
-            np.empty(layout.chunks, dtype=np.uint16),
+            np.empty((layout.chunks, 1), dtype=layout.offset_type),
+            np.empty(layout.chunks, dtype=layout.offset_type),
             np.zeros((2, words), dtype=np.uint64),
         )
 
-    offsets: U16
+    offsets: Offsets
     parities: U64
     waits: I32
-    backup_offsets: U16
+    key: U8
+    entries: Offsets
     backup_parities: U64
     contents: U64
     states: U8
@@ -210,18 +219,24 @@ class Hints(Confidential):
         own = _own(layout)
         slots = len(own)
         offsets = random_offsets(primaries, layout)
-        backup_offsets = random_offsets(slots, layout)
-        parities = _parities(layout, words, offsets, np.full(primaries, -1), threads)
-        backup_parities = _parities(layout, words, backup_offsets, own, threads)
-        entries = own * layout.chunk + backup_offsets[np.arange(slots), own]
+        key = np.frombuffer(bytearray(os.urandom(KEY_BYTES)), dtype=np.uint8)
+        stream = BlockStream(key.tobytes())
+        entries = np.empty(slots, dtype=layout.offset_type)
+        backup_parities = np.empty((slots, words.shape[1]), dtype=np.uint64)
+        for first in range(0, slots, _SLOTS):
+            some = np.arange(first, min(slots, first + _SLOTS))
+            drawn = drawn_offsets(stream, some, layout)
+            backup_parities[some] = _parities(layout, words, drawn, own[some], threads)
+            entries[some] = drawn[np.arange(len(some)), own[some]]
         return cls(
             layout,
             offsets=np.ascontiguousarray(offsets.T),
-            parities=parities,
-            waits=np.full(primaries, -1, dtype=np.int32),
-            backup_offsets=backup_offsets,
+            parities=_parities(layout, words, offsets, np.full(primaries, -1), threads),
+            key=key,
+            entries=entries,
             backup_parities=backup_parities,
-            contents=words[entries],
+            contents=words[own * layout.chunk + entries],
+            waits=np.full(primaries, -1, dtype=np.int32),
             states=np.full(slots, UNUSED, dtype=np.uint8),
             places=np.full(slots, -1, dtype=np.int32),
             sources=np.full(slots, -1, dtype=np.int32),
@@ -247,14 +262,14 @@ class Hints(Confidential):
         """Whether too many answers were lost for this window to go on."""
         return int(self.debt[0]) > _REPAY * tolerance(self.layout)
 
-    def ask(self, wanted: I64, messages: U16, left: int) -> I64:
+    def ask(self, wanted: I64, messages: Offsets, left: int) -> I64:
         """Choose what to fetch for one query, use up a slot for each and overwrite messages.
 
         Parameters
         ----------
         wanted : int64 array of shape (w,)
             Places of the query's buckets, the most promising first; w <= fetches.
-        messages : uint16 array of shape (fetches, chunks)
+        messages : offsets of shape (fetches, chunks)
             Uniform offsets at first; those that are not needed stay as they are.
         left : int
             Queries that may still come in this window.
@@ -275,11 +290,14 @@ class Hints(Confidential):
             slots_ahead(layout, left), layout.chunk, places,
         )  # fmt: skip
         records = np.empty((count, 2), dtype=np.int64)
+        slots = np.empty(layout.fetches, dtype=np.int64)
+        slots_for(places, count, self.used, backups, layout.chunk, slots)
         consume(
-            places, count, starts, layout.chunk, backups,
-            self.offsets, self.parities, self.waits, self.backup_offsets, self.backup_parities,
+            places, count, starts, layout.chunk, backups, slots,
+            drawn_offsets(self._stream, slots, layout),
+            self.offsets, self.parities, self.waits, self.entries, self.backup_parities,
             self.contents, self.states, self.places, self.sources, self.used, self.owed,
-            self._entry_of, messages, records, *self._spare,
+            messages, records, *self._spare,
         )  # fmt: skip
         self.heard[places[:count]] |= _OWN
         self._unread += 1
@@ -380,15 +398,7 @@ def _own(layout: Layout) -> I64:
     return np.repeat(np.arange(layout.chunks), backups_per_chunk(layout.chunk))
 
 
-def random_offsets(vectors: int, layout: Layout) -> U16:
-    """Draw uniform offsets, uint16 of shape (vectors, chunks), from the operating system."""
-    drawn = np.frombuffer(bytearray(os.urandom(2 * vectors * layout.chunks)), dtype=np.uint16)
-    # Exactly uniform, as a chunk is a power of two.
-    np.bitwise_and(drawn, np.uint16(layout.chunk - 1), out=drawn)
-    return drawn.reshape(vectors, layout.chunks)
-
-
-def _parities(layout: Layout, words: U64, offsets: U16, own: I64, threads: int) -> U64:
+def _parities(layout: Layout, words: U64, offsets: Offsets, own: I64, threads: int) -> U64:
     parities = np.zeros((len(offsets), words.shape[1]), dtype=np.uint64)
     block = max(1, _BLOCK_BYTES // (layout.chunk * layout.bucket_bytes))
 

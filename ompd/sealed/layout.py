@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from ompd.errors import FramingError, ParameterError
 
-#: Bytes of one offset in a request.
-OFFSET_BYTES = 2
+#: Offsets in a request: uint8 or uint16, as `Layout.offset_type` says.
+Offsets = npt.NDArray[Any]
 #: Primary hints per bucket of a chunk. A bucket is in none of them with probability
-#: (1 - 1/C)**(20 C) < e**-20 < 2**-28, and is then not found.
-COVER = 20
+#: (1 - 1/C)**(12 C) < e**-12 < 2**-17, and is then not found.
+COVER = 12
 #: Tables of at most so many rows are sent whole.
 WHOLE_ROWS = 1024
 
@@ -20,16 +23,18 @@ WHOLE_ROWS = 1024
 _LINE_BYTES = 64
 _TAG_BYTES = 16
 # What a fetch costs, for choosing between layouts: bytes per second that one thread combines and
-# that a line of 1 Gbit/s carries, seconds per opened bucket and per ranked one.
+# that a line of 320 Mbit/s carries, seconds per opened bucket.
 _XOR_BYTES = 5e9
-_LINE_RATE = 1.25e8
+_LINE_RATE = 4e7
 _OPEN_SECONDS = 2e-6
-_RANK_SECONDS = 1e-9
-# Fetches of a query before they are measured, and how many of them want a bucket.
-_TYPICAL_FETCHES = 16
-_TYPICAL_WANTED = 8
-# Mean number of buckets of a chunk that are asked for in a window, if it has so many.
-_LOAD = 32
+# Buckets that a query wants, before they are measured: in so many buckets lie the K nearest rows if
+# a bucket has K, and the number falls like this power of what a bucket has. It fetches a multiple.
+_TYPICAL_WANTED = 13.0
+_WANTED_FALLS = 0.36
+_FETCHED = 1.8
+# Of so many buckets of a chunk one is asked for in a window, on average, and at least so many are.
+_SHARE = 16
+_LEAST_LOAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ class Layout:
             raise ParameterError("buckets: expected 1 for a whole table")
 
     @property
+    def offset_type(self) -> np.dtype[Any]:
+        """Type of one offset in a request, little-endian."""
+        return np.dtype("u1" if self.chunk <= 1 << 8 else "<u2")
+
+    @property
     def table_bytes(self) -> int:
         """Bytes of all buckets."""
         return self.buckets * self.bucket_bytes
@@ -91,7 +101,7 @@ class Layout:
     @property
     def request_bytes(self) -> int:
         """Bytes sent for one query; 0 for a whole table."""
-        return self.fetches * self.chunks * OFFSET_BYTES
+        return self.fetches * self.chunks * self.offset_type.itemsize
 
     @property
     def answer_bytes(self) -> int:
@@ -123,10 +133,11 @@ class Layout:
 
         Up to 1024 rows the table is one bucket that is always sent whole. Above, rows per bucket
         (8 to 1024) and buckets per chunk are tried in powers of two, and the product of two costs
-        is smallest: the seconds of a query (XORs at the cloud, bytes on a line of 1 Gbit/s, ranking
-        and opening at the hospital, and the query's share of a window: streaming and opening the
-        table, combining hints), and the bytes that the hospital holds. `fetches` and
-        `window` are first guesses that `SealedTable.build` replaces by measured ones.
+        is smallest: the seconds of a query (XORs at the cloud, bytes on a line of 320 Mbit/s,
+        opening at the hospital, and the query's share of a window: streaming and opening the table,
+        combining hints), and the square of the bytes that the hospital holds, since these are what
+        it wants to be rid of. `fetches` and `window` are first guesses that `SealedTable.build`
+        replaces by measured ones.
 
         Parameters
         ----------
@@ -151,15 +162,18 @@ class Layout:
             bucket_rows = 1 << rows_log
             if bucket_rows * 8 < neighbors or bucket_rows * 64 > rows:
                 continue
+            wanted = _TYPICAL_WANTED * (neighbors / bucket_rows) ** _WANTED_FALLS
             for chunk_log in range(2, 17):
                 chunk = 1 << chunk_log
                 chunks = -(-rows // (bucket_rows * chunk))
                 if chunks < 4:
                     break
                 bucket_bytes = padded_bytes(-(-rows // (chunks * chunk)) * row_bits)
-                window = window_of(chunks, chunk, _TYPICAL_WANTED)
-                layout = cls(chunks * chunk, bucket_bytes, chunks, chunk, _TYPICAL_FETCHES, window)
-                cost = layout.seconds() * layout.resident_bytes(rows, columns)
+                layout = cls(
+                    chunks * chunk, bucket_bytes, chunks, chunk, math.ceil(_FETCHED * wanted),
+                    window_of(chunks, chunk, wanted),
+                )  # fmt: skip
+                cost = layout.seconds() * layout.resident_bytes(rows, columns) ** 2
                 if best is None or cost < best[0]:
                     best = cost, layout
         if best is None:
@@ -180,17 +194,18 @@ class Layout:
             + self.table_bytes / _LINE_RATE
             + self.buckets * _OPEN_SECONDS
         )
-        return online + window / self.window + _RANK_SECONDS * self.buckets
+        return online + window / self.window
 
     def resident_bytes(self, rows: int, columns: int) -> int:
-        """Bytes that the hospital keeps in memory: boxes, cells, places and hints."""
+        """Bytes that the hospital keeps in memory: boxes, cells, what is known of places, hints."""
+        size = self.offset_type.itemsize
         slots = self.chunks * backups_per_chunk(self.chunk)
-        offsets = self.chunks * OFFSET_BYTES
         return (
-            self.buckets * (4 * columns + 9)
-            + rows * ((columns + 1) // 2)
-            + COVER * self.chunk * (self.bucket_bytes + offsets + 4)
-            + slots * (2 * self.bucket_bytes + offsets + 9)
+            rows * columns * 6 // 8
+            + max(1, rows // 64) * columns * 4
+            + self.buckets * 18
+            + COVER * self.chunk * (self.bucket_bytes + self.chunks * size + 4)
+            + slots * (2 * self.bucket_bytes + size + 9)
         )
 
 
@@ -201,13 +216,13 @@ def padded_bytes(bits: int) -> int:
 
 
 def _load(chunk: int) -> int:
-    return min(_LOAD, max(1, chunk // 2))
+    return min(max(1, chunk // 2), max(_LEAST_LOAD, chunk // _SHARE))
 
 
 def backups_per_chunk(chunk: int) -> int:
-    """Backup hints of each chunk: the mean load of a window and eight standard deviations."""
+    """Backup hints of each chunk: the mean load of a window and 3.5 standard deviations."""
     load = _load(chunk)
-    return min(chunk, load + 8 * (math.isqrt(load) + 1))
+    return min(chunk, load + math.isqrt(49 * load // 4) + 1)
 
 
 def slots_ahead(layout: Layout, left: int) -> int:

@@ -1,15 +1,20 @@
-"""What the hospital remembers of the vectors: boxes of buckets, and four bits per coordinate.
+"""What the hospital remembers of the vectors: boxes of leaves, and six bits per coordinate.
 
-The buckets are the leaves of a balanced kd tree. Of every row the hospital keeps in which
-sixteenth of its bucket's box each coordinate lies (a vector approximation, after Weber, Schek and
-Blott, VLDB 1998), from which come a lower and an upper bound of the distance to any query. Boxes
-alone would do too, but many more buckets would have to be fetched: a box of 9 dimensions says
-little about where in it the rows are.
+The buckets are the last nodes of a balanced kd tree, and so many of them as hold 64 rows are a
+leaf. Of every row the hospital keeps in which 64th of its leaf's box each coordinate lies (a
+vector approximation, after Weber, Schek and Blott, VLDB 1998), from which come a lower and an upper
+bound of the distance to any query. Boxes alone would do too, but many more buckets would have to be
+fetched: a box of 9 dimensions says little about where in it the rows are.
+
+That no other bucket can hold one of the K nearest rows is certain only beyond the K-th smallest
+upper bound. The K-th distance itself lies near the middle between the K-th lower and the K-th
+upper bound, so buckets beyond `reach` of that way are not asked for: what they cost would be wasted
+nearly always. Whether it was is known when the distances are there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -30,6 +35,12 @@ from ompd.threads import run_ranges
 _HEAD_BITS = 16
 #: Bits of the rows that count for nothing, where there are none.
 NONE_GONE: U8 = frozen(np.empty((0, 0), dtype=np.uint8))
+# Rows of a leaf, if buckets have fewer.
+_LEAF = 64
+# The whole way to the K-th upper bound.
+_ALL = 256
+# Share of the sampled queries whose proof `reach` leaves possible.
+_REACHED = 0.998
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
@@ -41,12 +52,15 @@ class Ranking(Confidential):
     buckets : int64 array of shape (c,)
     bounds : int64 array of shape (c,)
         No row of the bucket is nearer, in units of heads.
+    likely : int
+        So many, the first ones, are worth asking for.
     excess : int
         What every distance has on top, because the query lies outside the table's range.
     """
 
     buckets: I64
     bounds: I64
+    likely: int
     excess: int
 
 
@@ -80,7 +94,8 @@ class Needs(NamedTuple):
     ----------
     exact : of the best ranked, to have the exact distances of the K nearest
     proven : of the best ranked, to prove it
-    wanted : all that might hold one of the K nearest
+    wanted : all that are likely to hold one of the K nearest
+        If these are not enough, `exact` or `proven` is the number of all buckets.
     """
 
     exact: I64
@@ -100,16 +115,22 @@ class Partition(Confidential):
         Its highest values, less the lowest.
     shift : int
         A head is a value less the lowest, shifted right so far.
-    rows : int
-    boxes : uint16 array of shape (groups of 32, m, 2, 32)
-    above : uint16 array of shape (groups of 1024, m, 2, 32)
-    cells : uint8 array of shape (B, (m + 1) // 2, most rows of a bucket)
+    rows, buckets : int
+        N and B.
+    reach : int
+        Which buckets are likely: those with bounds up to so many 256ths of the way from the K-th
+        smallest lower bound of a row to the K-th smallest upper bound.
+    boxes : uint16 array of shape (groups of 32 leaves, m, 2, 32)
+    above : uint16 array of shape (groups of 1024 leaves, m, 2, 32)
+    cells : uint8 array of shape (leaves, m, bytes)
     """
 
     lows: I64
     spans: I64
     shift: int
     rows: int
+    buckets: int
+    reach: int
     boxes: U16
     above: U16
     cells: U8
@@ -119,9 +140,8 @@ class Partition(Confidential):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @property
-    def buckets(self) -> int:
-        """B."""
-        return len(self.cells)
+    def _per(self) -> int:
+        return leaf_buckets(self.rows, self.buckets)
 
     @property
     def blur(self) -> int:
@@ -163,32 +183,46 @@ class Partition(Confidential):
         shift = max(0, int(spans.max()).bit_length() - _HEAD_BITS)
         heads = ((vectors - lows) >> shift).astype(np.uint16)
         order = np.arange(rows)
-        split_buckets(heads, order, buckets, 0, buckets)
-        groups = -(-buckets // LANES)
+        per = leaf_buckets(rows, buckets)
+        split_buckets(heads, order, buckets, per, 0, buckets)
+        leaves = -(-buckets // per)
+        groups = -(-leaves // LANES)
         boxes = _far_boxes(groups, columns)
         above = _far_boxes(-(-groups // LANES), columns)
-        cells = np.zeros((buckets, (columns + 1) // 2, -(-rows // buckets)), dtype=np.uint8)
+        cells = np.zeros((leaves, columns, leaf_bytes(rows, buckets)), dtype=np.uint8)
         # A group's lanes share a cache line, but no two threads write the same lane.
         run_ranges(
-            lambda first, last: box_rows(heads, order, boxes, cells, first, last),
-            buckets,
+            lambda first, last: box_rows(heads, order, boxes, cells, buckets, per, first, last),
+            leaves,
             threads,
             64,
         )
         box_boxes(boxes, above)
-        partition = cls(lows, spans, shift, rows, boxes, above, cells)
+        partition = cls(lows, spans, shift, rows, buckets, _ALL, boxes, above, cells)
+        shares, _ = partition._measure(order, vectors, heads, samples, k, threads)
+        if len(samples):
+            reach = int(np.quantile(shares, _REACHED, method="inverted_cdf"))
+            partition = replace(partition, reach=reach)
+        _, needs = partition._measure(order, vectors, heads, samples, k, threads)
+        return partition, order, needs
+
+    def _measure(
+        self, order: I64, vectors: I64, heads: U16, samples: I64, k: int, threads: int
+    ) -> tuple[I64, Needs]:
+        """Which `reach` the samples' proofs need, and how many buckets with the present one."""
+        shares = np.zeros(len(samples), dtype=np.int64)
         needs = Needs(*(np.zeros(len(samples), dtype=np.int64) for _ in Needs._fields))
-        neighbors = min(k + 1, rows)
+        neighbors = min(k + 1, self.rows)
         run_ranges(
             lambda first, last: fetches_needed(
-                above, boxes, cells, NONE_GONE, order, vectors, heads, shift, partition.blur,
-                samples, neighbors, *needs, first, last,
+                self.above, self.boxes, self.cells, NONE_GONE, self.buckets, self._per, order, vectors,
+                heads, self.shift, self.blur, samples, neighbors, self.reach, shares, *needs, first, last,
             ),
             len(samples),
             threads,
             16,
         )  # fmt: skip
-        return partition, order, needs
+        return shares, needs
 
     def __repr__(self) -> str:
         return f"<Partition of {self.buckets} buckets>"
@@ -205,10 +239,11 @@ class Partition(Confidential):
         heads = (inside >> self.shift).astype(np.int32)
         # On either side of the comparison.
         slack = 2 * self.blur
-        found, _, bounds = candidates(
-            self.above, self.boxes, self.cells, gone, self.rows, heads, k, slack
-        )
-        return Ranking(found, bounds, excess)
+        found, bounds, likely, _, _ = candidates(
+            self.above, self.boxes, self.cells, gone, self.buckets, self._per, self.rows, heads,
+            k, slack, self.reach,
+        )  # fmt: skip
+        return Ranking(found, bounds, likely, excess)
 
     def rank_all(self, queries: I64, k: int, most: int, gone: U8 = NONE_GONE) -> Rankings:
         """Rank the buckets for queries, int64 of shape (q, m), as `rank` does for each."""
@@ -218,8 +253,8 @@ class Partition(Confidential):
             *(np.empty(count, dtype=np.int64) for _ in range(3)),
         )
         rank_all(
-            self.above, self.boxes, self.cells, gone, self.rows, self.lows, self.spans, self.shift,
-            2 * self.blur, k, frozen(queries), *ranked,
+            self.above, self.boxes, self.cells, gone, self.buckets, self._per, self.rows, self.lows,
+            self.spans, self.shift, 2 * self.blur, k, self.reach, frozen(queries), *ranked,
         )  # fmt: skip
         return ranked
 
@@ -231,6 +266,18 @@ class Partition(Confidential):
         """As `least_distance`, for many bounds; no matter what, where one is no bucket's."""
         least: I64 = (np.maximum(0, bounds - self.blur) << self.shift) + excess
         return least
+
+
+def leaf_buckets(rows: int, buckets: int) -> int:
+    """Buckets of a leaf, a power of two: as many as hold 64 rows, or one."""
+    most = max(1, _LEAF * buckets // rows)
+    return 1 << (most.bit_length() - 1)
+
+
+def leaf_bytes(rows: int, buckets: int) -> int:
+    """Bytes of a leaf's cells, for each column: six bits for each of its rows."""
+    most = -(-rows * min(buckets, leaf_buckets(rows, buckets)) // buckets)
+    return 3 * -(-most // 4)
 
 
 def _far_boxes(groups: int, columns: int) -> U16:

@@ -35,7 +35,7 @@ def check_request(layout: Layout, request: bytes) -> int:
     ----------
     layout : Layout
     request : bytes
-        For each query and fetch one little-endian 16-bit offset per chunk; empty for a whole
+        For each query and fetch one offset per chunk, of `layout.offset_type`; empty for a whole
         table.
 
     Returns
@@ -51,7 +51,7 @@ def check_request(layout: Layout, request: bytes) -> int:
         If an offset is not below `chunk`.
     """
     queries = layout.queries_in(len(request))
-    if queries and int(np.frombuffer(request, dtype="<u2").max()) >= layout.chunk:
+    if queries and int(np.frombuffer(request, dtype=layout.offset_type).max()) >= layout.chunk:
         raise RangeError(f"request: expected offsets below {layout.chunk}")
     return queries
 
@@ -88,7 +88,7 @@ def answer(
     queries = check_request(layout, request)
     if layout.fetches == 0:
         return table.tobytes()
-    offsets = frozen(np.frombuffer(request, dtype="<u2")).reshape(-1, layout.chunks)
+    offsets = frozen(np.frombuffer(request, dtype=layout.offset_type)).reshape(-1, layout.chunks)
     words = frozen(table.view(np.uint64)).reshape(layout.buckets, -1)
     answers = np.empty((queries * layout.fetches, words.shape[1]), dtype=np.uint64)
 

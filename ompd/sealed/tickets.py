@@ -13,7 +13,8 @@ from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.sealed.build import Secret
 from ompd.sealed.found import Found
-from ompd.sealed.hints import Hints, random_offsets
+from ompd.sealed.hints import Hints
+from ompd.sealed.offsets import random_offsets
 from ompd.sealed.partition import Ranking
 from ompd.sealed.rows import NOWHERE
 
@@ -50,7 +51,7 @@ class Want(Confidential):
     @classmethod
     def of(cls, secret: Secret, ranking: Ranking, query: I64) -> Want:
         """Take the best ranked buckets."""
-        most = secret.layout.fetches
+        most = min(secret.layout.fetches, ranking.likely)
         buckets = ranking.buckets[:most]
         others = ranking.bounds[most:]
         return cls(

@@ -49,12 +49,12 @@ def test_all_requests_have_one_length(scene):
 
 
 def noise(rng, count, chunk=8, fetches=2):
-    offsets = rng.integers(0, chunk, (count, fetches, 4)).astype("<u2")
+    offsets = rng.integers(0, chunk, (count, fetches, 4)).astype("u1")
     return tuple(one.tobytes() for one in offsets)
 
 
 def longer(requests):
-    return (*requests[:-1], requests[-1] + b"\0" * 8)
+    return (*requests[:-1], requests[-1] + b"\0" * 4)
 
 
 def repeating(requests):

@@ -436,7 +436,7 @@ def test_requests_are_decodable_and_nothing_else(sealed):
     job = sealed.hospital.forward(sealed.user.ask("st-mary", "flu", [5, 5, 5]))
     body = opened(sealed.cloud, job, SealedJob)
     layout = sealed.hospital.tables["flu"].retrieval.table.layout
-    offsets = np.frombuffer(body.request, "<u2")
+    offsets = np.frombuffer(body.request, layout.offset_type)
     assert offsets.shape == (layout.fetches * layout.chunks,)
     assert offsets.max() < layout.chunk
 

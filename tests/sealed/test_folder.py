@@ -330,7 +330,7 @@ def test_no_hint_is_used_twice_across_twenty_kills(rng, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    used = np.frombuffer(log.read_bytes(), dtype="<u2").reshape(-1, layout.chunks)
+    used = np.frombuffer(log.read_bytes(), dtype=layout.offset_type).reshape(-1, layout.chunks)
     assert len(used) > 100
     # Whoever uses a hint twice sends two vectors that agree in all chunks but one or two.
     alike = sum(used[:, part, np.newaxis] == used[:, part] for part in range(layout.chunks))

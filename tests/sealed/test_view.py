@@ -39,7 +39,7 @@ def transcripts(table, ciphertexts, queries, how, windows):
         window, asked, tickets = [], [], []
         for query in queries[: LAYOUT.window]:
             request, ticket = table.ask(query[np.newaxis])
-            window.append(np.frombuffer(request, "<u2").reshape(-1, LAYOUT.chunks))
+            window.append(np.frombuffer(request, LAYOUT.offset_type).reshape(-1, LAYOUT.chunks))
             asked += [(len(asked), place) for place in ticket.asked.records[:, 1].tolist()]
             tickets.append((request, ticket))
             reply = answer(ciphertexts, LAYOUT, request)
@@ -125,16 +125,16 @@ def test_offsets_are_uniform_and_tell_nothing_of_the_places(sealed, how, skew):
 
 
 def test_avoiding_incomplete_hints_would_show(sealed, monkeypatch):
-    def avoiding(asked, count, starts, chunk, backups, offsets, parities, waits, *others):
-        *state, messages, records, one, two, three = others
+    def avoiding(asked, count, starts, chunk, backups, slots, fresh, offsets, *others):
+        parities, waits, *state, messages, records, one, two, three = others
         for fetch in range(count):
             pending = np.flatnonzero(waits >= 0)
-            kept = offsets[:, pending].copy()
-            offsets[:, pending] = 0xFFFF
             each = slice(fetch, fetch + 1)
+            kept = offsets[:, pending].copy()
+            offsets[:, pending] = 0xFF
             consume(
-                asked[each], 1, starts[each], chunk, backups, offsets, parities, waits, *state,
-                messages[each], records[each], one, two, three,
+                asked[each], 1, starts[each], chunk, backups, slots[each], fresh[each], offsets,
+                parities, waits, *state, messages[each], records[each], one, two, three,
             )  # fmt: skip
             offsets[:, pending] = kept
 

@@ -1,0 +1,42 @@
+"""Uniform offsets: drawn from the operating system, or once more from a key."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ompd.arrays import I64, U8
+from ompd.crypto.streams import BLOCK_BYTES, BlockStream
+from ompd.sealed.layout import Layout, Offsets
+
+
+def random_offsets(vectors: int, layout: Layout) -> Offsets:
+    """Draw uniform offsets, of shape (vectors, chunks), from the operating system."""
+    size = layout.offset_type.itemsize
+    drawn = np.frombuffer(bytearray(os.urandom(size * vectors * layout.chunks)), layout.offset_type)
+    return _below(drawn, layout).reshape(vectors, layout.chunks)
+
+
+def drawn_offsets(stream: BlockStream, slots: I64, layout: Layout) -> Offsets:
+    """Draw the offsets of slots once more, of shape (len(slots), chunks)."""
+    each = -(-layout.chunks * layout.offset_type.itemsize // BLOCK_BYTES)
+    numbers = slots[:, np.newaxis] * each + np.arange(each)
+    drawn = blocks(stream, numbers.reshape(-1)).reshape(-1).view(layout.offset_type)
+    drawn = drawn.reshape(len(slots), -1)[:, : layout.chunks]
+    return _below(np.ascontiguousarray(drawn), layout)
+
+
+def blocks(stream: BlockStream, numbers: I64) -> U8:
+    """Draw the blocks of these numbers, uint8 of shape (count, 16)."""
+    plain = np.zeros((len(numbers), 2), dtype="<u8")
+    plain[:, 0] = numbers
+    drawn = np.empty(plain.nbytes + BLOCK_BYTES - 1, dtype=np.uint8)
+    stream.draw(plain.reshape(-1).view(np.uint8).data, drawn.data)
+    return drawn[: plain.nbytes].reshape(-1, BLOCK_BYTES)
+
+
+def _below(drawn: Offsets, layout: Layout) -> Offsets:
+    # Exactly uniform, as a chunk is a power of two.
+    np.bitwise_and(drawn, layout.offset_type.type(layout.chunk - 1), out=drawn)
+    return drawn
