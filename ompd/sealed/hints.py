@@ -92,7 +92,6 @@ from ompd._kernels.retrieval import (
     SETTLED,
     UNUSED,
     WAITING,
-    add_parities,
     complete,
     consume,
     resolve,
@@ -106,11 +105,8 @@ from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.crypto.streams import KEY_BYTES, BlockStream
 from ompd.errors import BucketAuthError
 from ompd.sealed.layout import COVER, Layout, Offsets, backups_per_chunk, slots_ahead
-from ompd.sealed.offsets import drawn_offsets, random_offsets
-from ompd.threads import run_ranges
+from ompd.sealed.offsets import combined, drawn_offsets, random_offsets
 
-# Bytes of table that one pass over the hints reads: a common second-level cache.
-_BLOCK_BYTES = 1 << 20
 # Slots whose offsets are in memory at a time.
 _SLOTS = 2048
 # So many answered queries make up for a lost one.
@@ -226,12 +222,12 @@ class Hints(Confidential):
         for first in range(0, slots, _SLOTS):
             some = np.arange(first, min(slots, first + _SLOTS))
             drawn = drawn_offsets(stream, some, layout)
-            backup_parities[some] = _parities(layout, words, drawn, own[some], threads)
+            backup_parities[some] = combined(layout, words, drawn, own[some], threads)
             entries[some] = drawn[np.arange(len(some)), own[some]]
         return cls(
             layout,
             offsets=np.ascontiguousarray(offsets.T),
-            parities=_parities(layout, words, offsets, np.full(primaries, -1), threads),
+            parities=combined(layout, words, offsets, np.full(primaries, -1), threads),
             key=key,
             entries=entries,
             backup_parities=backup_parities,
@@ -396,14 +392,3 @@ def tolerance(layout: Layout) -> int:
 def _own(layout: Layout) -> I64:
     """Return the chunk of every slot."""
     return np.repeat(np.arange(layout.chunks), backups_per_chunk(layout.chunk))
-
-
-def _parities(layout: Layout, words: U64, offsets: Offsets, own: I64, threads: int) -> U64:
-    parities = np.zeros((len(offsets), words.shape[1]), dtype=np.uint64)
-    block = max(1, _BLOCK_BYTES // (layout.chunk * layout.bucket_bytes))
-
-    def work(first: int, last: int) -> None:
-        add_parities(words, layout.chunk, offsets, own, parities, block, first, last)
-
-    run_ranges(work, len(offsets), threads, 256)
-    return parities

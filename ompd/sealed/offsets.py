@@ -1,4 +1,4 @@
-"""Uniform offsets: drawn from the operating system, or once more from a key."""
+"""Uniform offsets: from the operating system, or once more from a key; what they add up to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 
 import numpy as np
 
-from ompd.arrays import I64, U8
+from ompd._kernels.retrieval import add_parities
+from ompd.arrays import I64, U8, U64
 from ompd.crypto.streams import BLOCK_BYTES, BlockStream
 from ompd.sealed.layout import Layout, Offsets
+from ompd.threads import run_ranges
+
+# Bytes of table that one pass over the vectors reads: a common second-level cache.
+_BLOCK_BYTES = 1 << 20
 
 
 def random_offsets(vectors: int, layout: Layout) -> Offsets:
@@ -40,3 +45,18 @@ def _below(drawn: Offsets, layout: Layout) -> Offsets:
     # Exactly uniform, as a chunk is a power of two.
     np.bitwise_and(drawn, layout.offset_type.type(layout.chunk - 1), out=drawn)
     return drawn
+
+
+def combined(layout: Layout, words: U64, offsets: Offsets, own: I64, threads: int) -> U64:
+    """XOR a table's buckets, uint64 of shape (buckets, words), at every vector of offsets.
+
+    Chunk own[vector] is left out, where it is not -1.
+    """
+    parities = np.zeros((len(offsets), words.shape[1]), dtype=np.uint64)
+    block = max(1, _BLOCK_BYTES // (layout.chunk * layout.bucket_bytes))
+
+    def work(first: int, last: int) -> None:
+        add_parities(words, layout.chunk, offsets, own, parities, block, first, last)
+
+    run_ranges(work, len(offsets), threads, 256)
+    return parities
