@@ -215,8 +215,9 @@ class Partition(Confidential):
         neighbors = min(k + 1, self.rows)
         run_ranges(
             lambda first, last: fetches_needed(
-                self.above, self.boxes, self.cells, NONE_GONE, self.buckets, self._per, order, vectors,
-                heads, self.shift, self.blur, samples, neighbors, self.reach, shares, *needs, first, last,
+                self.above, self.boxes, self.cells, NONE_GONE, self.buckets, self._per, order,
+                vectors, heads, self.shift, self.blur, samples, neighbors, self.reach, shares,
+                *needs, first, last,
             ),
             len(samples),
             threads,
