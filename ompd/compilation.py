@@ -9,6 +9,7 @@ import numpy as np
 from ompd.blind import LaplaceNoise
 from ompd.blind.keys import PaperKey
 from ompd.blind.paper import blind_queries, blind_table
+from ompd.datasets import warmup_reader
 from ompd.encode import relief_weights
 from ompd.params import PAPER
 from ompd.sealed import Layout, SealedTable, answer
@@ -56,3 +57,4 @@ def warmup() -> None:
     sealed, stored = SealedTable.build(many_rows, np.arange(4096) % 2, 2, 3, layout=layout)
     request, ticket = sealed.ask(many_rows[:1])
     sealed.read(ticket, answer(stored, layout, request))
+    warmup_reader()

@@ -165,6 +165,20 @@ def use_the_rest(folder):
             )  # fmt: skip
 
 
+def use_the_reader(folder):
+    from ompd.datasets import load
+    from ompd.datasets._blocks import FAST_BYTES
+    from ompd.schema import Schema
+
+    for separator, ident in ((",", "pid"), (";", "")):
+        rows = [f"P{i:06},{i / 7},{i % 9},?,a,{'no' if i % 3 else 'yes'}" for i in range(20_000)]
+        text = "\n".join(["pid,x,y,z,w,label", *rows]).replace(",", separator)
+        assert len(text) > FAST_BYTES
+        (folder / "own.csv").write_text(text)
+        schema = Schema.infer(folder / "own.csv", id=ident)
+        assert len(load(folder / "own.csv", schema, errors="collect")) == 20_000
+
+
 def run(name, folder):
     import warnings
 
@@ -207,6 +221,10 @@ def test_tables_and_queries_of_the_search(tmp_path):
 
 def test_sealed_tables_renewed_and_reopened(tmp_path):
     check("use_sealed", tmp_path)
+
+
+def test_large_files(tmp_path):
+    check("use_the_reader", tmp_path)
 
 
 def test_blinding_and_training(tmp_path):

@@ -12,6 +12,8 @@ from tests.places import ROOT
 
 #: Tests that touch every kernel on small data.
 SUBSET = [
+    "tests/datasets/test_kernel.py::test_every_float_comes_back",
+    "tests/datasets/test_kernel.py::test_the_kernel_says_what_reading_by_cell_says",
     "tests/encode/test_encoder.py::test_relief_weights_equal_the_oracle",
     "tests/blind/test_blinding.py::test_instances_and_queries_carry_prefix_sum_and_noise",
     "tests/search/test_search.py::test_neighbours_equal_the_oracle",

@@ -43,7 +43,7 @@ TABLE = {
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (4, "datasets roles wire"),
-    "compilation": (4, "blind encode sealed search"),
+    "compilation": (4, "blind datasets encode sealed search"),
     "commands": (6, "audit bulk crypto datasets encode roles search stores"),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),

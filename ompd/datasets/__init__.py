@@ -7,8 +7,9 @@ line and column, never a value.
 
 from __future__ import annotations
 
+from ompd.datasets._blocks import warmup_reader
 from ompd.datasets._builtin import available
 from ompd.datasets._dataset import Change, Dataset, DatasetInfo
 from ompd.datasets._load import load
 
-__all__ = ["Change", "Dataset", "DatasetInfo", "available", "load"]
+__all__ = ["Change", "Dataset", "DatasetInfo", "available", "load", "warmup_reader"]

@@ -12,6 +12,7 @@ import numpy as np
 from ompd.arrays import F64, I64
 from ompd.datasets._columns import ID, LABEL, Columns
 from ompd.datasets._ids import MAX_ID, text_of
+from ompd.schema import Feature, Schema, TableForm
 from ompd.schema.delimited import Text, records
 from ompd.schema.values import MISSING, TEXT, WIDTH
 
@@ -94,6 +95,16 @@ def blocks(text: Text, columns: Columns, where: str) -> Iterator[Block]:
         row, text = fast.row, fast.rest
     if text.start < text.end:
         yield from _slow(text, columns, where, row)
+
+
+def warmup_reader() -> None:
+    """Compile what reads large files, or load it."""
+    feature = Feature("x", "numeric", 0, 1)
+    schema = Schema((feature,), ("a",), TableForm(label="y", id="id"))
+    body = b"p,0.12345678901234567,a"
+    columns = Columns(["id", "x", "y"], schema, "warm-up")
+    for _ in _Fast(Text(body, 0, len(body), 1, None), columns).blocks():
+        pass
 
 
 class _Fast:

@@ -68,6 +68,7 @@ def _parquet(pa: Any, path: Path, wanted: Wanted) -> Iterator[Any]:
         if sum(group.total_byte_size for group in groups) > MOST_BYTES:
             raise DatasetError(f"{path.name}: unfolds to more than {MOST_BYTES} bytes")
         for batch in file.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
+            batch.validate(full=True)
             yield pa.Table.from_batches([batch])
 
 
@@ -81,6 +82,8 @@ def _arrow(pa: Any, path: Path, wanted: Wanted) -> Iterator[Any]:
             batch = file.get_batch(place)
             rows += batch.num_rows
             _check_size(path, rows, len(names))
+            # Offsets that point elsewhere would be followed.
+            batch.validate(full=True)
             yield pa.Table.from_batches([batch]).select(names)
 
 

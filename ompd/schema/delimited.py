@@ -79,7 +79,8 @@ def read_file(path: Path, most: int, *, whole: bool = True) -> bytes:
             elif whole and status.st_size > most:
                 problem = f"expected at most {most} bytes"
             else:
-                return file.read(most)
+                # A file may grow meanwhile; what is read is what was looked at.
+                return file.read(min(most, status.st_size))
     except FileNotFoundError:
         problem = "no such file"
     except IsADirectoryError:

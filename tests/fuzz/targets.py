@@ -53,6 +53,7 @@ from ompd.wire import (
     unpack_limbs,
 )
 from ompd.wire.frames import SIGNING_LABEL
+from tests.fuzz import tables
 from tests.roles.conftest import shelf_of
 from tests.vectors.catalogues import ENTRIES
 from tests.vectors.catalogues import crafted as crafted_catalogue
@@ -435,6 +436,7 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     ("public-identity-prekey", public_identity),
     ("catalogue", catalogue),
     ("lying-hospital-catalogue", lying_hospital_catalogue),
+    *tables.TARGETS,
 ]
 NAMES = [name for name, _ in TARGETS]
 
@@ -555,6 +557,7 @@ def seeds() -> dict[str, bytes]:
         "lying-hospital-sealedjob": plain["sealedjob"],
         "lying-cloud-receipt": plain["receipt"],
         "hospital-confirm": receipt,
+        **tables.SEEDS,
         "catalogue": crafted_catalogue(
             MARY.signing_key, listed, hospital="st-mary", made_at=int(NOW * 1000)
         ),
