@@ -118,6 +118,30 @@ def write_behind(path: Path, offset: int, content: memoryview) -> None:
         os.close(descriptor)
 
 
+def overwrite(path: Path, parts: Iterable[tuple[int, bytes]]) -> None:
+    """Replace bytes of a file where they are, durably; its length stays.
+
+    Parameters
+    ----------
+    path : Path
+    parts : iterable of (offset, bytes)
+        All within the file.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses. Some parts may be replaced then.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for offset, part in parts:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            _write_all(descriptor, memoryview(part))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def take_over(source: Path, target: Path) -> None:
     """Give a file that nobody writes any more a second name, durably; a copy where that cannot be.
 

@@ -10,6 +10,15 @@ from __future__ import annotations
 from ompd.datasets._blocks import warmup_reader
 from ompd.datasets._builtin import available
 from ompd.datasets._dataset import Change, Dataset, DatasetInfo
+from ompd.datasets._ids import as_ids
 from ompd.datasets._load import load
 
-__all__ = ["Change", "Dataset", "DatasetInfo", "available", "load", "warmup_reader"]
+__all__ = [
+    "Change",
+    "Dataset",
+    "DatasetInfo",
+    "as_ids",
+    "available",
+    "load",
+    "warmup_reader",
+]

@@ -231,6 +231,26 @@ class Archive:
             # Still asked by jobs on their way, from memory; on disk it is of no more use.
             self._remove(before.folder)
 
+    def changed(self, disease: str, published: Published) -> None:
+        """Save what a change made of the table that is asked."""
+        self.check()
+        with self._lock:
+            asked = self._entries[disease].asked
+            if asked is not None:
+                now = msgspec.structs.replace(
+                    asked, version=published.ref.version, rows=published.rows
+                )
+                self._replace(msgspec.structs.replace(self._entries[disease], asked=now))
+
+    def withdrawn(self, disease: str) -> None:
+        """Remove the table that is asked; the last version that was given is remembered."""
+        self.check()
+        with self._lock:
+            before = self._entries[disease].asked
+            self._replace(msgspec.structs.replace(self._entries[disease], asked=None))
+        if before:
+            self._remove(before.folder)
+
     def _read_entries(self) -> None:
         if (self._folder / _OLD_FILE).exists():
             raise StoreError("state: is of an older version; publish into a new folder")

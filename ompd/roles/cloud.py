@@ -6,6 +6,7 @@ This module names neither the encoder nor the secret side of blinding, and needs
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from dataclasses import replace
 from types import TracebackType
@@ -22,11 +23,25 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.roles.party import Party
-from ompd.stores.tables import PROFILES, MemoryTables, Stored, Tables, Version
-from ompd.wire import KIND_OF, Header, Receipt
+from ompd.roles.post import UPLOAD_WINDOW
+from ompd.roles.upkeep import Upkeep
+from ompd.stores.tables import (
+    CHANGES,
+    PROFILES,
+    Change,
+    Changing,
+    MemoryTables,
+    Past,
+    Stored,
+    Tables,
+    Version,
+)
+from ompd.wire import KIND_OF, Frame, Header, Kind, Receipt, Withdrawal
 
 #: Tables of one hospital.
 _MOST_TABLES = 1024
+#: Changes that are acknowledged again while none of the versions that they made was asked.
+_MOST_PAST = 64
 
 _UPLOADS = {kind: profile.upload for kind, profile in PROFILES.items()}
 _JOBS = {KIND_OF[profile.job]: profile.job for profile in PROFILES.values()}
@@ -62,10 +77,28 @@ class Cloud(Party):
         # In each, newest version first; the one in use stays until the hospital has moved on.
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
+        self._upkeep = Upkeep(self.tables, self._post.now, self._lock)
+        if self.tables.kept():
+            # What the process before had yet to do.
+            self._upkeep.plan(soon=True)
 
     def close(self) -> None:
         """Let another process have the tables, where they are of a kind that lasts."""
+        self._upkeep.close()
         self.tables.close()
+
+    def tidy(self) -> None:
+        """Do now what a thread of the cloud does by itself when it is due.
+
+        Versions whose time is over are removed, as are the data of tables that were withdrawn.
+        Rows that no version has any more are overwritten, and rows that were added are indexed.
+
+        Raises
+        ------
+        StoreError
+            If tables cannot be kept where they live; another try may follow.
+        """
+        self._upkeep.tidy()
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +112,7 @@ class Cloud(Party):
         self.close()
 
     def store(self, upload: bytes) -> bytes:
-        """Accept a table or a newer version of one, or a piece of it, and return a receipt frame.
+        """Accept a table, a piece or a change of one, or its end, and return a receipt frame.
 
         Pieces come in order. A receipt says how many rows of the upload are here; a piece that is
         here already, or that leaves a gap, changes nothing and gets such a receipt too. With the
@@ -90,12 +123,18 @@ class Cloud(Party):
         here already is acknowledged again, also if the hospital gave it another time, and changes
         nothing.
 
+        A change makes a version of the newest one, which goes on answering as well. If it removes
+        rows, the versions that have them end after half a window, and the rows are overwritten by
+        the time that the receipt tells, one window from now; only a job that takes longer than
+        the other half delays it. A withdrawn table ends likewise.
+
         Raises
         ------
         ContextMismatchError
-            If another hospital owns the table, or a piece contradicts those before it.
+            If another hospital owns the table, or a piece or change contradicts what is here.
         VersionError
-            If the version is not newer than the stored one.
+            If the version is not newer than the stored one, or that is not what is to be changed:
+            the table is to be published anew then.
         TooLargeError
             If the hospital has very many tables or unfinished uploads here, or answers would not
             fit into a frame.
@@ -106,7 +145,11 @@ class Cloud(Party):
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
-        frame = self._post.authenticate(upload, *_UPLOADS)
+        frame = self._post.authenticate(upload, *_UPLOADS, *CHANGES, Kind.WITHDRAWAL)
+        if frame.header.kind in CHANGES:
+            return self._change(frame)
+        if frame.header.kind == Kind.WITHDRAWAL:
+            return self._withdraw(frame)
         header = frame.header
         if (receipt := self._acknowledged(header)) is not None:
             return receipt
@@ -124,18 +167,60 @@ class Cloud(Party):
             k = added.stored.k
             receipt = self._receipt(header, body.table_id, body.version, k, have)
             with self._lock:
-                before = self._living(self._check_succession(*ref))
-                # The hospital asks the version whose receipt it has: the last one asked or, if that
-                # has yet to begin, the one before this. Others came to nothing.
-                kept = [
-                    old
-                    for old in before
-                    if (old is before[0] or old.asked) and old.stored is not None
-                ]
+                kept = self._kept(self._check_succession(*ref))
                 self.tables.keep(body.table_id, (replace(added, receipt=receipt), *kept))
         except BaseException:
             self.tables.discard(added)
             raise
+        return receipt
+
+    def _change(self, frame: Frame) -> bytes:
+        header = frame.header
+        body = self._post.open(frame, CHANGES[header.kind].change)
+        ref = body.table_id, body.version, header.sender
+        with self._upkeep.changing(body.table_id):
+            if (receipt := self._repeated(header, body.table_id)) is not None:
+                return receipt
+            with self._lock:
+                base = self._base(header, body, self._check_succession(*ref))
+            added = self.tables.change(header, body, base)
+            try:
+                assert added.stored is not None  # noqa: S101  (it was just built)
+                erased = self._erased() if body.removed else 0
+                now = Past(_digest(header), body.version, added.stored.rows, erased)
+                past = (*(() if base.asked else base.past[1 - _MOST_PAST :]), now)
+                receipt = self._past_receipt(header, body.table_id, added.stored.k, now)
+                with self._lock:
+                    versions = self._check_succession(*ref)
+                    # A table that was published anew may have come meanwhile.
+                    self._base(header, body, versions)
+                    kept = self._kept(versions, ending=bool(erased))
+                    added = replace(added, receipt=receipt, past=past)
+                    self.tables.keep(body.table_id, (added, *kept))
+            except BaseException:
+                self.tables.discard(added)
+                raise
+        self._upkeep.plan(soon=isinstance(added.stored, Changing) and added.stored.limbs.is_slow)
+        return receipt
+
+    def _withdraw(self, frame: Frame) -> bytes:
+        header = frame.header
+        body = self._post.open(frame, Withdrawal)
+        ref = body.table_id, body.version, header.sender
+        with self._upkeep.changing(body.table_id), self._lock:
+            if (receipt := self._repeated(header, body.table_id)) is not None:
+                return receipt
+            versions = self._check_succession(*ref)
+            now = Past(_digest(header), body.version, 0, self._erased())
+            receipt = self._past_receipt(header, body.table_id, 0, now)
+            # Longer than an upload of the table may still be under way.
+            expires = self._post.now() + 2 * UPLOAD_WINDOW
+            end = Version(
+                header.sender, body.version, header, None, receipt,
+                expires=expires, past=(now,), withdrawn=True,
+            )  # fmt: skip
+            self.tables.keep(body.table_id, (end, *self._kept(versions, ending=True)))
+        self._upkeep.plan()
         return receipt
 
     def answer(self, job: bytes) -> bytes:
@@ -167,13 +252,15 @@ class Cloud(Party):
             raise
         header = frame.header
         body = self._post.open(frame, _JOBS[header.kind])
-        table = self._find(body.table_id, body.version, header.sender)
-        if not isinstance(body, table.job):
-            raise ContextMismatchError("job: is of another profile than the table")
-        run = table.prepare(body)
-        self._post.claim(frame)
-        self._retire(body.table_id, body.version)
-        answer = self._post.send(header.sender, run(), nonce=header.nonce, sequence=header.sequence)
+        with self._upkeep.running(body.table_id, body.version):
+            table = self._find(body.table_id, body.version, header.sender)
+            if not isinstance(body, table.job):
+                raise ContextMismatchError("job: is of another profile than the table")
+            run = table.prepare(body)
+            self._post.claim(frame)
+            self._retire(body.table_id, body.version)
+            found = run()
+        answer = self._post.send(header.sender, found, nonce=header.nonce, sequence=header.sequence)
         return self._post.answered(header, answer)
 
     def refuse(self, job: bytes) -> bytes:
@@ -189,7 +276,7 @@ class Cloud(Party):
     def _acknowledged(self, header: Header) -> bytes | None:
         """Return a receipt for a piece of an upload that is stored, also with another time."""
         for table_id, versions in self.tables.kept().items():
-            for each in self._living(versions):
+            for each in self._upkeep.living(versions):
                 if each.stored is None:
                     continue
                 if each.upload == header:
@@ -214,7 +301,7 @@ class Cloud(Party):
         newest = versions[0]
         if newest.owner != owner:
             raise ContextMismatchError("table: belongs to another hospital")
-        if version == newest.version and newest.stored is None:
+        if version == newest.version and newest.stored is None and not newest.withdrawn:
             # It is damaged, and mended by another upload.
             return versions[1:]
         if version <= newest.version:
@@ -225,8 +312,8 @@ class Cloud(Party):
         versions = self.tables.versions(table_id)
         if not versions or versions[0].owner != owner:
             raise ContextMismatchError("job: the sender has no table under this id")
-        for found in self._living(versions):
-            if found.version == version:
+        for found in self._upkeep.living(versions):
+            if found.version == version and not found.withdrawn:
                 if found.stored is None:
                     raise StoreError("job: the table is damaged on disk")
                 return found.stored
@@ -243,16 +330,62 @@ class Cloud(Party):
                 else replace(each, expires=expires)
                 if each.version < version and each.expires is None
                 else each
-                for each in self._living(versions)
+                for each in self._upkeep.living(versions)
             )
             # Almost always nothing changes. What cannot be kept now is kept by a later job.
             if moved != versions:
                 with contextlib.suppress(StoreError):
                     self.tables.keep(table_id, moved)
+                self._upkeep.plan()
 
-    def _living(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
-        now = self._post.now()
-        return tuple(each for each in versions if each.expires is None or now <= each.expires)
+    def _kept(self, versions: tuple[Version, ...], *, ending: bool = False) -> tuple[Version, ...]:
+        """Return the versions that go on answering beside a new one.
+
+        The hospital asks the version whose receipt it has: the last one asked or, if that has yet
+        to begin, the one before the new one. Others came to nothing. With `ending`, their time is
+        limited in any case.
+        """
+        before = self._upkeep.living(versions)
+        end = self._post.now() + self._post.window / 2
+        return tuple(
+            replace(old, expires=end if old.expires is None else min(old.expires, end))
+            if ending
+            else old
+            for old in before
+            if (old is before[0] or old.asked) and old.stored is not None
+        )
+
+    def _base(self, header: Header, body: Change, versions: tuple[Version, ...]) -> Version:
+        """Return the version that a change is made of."""
+        newest = versions[0] if versions else None
+        if newest is None or newest.version != body.base or newest.stored is None:
+            raise VersionError("change: the version that it is made of is not the newest here")
+        if not isinstance(newest.stored, CHANGES[header.kind]):
+            raise ContextMismatchError("change: is of another profile than the table")
+        return newest
+
+    def _repeated(self, header: Header, table_id: bytes) -> bytes | None:
+        """Return a receipt for a change that was made already."""
+        for each in self.tables.versions(table_id):
+            for past in each.past:
+                if past.digest == _digest(header):
+                    k = 0 if each.stored is None else each.stored.k
+                    return self._past_receipt(header, table_id, k, past)
+        return None
+
+    def _past_receipt(self, header: Header, table_id: bytes, k: int, past: Past) -> bytes:
+        body = Receipt(table_id, past.version, k, past.have, past.erased)
+        return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
+
+    def _erased(self) -> int:
+        """By when what is removed now is overwritten, in milliseconds."""
+        return int((self._post.now() + self._post.window) * 1000)
+
+
+def _digest(header: Header) -> bytes:
+    """What a change that is sent again has in common with the first: all but the time."""
+    plain = msgspec.msgpack.encode(msgspec.structs.replace(header, timestamp=0))
+    return hashlib.blake2b(plain, digest_size=16).digest()
 
 
 def _unplaced(header: Header) -> Header:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -221,13 +221,18 @@ class Release:
         For the next version.
     charges : list of (record, digest)
         Whom each row's noise is about, and what names it; empty without noise.
+    names : list of str, optional
+        Of all records, where what is made of one depends on its name.
     """
 
     frozen: Frozen
     charges: list[tuple[str, bytes]]
+    names: list[str] | None
 
 
-def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
+def record_names(
+    schema: Schema, features: F64, labels: I64, taken: Container[str] = ()
+) -> list[str]:
     """Name records by what they say, so that they are known again in another version.
 
     Parameters
@@ -236,6 +241,8 @@ def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     features : float64 array of shape (N, n)
         NaN stands for a missing value: what fills it may change with the training.
     labels : int64 array of shape (N,)
+    taken : container of str
+        Names that others have.
 
     Returns
     -------
@@ -251,8 +258,11 @@ def record_names(schema: Schema, features: F64, labels: I64) -> list[str]:
     names = []
     for row, code in zip(values, labels.tolist(), strict=True):
         record = row.tobytes() + classes[code]
-        count = seen[record]
-        seen[record] += 1
-        content = len(row).to_bytes(8, "little") + count.to_bytes(8, "little") + record
-        names.append(hashlib.blake2b(content, digest_size=_NAME_BYTES).hexdigest())
+        name = ""
+        while not name or name in taken:
+            count = seen[record]
+            seen[record] += 1
+            content = len(row).to_bytes(8, "little") + count.to_bytes(8, "little") + record
+            name = hashlib.blake2b(content, digest_size=_NAME_BYTES).hexdigest()
+        names.append(name)
     return names

@@ -8,7 +8,7 @@ from typing import Any
 
 from ompd.crypto import Identity
 from ompd.roles.answers import PATIENCE, Answers, check_patience
-from ompd.roles.publisher import Publisher
+from ompd.roles.editor import Editor
 from ompd.roles.queries import Batch, JobFrame, Queries
 from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports
@@ -18,7 +18,7 @@ from ompd.wire import Kind
 __all__ = ["Batch", "Hospital", "JobFrame"]
 
 
-class Hospital(Publisher):
+class Hospital(Editor):
     """Publishes tables, forwards queries and turns the cloud's answers into reports.
 
     Parameters

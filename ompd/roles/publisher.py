@@ -224,9 +224,11 @@ class Publisher(Party):
         """
         frame = self._post.authenticate(receipt, Kind.RECEIPT)
         body = self._post.open(frame, Receipt)
-        ref = TableRef(body.table_id, body.version)
-        self._shelf.confirm(ref, frame.header.sender, body.k, body.have)
+        self._confirmed(TableRef(body.table_id, body.version), frame.header.sender, body)
         return body
+
+    def _confirmed(self, ref: TableRef, cloud: str, receipt: Receipt) -> None:
+        self._shelf.confirm(ref, cloud, receipt.k, receipt.have)
 
     def close(self) -> None:
         """Put the hints of sealed tables back into the state folder; the hospital ends here.

@@ -20,10 +20,13 @@ from ompd.errors import (
     StoreWarning,
     UnknownDiseaseError,
 )
-from ompd.params import METHODS, Profile, check_profile
+from ompd.params import Profile, check_profile
 from ompd.roles.archive import Archive, file_name
+from ompd.roles.book_files import BookFiles
+from ompd.roles.books import book_of
 from ompd.roles.frozen import Frozen
-from ompd.roles.intake import check_size
+from ompd.roles.library import Books
+from ompd.roles.plans import plan_of
 from ompd.roles.post import Post
 from ompd.roles.publication import Published, Unconfirmed, prepare
 from ompd.roles.retrieval import PROFILES, TableRef
@@ -31,11 +34,8 @@ from ompd.roles.spool import temporary
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
 from ompd.roles.uploads import Pieces, Upload
-from ompd.search import check_k
-from ompd.search.calibration import check_priors
-from ompd.search.decision import check_decision, default_decision
 from ompd.stores import BudgetLedger, DurableReplayGuard
-from ompd.wire import MAX_K, disease_name
+from ompd.wire import disease_name
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,6 +71,9 @@ class Shelf:
     Attributes
     ----------
     ledger : BudgetLedger or None
+    epsilon : float or None
+    books : Books
+        Of the records of all tables.
     frames : DurableReplayGuard or None
         The memory of accepted frames in the state folder.
 
@@ -93,7 +96,7 @@ class Shelf:
             raise ParameterError("epsilon, ledger: expected both or neither")
         if epsilon is not None and not self._profile.noisy:
             raise ParameterError("epsilon: only the profile 'hardened' adds noise")
-        self._epsilon = epsilon
+        self.epsilon = epsilon
         self.ledger = ledger
         self._tables: dict[str, Published] = {}
         # Uploads that no receipt has come for, the newest of each disease.
@@ -104,6 +107,7 @@ class Shelf:
         self._releasing = threading.Lock()
         self._lock = threading.Lock()
         self.frames: DurableReplayGuard | None = None
+        self.books = Books(None)
         self._archive: Archive | None = None
         if state is not None:
             if not (self._profile.lasts or self._profile.freezes):
@@ -129,6 +133,14 @@ class Shelf:
                 self._tables[disease] = kept.published
             if kept.frozen is not None:
                 self._frozen[disease] = kept.frozen
+        self.books = Books(BookFiles(folder / "records"))
+        self.books.take_up(
+            {
+                disease: (table.ref, table.retrieval.edition)
+                for disease, table in self._tables.items()
+            },
+            {ref.table_id for ref in self._refs.values()},
+        )
         for disease, reason in archive.damaged.items():
             warnings.warn(
                 f"state of {disease!r}: {reason}; publish it anew if another opening does not help",
@@ -206,22 +218,8 @@ class Shelf:
         ParameterError, NeighborsError, TooLargeError, StoreError
             As `Hospital.publish`.
         """
-        if method not in METHODS:
-            raise ParameterError(f"method: expected one of {', '.join(METHODS)}")
-        if k is not None:
-            k = check_k(k, min(len(records), MAX_K))
-        check_size(records, self._profile, method, k)
-        return Plan(
-            profile=self.profile,
-            method=method,
-            k=k,
-            priors=check_priors(priors),
-            decision=check_decision(
-                default_decision(self.profile, method) if decision is None else decision
-            ),
-            epsilon=self._epsilon,
-            noise_key=self.ledger.key(b"noise " + disease.encode()) if self.ledger else b"",
-        )
+        noise_key = self.ledger.key(b"noise " + disease.encode()) if self.ledger else b""
+        return plan_of(records, self._profile, method, k, priors, decision, self.epsilon, noise_key)
 
     def publish(
         self,
@@ -250,9 +248,9 @@ class Shelf:
                         "a version of its own, which is one more release of every record"
                     )
                 if (frozen := self._frozen.get(disease)) is not None:
-                    frozen.check(records.schema, plan.method, self._epsilon)
+                    frozen.check(records.schema, plan.method, self.epsilon)
                     plan = replace(plan, frozen=frozen)
-            ref = self._next(disease)
+            ref = self.next(disease)
             table, pieces, release = prepare(
                 records, plan, ref, cloud, advice, stages=stages, place=temporary
             )
@@ -264,11 +262,13 @@ class Shelf:
                 if self._archive is not None:
                     self._archive.freeze(disease, release.frozen)
                 self._frozen[disease] = release.frozen
+            names = None if release is None else release.names
+            self.books.begin(ref, book_of(records, names))
             self._await(disease, waiting)
             stages.tell(1.0)
             return waiting.upload(post)
 
-    def _next(self, disease: str) -> TableRef:
+    def next(self, disease: str) -> TableRef:
         """Return where the next version goes."""
         with self._lock:
             # Taken at once: a version that comes to nothing is never given twice.
@@ -309,8 +309,33 @@ class Shelf:
             raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
         return waiting
 
-    def confirm(self, ref: TableRef, cloud: str, k: int, have: int) -> None:
+    def changed(self, disease: str, table: Published) -> None:
+        """Ask a table as a change made it from now on; a `StoreError` leaves all as it was."""
+        with self._lock:
+            if self._archive is not None:
+                self._archive.changed(disease, table)
+            self._tables[disease] = table
+
+    def withdrawn(self, disease: str) -> None:
+        """Forget a table, and what waits for its receipt; not what its next version is to be like.
+
+        Raises
+        ------
+        StoreError
+        """
+        with self._lock:
+            if self._archive is not None:
+                self._archive.withdrawn(disease)
+            waiting = self._unconfirmed.pop(disease, None)
+            table = self._tables.pop(disease)
+        if waiting is not None:
+            waiting.pieces.close()
+        table.retrieval.close()
+
+    def confirm(self, ref: TableRef, cloud: str, k: int, have: int) -> str | None:
         """Ask a table from now on, if this cloud has all of it and votes with this K.
+
+        Returns the disease; None if not all is there.
 
         Raises
         ------
@@ -331,7 +356,7 @@ class Shelf:
         if have > waiting.pieces.rows:
             raise ContextMismatchError("receipt: names more rows than there are")
         if have < waiting.pieces.rows:
-            return
+            return None
         table = waiting.table.confirmed(k)
         with self._lock:
             if self._unconfirmed.get(disease) is not waiting:
@@ -341,7 +366,9 @@ class Shelf:
                 self._archive.keep(disease, table)
             del self._unconfirmed[disease]
             self._tables[disease] = table
+        self.books.published(disease, ref)
         waiting.pieces.close()
+        return disease
 
     def close(self) -> None:
         """Put everything back into the state folder, and let another process have it.

@@ -139,7 +139,10 @@ class Upload(Sequence[bytes]):
         """
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        number = range(len(self))[place]
+        return self.frame(range(len(self))[place])
+
+    def frame(self, number: int) -> bytes:
+        """Make the frame of this number, from 0; raises as indexing does."""
         return self._post.send(
             self._cloud, self._parts.body(number), nonce=self._nonce, sequence=number
         )

@@ -19,7 +19,20 @@ class Room(Protocol):
     """Rows that versions of a table share, and what lies behind them.
 
     A version sees only its own rows, which are not written to, other than by `erase`.
+
+    Attributes
+    ----------
+    blank : int64 array
+        Rows that were or shall be erased, rising.
+    pending : bool
+        Whether some of them are yet to be erased.
     """
+
+    blank: I64
+    pending: bool
+
+    def seen(self, rows: int) -> U64:
+        """Return the first rows, read-only."""
 
     def grown(self, first: int, limbs: U64) -> U64 | None:
         """Put rows behind the first `first` ones and return all, read-only.
@@ -30,8 +43,11 @@ class Room(Protocol):
     def cut(self, rows: int) -> None:
         """Give up all rows from this number on, which no version has."""
 
-    def erase(self, rows: I64) -> None:
-        """Overwrite rows with zeros, which no search reads."""
+    def will_erase(self, rows: I64) -> None:
+        """Let rows be `blank` from now on."""
+
+    def erase(self) -> None:
+        """Overwrite the `blank` rows with zeros; no search reads them any more."""
 
 
 class MemoryRoom:
@@ -48,6 +64,8 @@ class MemoryRoom:
     def __init__(self, values: U64, rows: int) -> None:
         self._values = values
         self._rows = rows
+        self.blank: I64 = np.empty(0, np.int64)
+        self.pending = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -84,6 +102,11 @@ class MemoryRoom:
                 self._values[rows : self._rows] = 0
                 self._rows = rows
 
-    def erase(self, rows: I64) -> None:
-        """Overwrite rows with zeros, which no search reads."""
-        self._values[rows] = 0
+    def will_erase(self, rows: I64) -> None:
+        """Let rows be `blank` from now on."""
+        self.blank, self.pending = np.union1d(self.blank, rows), True
+
+    def erase(self) -> None:
+        """Overwrite the `blank` rows with zeros; no search reads them any more."""
+        self._values[self.blank] = 0
+        self.pending = False

@@ -16,6 +16,7 @@ from ompd.wire.catalogue import (
     encode_catalogue,
     form_of,
 )
+from ompd.wire.changes import HardenedChange, PaperChange, Withdrawal
 from ompd.wire.diagnosis import (
     OUTDATED,
     HardenedJob,
@@ -73,10 +74,12 @@ __all__ = [
     "CatalogueFrame",
     "Entry",
     "Frame",
+    "HardenedChange",
     "HardenedJob",
     "HardenedUpload",
     "Header",
     "Kind",
+    "PaperChange",
     "PaperJob",
     "PaperUpload",
     "Query",
@@ -87,6 +90,7 @@ __all__ = [
     "SealedJob",
     "SealedUpload",
     "Verdict",
+    "Withdrawal",
     "check_answer_size",
     "check_below",
     "check_catalogue_size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import diagnosis
+from ompd.wire import changes, diagnosis
 from ompd.wire.fields import Body
 
 _KIB = 1024
@@ -50,6 +50,9 @@ class Kind(IntEnum):
     SEALED_UPLOAD = _Row(9, diagnosis.SealedUpload, ("hospital",), 2048 * _MIB, lasting=True)
     SEALED_JOB = _Row(10, diagnosis.SealedJob, ("hospital",), 256 * _MIB, repeatable=True)
     SEALED_ANSWER = _Row(11, diagnosis.SealedAnswer, ("cloud",), 2048 * _MIB)
+    PAPER_CHANGE = _Row(20, changes.PaperChange, ("hospital",), 256 * _MIB, lasting=True)
+    HARDENED_CHANGE = _Row(21, changes.HardenedChange, ("hospital",), 256 * _MIB, lasting=True)
+    WITHDRAWAL = _Row(22, changes.Withdrawal, ("hospital",), 4 * _KIB, lasting=True)
 
     body: type[Body]
     senders: tuple[str, ...]

@@ -29,12 +29,15 @@ from ompd.errors import OmpdError
 from ompd.schema import Schema
 from ompd.wire import (
     KIND_OF,
+    Body,
     CatalogueFrame,
     Frame,
+    HardenedChange,
     HardenedJob,
     HardenedUpload,
     Header,
     Kind,
+    PaperChange,
     PaperJob,
     PaperUpload,
     Query,
@@ -45,6 +48,7 @@ from ompd.wire import (
     SealedJob,
     SealedUpload,
     Verdict,
+    Withdrawal,
     decode_body,
     encode_body,
     encode_catalogue,
@@ -69,6 +73,11 @@ SCHEMA = Schema(
 SCHEME = backend()
 #: Bodies that came after the first corpus.
 LATER = (Receipt, HardenedUpload, HardenedJob, SealedUpload, SealedJob, SealedAnswer)
+CHANGES = (PaperChange, HardenedChange, Withdrawal)
+PAPER = PaperUpload(
+    b"s" * 16, 1, (1000003).to_bytes(3, "little"), 2, 1, 2, 1, 6, 0,
+    bytes([0, 0, 1, 0] * 3), b"".join(n.to_bytes(8, "little") for n in range(12)),
+)  # fmt: skip
 HARDENED = HardenedUpload(b"r" * 16, 1, 2, 2, 1, 2, 0, bytes([0, 0, 1, 0]), bytes(range(32)))
 SEALED = SealedUpload(b"b" * 16, 1, 64, 2, 2, 1, 0, bytes(256))
 
@@ -318,6 +327,30 @@ def lying_hospital(body: type) -> Callable[[bytes], None]:
     return receive
 
 
+def lying_hospital_change(body: type, base: Body) -> Callable[[bytes], None]:
+    """Changes and the end of a table, which is stored first."""
+
+    def receive(data: bytes) -> None:
+        parties = world()
+        key = CLOUD.public.envelope_key
+        table_id = parties.nonce()
+        plain = encode_body(msgspec.structs.replace(base, table_id=table_id))
+        stored = crafted(MARY, "cloud", KIND_OF[type(base)], plain, key, parties.nonce(), 0)
+        parties.cloud.store(stored)
+        data = data.replace(b"T" * 16, table_id)
+        frame = crafted(MARY, "cloud", KIND_OF[body], data, key, parties.nonce(), 0)
+        try:
+            parties.cloud.store(frame)
+        finally:
+            # Or a hospital would have too many tables after a while.
+            plain = encode_body(Withdrawal(table_id, 2**62))
+            parties.cloud.store(
+                crafted(MARY, "cloud", Kind.WITHDRAWAL, plain, key, parties.nonce(), 0)
+            )
+
+    return receive
+
+
 def lying_cloud_receipt(data: bytes) -> None:
     parties = world()
     # Every input meets an upload that waits.
@@ -437,6 +470,11 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
     ("catalogue", catalogue),
     ("lying-hospital-catalogue", lying_hospital_catalogue),
     *tables.TARGETS,
+    *((f"body-{body.__name__.lower()}", body_of(body)) for body in CHANGES),
+    *(
+        (f"lying-hospital-{body.__name__.lower()}", lying_hospital_change(body, base))
+        for body, base in zip(CHANGES, (PAPER, HARDENED, HARDENED), strict=True)
+    ),
 ]
 NAMES = [name for name, _ in TARGETS]
 
@@ -500,6 +538,13 @@ def seeds() -> dict[str, bytes]:
         "sealedupload": msgspec.structs.replace(SEALED, version=2),
         "sealedjob": SealedJob(b"b" * 16, 1, False, bytes(4)),
         "sealedanswer": SealedAnswer(b"b" * 16, 1, bytes(64)),
+        "paperchange": PaperChange(
+            mark, 2, 1, 6, bytes(4), bytes([1, 0, 0, 0]), bytes([1, 0]), bytes(2), bytes(16)
+        ),
+        "hardenedchange": HardenedChange(
+            mark, 2, 1, 2, bytes(4), bytes([1, 0, 0, 0]), bytes([1, 0]), bytes(2), bytes(16)
+        ),
+        "withdrawal": Withdrawal(mark, 2),
         "refusal": Refusal(),
     }
     assert modulus.bit_length() == 64 * limbs
@@ -555,6 +600,9 @@ def seeds() -> dict[str, bytes]:
         "lying-hospital-hardenedjob": plain["hardenedjob"],
         "lying-hospital-sealedupload": plain["sealedupload"],
         "lying-hospital-sealedjob": plain["sealedjob"],
+        "lying-hospital-paperchange": plain["paperchange"],
+        "lying-hospital-hardenedchange": plain["hardenedchange"],
+        "lying-hospital-withdrawal": plain["withdrawal"],
         "lying-cloud-receipt": plain["receipt"],
         "hospital-confirm": receipt,
         **tables.SEEDS,

@@ -158,7 +158,8 @@ def test_every_version_answers_as_one_that_is_made_at_once(kind, seed, rows, spa
             room = table.limbs.room or MemoryRoom.copied(table.limbs.limbs)
             moved = table.limbs.moved(room, room.seen(len(table.limbs)))
             table = table.edited(moved.reindexed())
-            room.erase(moved.removed)
+            room.will_erase(moved.removed)
+            room.erase()
             assert not table.limbs.limbs[moved.removed].any()
             versions = []
         versions.append((table, model))

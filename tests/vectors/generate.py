@@ -20,10 +20,12 @@ from ompd.wire import (
     KIND_OF,
     OUTDATED,
     PROTOCOL_VERSION,
+    HardenedChange,
     HardenedJob,
     HardenedUpload,
     Header,
     Kind,
+    PaperChange,
     PaperJob,
     PaperUpload,
     Query,
@@ -34,6 +36,7 @@ from ompd.wire import (
     SealedJob,
     SealedUpload,
     Verdict,
+    Withdrawal,
     encode_body,
     encode_catalogue,
     encode_signed_part,
@@ -89,6 +92,20 @@ BODIES = {
     "sealed job": SealedJob(TABLE, 3, False, bytes(range(4))),
     "sealed job, new window": SealedJob(TABLE, 3, True, b""),
     "sealed answer": SealedAnswer(TABLE, 3, bytes(range(64))),
+    "paper change": PaperChange(
+        TABLE,
+        4,
+        3,
+        2,
+        b"\x00\x00\x00\x00",
+        b"\x01\x00\x00\x00",
+        b"\x01\x00",
+        b"\x00\x00",
+        bytes(24),
+    ),
+    "hardened change": HardenedChange(TABLE, 4, 3, 2, b"", b"", b"", b"\x01\x00", bytes(range(16))),
+    "withdrawal": Withdrawal(TABLE, 5),
+    "receipt of a change": Receipt(TABLE, 4, 9, 3, 1_800_000_120_000),
     "refusal": Refusal(),
     "refusal, other schema": Refusal(OUTDATED),
 }
@@ -133,11 +150,17 @@ ROUTES = {
     Kind.SEALED_UPLOAD: ("hospital", "cloud"),
     Kind.SEALED_JOB: ("hospital", "cloud"),
     Kind.SEALED_ANSWER: ("cloud", "hospital"),
+    Kind.PAPER_CHANGE: ("hospital", "cloud"),
+    Kind.HARDENED_CHANGE: ("hospital", "cloud"),
+    Kind.WITHDRAWAL: ("hospital", "cloud"),
 }
 
 
 #: Kinds that may be as old as a day.
-LASTING = {Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT}
+LASTING = {
+    Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT, Kind.PAPER_CHANGE,
+    Kind.HARDENED_CHANGE, Kind.WITHDRAWAL,
+}  # fmt: skip
 
 
 def header(kind: Kind, **changes: object) -> Header:

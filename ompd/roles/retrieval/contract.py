@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ompd.arrays import I64, Bools
+from ompd.arrays import I64, U64, Bools
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
 from ompd.encode import Encoder, EvidenceEncoder, Filling
@@ -157,6 +157,8 @@ class Retrieval(ABC):
         Whether a version shares choices with the one before, which a state folder keeps.
     lasts : bool
         Whether a state folder keeps the table itself.
+    edits_at_once : bool
+        Whether changes are in effect without a cloud.
     ref : TableRef
     """
 
@@ -168,6 +170,7 @@ class Retrieval(ABC):
     noisy: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     lasts: ClassVar[bool] = False
+    edits_at_once: ClassVar[bool] = False
     ref: TableRef
 
     @classmethod
@@ -294,6 +297,16 @@ class Retrieval(ABC):
         """
         raise ParameterError(f"disease: tables of the profile '{self.profile}' do not change")
 
+    def at(self, ref: TableRef) -> Retrieval:
+        """Return the same table as another version, which a change made that is known already.
+
+        Raises
+        ------
+        ParameterError
+            If tables of the profile cannot be changed, or are at once.
+        """
+        raise ParameterError(f"disease: tables of the profile '{self.profile}' do not change")
+
     def close(self) -> None:  # noqa: B027  (nothing by default)
         """Put what outlives the process onto the disk.
 
@@ -322,6 +335,18 @@ class Voted(Retrieval):
     def read(self, body: Verdict, context: None, rows: int, k: int) -> Neighbours:
         """Read the cloud's votes."""
         return read_verdict(body, rows, k, self.classes)
+
+
+def change_fields(edit: Edit, values: U64) -> dict[str, Any]:
+    """Return what the bodies of all profiles say of a change; `values` are the hidden vectors."""
+    return {
+        "rows": edit.first,
+        "removed": edit.removed.astype("<u4").tobytes(),
+        "relabelled": edit.relabelled.astype("<u4").tobytes(),
+        "codes": edit.codes.astype("<u2").tobytes(),
+        "labels": edit.labels.astype("<u2").tobytes(),
+        "values": values.astype("<u8", copy=False).tobytes(),
+    }
 
 
 def coordinates_of(records: Dataset, method: str) -> int:

@@ -6,7 +6,7 @@ The cloud still sees all distances; noise, if asked for, bounds what they tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,13 +15,22 @@ from ompd.blind import HardenedKey, epsilon_per_unit
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Filling, choose_step, coarsen
 from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
-from ompd.roles.retrieval.contract import Made, TableRef, Voted, Way
+from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
 from ompd.roles.training import Plan, train
 from ompd.roles.uploads import Pieces
 from ompd.search import check_k
-from ompd.wire import MAX_BATCH, MAX_K, HardenedJob, HardenedUpload, Kind, content_cap, verdict_rows
+from ompd.wire import (
+    MAX_BATCH,
+    MAX_K,
+    HardenedChange,
+    HardenedJob,
+    HardenedUpload,
+    Kind,
+    content_cap,
+    verdict_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,7 +79,9 @@ class HardenedRetrieval(Voted):
             stages.until(CHOSEN)
             hiding = stages.until(HIDDEN)
         noise = frozen.noise
-        release = Release(frozen.released(k, names, vectors), [])
+        released = frozen.released(k, names, vectors)
+        by_name = noise is not None or len(released.learned) > 0
+        release = Release(released, [], names if by_name else None)
         if noise is not None:
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
@@ -133,6 +144,21 @@ class HardenedRetrieval(Voted):
         width = 8 * vectors.shape[1]
         pieces = Pieces.make(place, head, len(vectors), width, labels, fill, progress)
         return cls(ref, key, classes), pieces
+
+    def edited(self, edit: Edit, ref: TableRef) -> tuple[HardenedRetrieval, HardenedChange]:
+        """Hide added instances as those before."""
+        values = self.key.blind(edit.vectors)
+        body = HardenedChange(
+            table_id=ref.table_id,
+            version=ref.version,
+            base=self.ref.version,
+            **change_fields(edit, values),
+        )
+        return self.at(ref), body
+
+    def at(self, ref: TableRef) -> HardenedRetrieval:
+        """Return the same table as another version: the key stays."""
+        return replace(self, ref=ref)
 
     @property
     def most(self) -> int:

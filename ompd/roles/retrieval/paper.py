@@ -6,18 +6,27 @@ Gives no confidentiality against the cloud; `ompd audit` shows it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ompd.arrays import I64, U64, Progress
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Made, TableRef, Voted, Way
+from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
 from ompd.roles.training import Plan, train
 from ompd.roles.uploads import Pieces
-from ompd.wire import MAX_BATCH, Kind, PaperJob, PaperUpload, content_cap, pack_limbs, verdict_rows
+from ompd.wire import (
+    MAX_BATCH,
+    Kind,
+    PaperChange,
+    PaperJob,
+    PaperUpload,
+    content_cap,
+    pack_limbs,
+    verdict_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -122,6 +131,21 @@ class PaperRetrieval(Voted):
         width = 8 * coordinates * PAPER.limbs
         pieces = Pieces.make(place, head, len(vectors), width, labels, fill, progress)
         return cls(ref, key, classes), pieces
+
+    def edited(self, edit: Edit, ref: TableRef) -> tuple[PaperRetrieval, PaperChange]:
+        """Hide added instances as those before."""
+        values = blind_table(self.key, edit.vectors)
+        body = PaperChange(
+            table_id=ref.table_id,
+            version=ref.version,
+            base=self.ref.version,
+            **change_fields(edit, values),
+        )
+        return self.at(ref), body
+
+    def at(self, ref: TableRef) -> PaperRetrieval:
+        """Return the same table as another version: the key stays."""
+        return replace(self, ref=ref)
 
     @property
     def most(self) -> int:

@@ -6,16 +6,20 @@ on disk that can grow, `limb_index` its index file. Nothing here names the encod
 blinding or of private retrieval, and nothing needs them.
 """
 
-from ompd.stores.tables.contract import Stored, Tables, Upload, Version
+from ompd.stores.tables.contract import Change, Past, Stored, Tables, Upload, Version
 from ompd.stores.tables.folder import FolderTables
 from ompd.stores.tables.limbs import TableFolder
 from ompd.stores.tables.memory import MemoryTables
-from ompd.stores.tables.profiles import PROFILES
+from ompd.stores.tables.profiles import CHANGES, PROFILES, Changing
 
 __all__ = [
+    "CHANGES",
     "PROFILES",
+    "Change",
+    "Changing",
     "FolderTables",
     "MemoryTables",
+    "Past",
     "Stored",
     "TableFolder",
     "Tables",

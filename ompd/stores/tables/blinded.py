@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
 import numpy as np
 
 from ompd.arrays import I64, U8, U64
 from ompd.errors import FramingError, LabelError, NeighborsError, TooLargeError
-from ompd.search import check_k
-from ompd.stores.tables.contract import Piece
+from ompd.search import LimbTable, check_k
+from ompd.stores.tables.changes import Parts, edited, read_change
+from ompd.stores.tables.contract import Change, Piece
+from ompd.stores.tables.limb_index import Facts
+from ompd.stores.tables.limbs import TableFolder
 from ompd.wire import (
     MAX_K,
     HardenedJob,
@@ -17,6 +24,89 @@ from ompd.wire import (
     Verdict,
     verdict_rows,
 )
+
+
+class Blinded(ABC):
+    """A table that the cloud searches, and whose rows it can tell apart: it can change.
+
+    Attributes
+    ----------
+    change : type
+        Of the bodies that change such a table.
+    k : int
+    """
+
+    change: ClassVar[type[Change]]
+    k: int
+
+    @property
+    @abstractmethod
+    def limbs(self) -> LimbTable:
+        """The rows."""
+
+    @abstractmethod
+    def with_limbs(self, limbs: LimbTable) -> Self:
+        """Return the same table with other rows, or its rows in another place."""
+
+    @abstractmethod
+    def extended(self, body: Any, labels: I64) -> Self:
+        """Return the table with the values of a change behind its rows.
+
+        Raises
+        ------
+        RangeError, TableError
+        """
+
+    @property
+    @abstractmethod
+    def facts(self) -> Facts:
+        """What the index says of a table besides its rows."""
+
+    @property
+    def rows(self) -> int:
+        """Instances, removed ones included."""
+        return len(self.limbs)
+
+    def read(self, body: Change) -> Parts:
+        """Check a change as far as that can be done without its values.
+
+        Raises
+        ------
+        ContextMismatchError, FramingError, NonCanonicalError, LabelError, TableError
+        NeighborsError
+            If the change does not fit the table.
+        """
+        _, coordinates, limbs = self.limbs.limbs.shape
+        return read_change(body, self.limbs, self.k, 8 * coordinates * limbs)
+
+    def changed(self, body: Change, parts: Parts) -> Self:
+        """Return what a change makes of this table, which stays as it is.
+
+        Parameters
+        ----------
+        body : PaperChange or HardenedChange
+        parts : Parts
+            From `read`.
+
+        Raises
+        ------
+        RangeError
+            If values are not possible. Nothing happened then.
+        TableError
+            If the file system refuses.
+        """
+        grown = self.extended(body, parts.labels) if len(parts.labels) else self
+        return grown.with_limbs(edited(grown.limbs, parts))
+
+    def note(self, folder: Path, name: str) -> None:
+        """Write an index of this name for a table whose rows are in a folder.
+
+        Raises
+        ------
+        TableError
+            If the file system refuses.
+        """
+        TableFolder.note(folder, self.limbs, self.facts, name)
 
 
 def check_verdict(rows: int, classes: int) -> None:

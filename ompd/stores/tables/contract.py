@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+import msgspec
+
 from ompd.arrays import U8, U16
 from ompd.search.verdicts import Ballots
+from ompd.stores.tables.limb_index import INDEX
 from ompd.wire import (
     Body,
+    HardenedChange,
     HardenedJob,
     HardenedUpload,
     Header,
+    PaperChange,
     PaperJob,
     PaperUpload,
     SealedJob,
     SealedUpload,
 )
 
+Change = PaperChange | HardenedChange
 Upload = PaperUpload | HardenedUpload | SealedUpload
 Job = PaperJob | HardenedJob | SealedJob
 
@@ -129,8 +135,8 @@ class Stored(Protocol):
         """
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> Self:
-        """Map what `save` wrote.
+    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> Self:
+        """Map what `save` wrote, or `Blinded.note` under the name of that index.
 
         Raises
         ------
@@ -140,6 +146,23 @@ class Stored(Protocol):
         VersionError
             If a file is of another version.
         """
+
+
+class Past(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A change that led to a version, to be acknowledged again.
+
+    Attributes
+    ----------
+    digest : bytes
+        Of its header.
+    version, have, erased : int
+        As its receipt says.
+    """
+
+    digest: bytes
+    version: int
+    have: int
+    erased: int
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -154,15 +177,19 @@ class Version:
     upload : Header
         Of the frame it came in.
     stored : Stored, optional
-        None where its files are damaged.
+        None where its files are damaged, or the table was withdrawn.
     receipt : bytes
         The frame that acknowledged the upload.
     asked : bool
         Whether the hospital has asked it.
     expires : float, optional
         When it stops answering, by the cloud's clock.
-    home : str
-        Where the data lie, as the place calls it.
+    home, index : str
+        Where the data lie, as the place calls it, and what tells this version's part of them.
+    past : tuple of Past
+        Changes since a version that was asked, the one that made this version last.
+    withdrawn : bool
+        Whether it only keeps older versions from coming back.
     """
 
     owner: str
@@ -173,6 +200,9 @@ class Version:
     asked: bool = False
     expires: float | None = None
     home: str = ""
+    index: str = INDEX
+    past: tuple[Past, ...] = ()
+    withdrawn: bool = False
 
 
 class Tables(Protocol):
@@ -220,8 +250,43 @@ class Tables(Protocol):
             If the place cannot be used.
         """
 
+    def change(self, header: Header, body: Change, base: Version) -> Version:
+        """Make the version that a change makes of the newest one, without copying that.
+
+        `keep` or `discard` follows, before another change of the table.
+
+        Raises
+        ------
+        ContextMismatchError, FramingError, NonCanonicalError, RangeError, LabelError, TableError
+        NeighborsError
+            If the change does not fit its base.
+        StoreError
+            If the place cannot be used.
+        """
+
+    def tended(self, table_id: bytes) -> tuple[Version, ...]:
+        """Return versions as they shall be kept, since versions before them ended, or none.
+
+        They have nothing left of the rows that no version has, and are fast to search. The caller
+        lets nobody change the table until it has called `keep` and `erase`.
+
+        Raises
+        ------
+        StoreError
+            If the place refuses.
+        """
+
+    def erase(self, table_id: bytes) -> None:
+        """Overwrite the rows that no version has any more.
+
+        Raises
+        ------
+        StoreError
+            If the place refuses; another try may follow.
+        """
+
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
-        """Let these be all versions of a table, at once and durably.
+        """Let these be all versions of a table, at once and durably; without any, it is forgotten.
 
         Raises
         ------

@@ -6,9 +6,9 @@ A folder of mode 0700 holds
     The versions of the table with this id, newest first: owner, upload, receipt, whether it was
     asked, when it ends, and the folder of its data; packed as `ompd.arrays` has it.
 ``<32 hex digits>-<16 hex digits>``
-    The data of one version, written before a file names it and never changed: `limbs` describes it
-    for blinded tables, `sealed` for encrypted buckets. Mapped, so that more tables than memory
-    holds can be asked.
+    The data of one version, written before a file names it: `limbs` describes it for blinded
+    tables, `sealed` for encrypted buckets. Mapped, so that more tables than memory holds can be
+    asked. Versions that changes made share the limbs of the first, and have an index each.
 ``staged-<16 hex digits>``
     An upload of which not all pieces are here yet; see `staging_files`.
 ``lock``
@@ -21,6 +21,7 @@ opened. Damage concerns one version, or one table if it is the table's file: all
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -28,44 +29,27 @@ import secrets
 import shutil
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from ompd.arrays import Form, pack, unpack
-from ompd.errors import OmpdError, StoreError, StoreWarning
+from ompd.arrays import pack, unpack
+from ompd.errors import OmpdError, StoreError, StoreWarning, TableError
 from ompd.files import is_exhausted, own_folder, refusing, sweep, sync_folder, write_private
-from ompd.search import ballots
+from ompd.search import Room, ballots
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.contract import Stored, Upload, Version
-from ompd.stores.tables.profiles import PROFILES
+from ompd.stores.tables.changes import tended
+from ompd.stores.tables.contract import Change, Stored, Upload, Version
+from ompd.stores.tables.profiles import MADE_BY, PROFILES, Changing
+from ompd.stores.tables.sharing import cut, sharing
 from ompd.stores.tables.staging_files import FileRows, FileStaging
+from ompd.stores.tables.table_file import FORM, HOME, INDEX_FILE, Entry, TableFile, plausible
 from ompd.wire import Header
 
-_FORM = Form("tables of a cloud", 1)
 _FILE = re.compile(r"table-([0-9a-f]{32})")
-_HOME = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
 _STAGED = re.compile(r"staged-[0-9a-f]{16}")
-
-
-class _Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One version in the file of its table."""
-
-    owner: str
-    version: int
-    upload: Header
-    receipt: bytes
-    asked: bool
-    expires: float | None
-    home: str
-
-
-class _Table(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The file of a table."""
-
-    versions: tuple[_Entry, ...]
 
 
 class FolderTables:
@@ -125,7 +109,7 @@ class FolderTables:
             for found in filter(None, map(_FILE.fullmatch, names)):
                 self._open(found[1], verify=verify)
             # Sorted, so that each table's data are together; to look for them would list all again.
-            homes = filter(None, map(_HOME.fullmatch, names))
+            homes = filter(None, map(HOME.fullmatch, names))
             for name in filter(_STAGED.fullmatch, names):
                 self._staging.open(name)
             for table_id, versions in self._tables.items():
@@ -170,8 +154,44 @@ class FolderTables:
         # That it cannot be written is no fault of the upload.
         raise StoreError(problem)
 
+    def change(self, header: Header, body: Change, base: Version) -> Version:
+        """Make the version that a change makes of the newest one, without copying that."""
+        self._lock.check(StoreError, "tables")
+        assert isinstance(base.stored, Changing)  # noqa: S101  (no others are changed)
+        parts = base.stored.read(body)
+        version = Version(header.sender, body.version, header, None, home=base.home)
+        try:
+            with _refusing():
+                return self._noted(version, base.stored.changed(body, parts))
+        except BaseException:
+            cut(base, self._tables.get(body.table_id, ()))
+            raise
+
+    def tended(self, table_id: bytes) -> tuple[Version, ...]:
+        """Return versions as they shall be kept, since versions before them ended, or none."""
+        self._lock.check(StoreError, "tables")
+        done: list[Version] = []
+        versions = self._tables.get(table_id, ())
+        for home in {each.home for each in versions}:
+            group = sharing(versions, home)
+            with _refusing():
+                tables = tended([stored.limbs for _, stored in group]) if group else []
+                for (version, stored), table in zip(group, tables, strict=bool(tables)):
+                    if table is not stored.limbs:
+                        done.append(self._noted(version, stored.with_limbs(table)))
+        return tuple(done)
+
+    def erase(self, table_id: bytes) -> None:
+        """Overwrite the rows that no version has any more."""
+        self._lock.check(StoreError, "tables")
+        for home in {each.home for each in self._tables.get(table_id, ())}:
+            for _, stored in sharing(self._tables.get(table_id, ()), home)[:1]:
+                if stored.limbs.room is not None:
+                    with _refusing():
+                        stored.limbs.room.erase()
+
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
-        """Let these be all versions of a table, at once and durably."""
+        """Let these be all versions of a table, at once and durably; without any, forget it."""
         with self._changing:
             self._lock.check(StoreError, "tables")
             self._write(table_id, versions)
@@ -180,7 +200,8 @@ class FolderTables:
     def discard(self, version: Version) -> None:
         """Remove what was built, unless the table's file names it after all."""
         with self._guard:
-            self._built.discard(version.home)
+            self._built -= {version.home, _place(version)}
+        cut(version, itertools.chain(*self._tables.values()))
         if self._lock.held:
             with self._changing:
                 if self._lock.held:
@@ -205,14 +226,27 @@ class FolderTables:
     def __repr__(self) -> str:
         return f"<FolderTables, {len(self._tables)} tables>"
 
-    def _entries(self, table: str) -> tuple[_Entry, ...]:
+    def _noted(self, version: Version, stored: Changing) -> Version:
+        """Write an index for a version whose rows are where those of another one are."""
+        made = replace(version, stored=stored, index=f"index-{secrets.token_hex(8)}")
+        with self._guard:
+            self._built.add(_place(made))
+        try:
+            stored.note(self._folder / made.home, made.index)
+        except BaseException:
+            with self._guard:
+                self._built.discard(_place(made))
+            raise
+        return made
+
+    def _entries(self, table: str) -> tuple[Entry, ...]:
         file = self._folder / f"table-{table}"
         with refusing(StoreError, "table"):
             data = file.read_bytes() if file.exists() else None
         if data is None:
             return ()
-        found = unpack(data, _FORM, _Table, name="table", error=StoreError).content.versions
-        if not _plausible(table, found):
+        found = unpack(data, FORM, TableFile, name="table", error=StoreError).content.versions
+        if not plausible(table, found):
             raise StoreError("table: expected the versions of a table")
         return found
 
@@ -228,33 +262,44 @@ class FolderTables:
         for entry in entries:
             stored: Stored | None = None
             try:
-                profile = PROFILES[entry.upload.kind]
-                stored = profile.open(self._folder / entry.home, self._ballots, verify=verify)
+                if not entry.withdrawn:
+                    stored = MADE_BY[entry.upload.kind].open(
+                        self._folder / entry.home, self._ballots, index=entry.index, verify=verify
+                    )
             except OmpdError as error:
                 if is_exhausted(error):
                     # To send all tables again would not help.
                     raise StoreError(f"tables: {error}") from None
                 self.damaged[table] = f"version {entry.version}: {error}"
             versions.append(Version(stored=stored, **msgspec.structs.asdict(entry)))
-        self._tables[bytes.fromhex(table)] = tuple(versions)
+        self._tables[bytes.fromhex(table)] = _together(versions)
 
     def _write(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         table = table_id.hex()
         entries = tuple(
-            _Entry(
+            Entry(
                 each.owner, each.version, each.upload, each.receipt, each.asked, each.expires,
-                each.home,
+                each.home, each.index, each.past, each.withdrawn,
             )
             for each in versions
         )  # fmt: skip
         with refusing(StoreError, "tables"):
             # The data must not be lost when the file that names them is not.
             sync_folder(self._folder)
-            write_private(self._folder / f"table-{table}", pack(_FORM, _Table(entries)).parts)
-        self._tables[table_id] = versions
+            file = self._folder / f"table-{table}"
+            if entries:
+                write_private(file, pack(FORM, TableFile(entries)).parts)
+            else:
+                file.unlink(missing_ok=True)
+                sync_folder(self._folder)
+        if versions:
+            self._tables[table_id] = versions
+        else:
+            self._tables.pop(table_id, None)
         with self._guard:
             self._built.difference_update(each.home for each in versions)
-        if all(each.stored is not None for each in versions):
+            self._built.difference_update(_place(each) for each in versions)
+        if all(each.stored is not None or each.withdrawn for each in versions):
             self.damaged.pop(table, None)
         # Jobs on their way still read what they have mapped.
         self._clean(table)
@@ -265,25 +310,56 @@ class FolderTables:
         If the file cannot be read, all stays as it is.
         """
         try:
-            named = {entry.home for entry in self._entries(table)}
+            entries = self._entries(table)
         except OmpdError:
             return
+        named = {entry.home for entry in entries} | {_place(entry) for entry in entries}
         if homes is None:
             homes = [path.name for path in self._folder.glob(f"{table}-*")]
         for home in homes:
-            with self._guard:
-                spared = home in named or home in self._built
-            if not spared:
+            if not self._is_spared(home, named):
                 shutil.rmtree(self._folder / home, ignore_errors=True)
+                continue
+            with contextlib.suppress(OSError):
+                for path in (self._folder / home).iterdir():
+                    if INDEX_FILE.fullmatch(path.name) and not self._is_spared(
+                        f"{home}/{path.name}", named
+                    ):
+                        path.unlink()
+
+    def _is_spared(self, place: str, named: set[str]) -> bool:
+        with self._guard:
+            return place in named or place in self._built
 
 
-def _plausible(table: str, versions: tuple[_Entry, ...]) -> bool:
-    """Whether a file names versions of one hospital, newest first, and data of its own table."""
-    homes = [_HOME.fullmatch(entry.home) for entry in versions]
-    numbers = [entry.version for entry in versions]
-    return (
-        len({entry.owner for entry in versions}) == 1
-        and all(entry.upload.kind in PROFILES for entry in versions)
-        and all(home is not None and home[1] == table for home in homes)
-        and all(new > old for new, old in itertools.pairwise(numbers))
-    )
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise what the file system refuses as an error of the place."""
+    problem = ""
+    cause = None
+    try:
+        yield
+    except TableError as error:
+        problem, cause = str(error), error.__cause__
+    if problem:
+        raise StoreError(f"tables: {problem}") from cause
+
+
+def _place(version: Version | Entry) -> str:
+    """Where the index of a version is."""
+    return f"{version.home}/{version.index}"
+
+
+def _together(versions: list[Version]) -> tuple[Version, ...]:
+    """Let versions that lie in one place grow in one room: that of the newest."""
+    rooms: dict[str, Room] = {}
+    moved = []
+    for each in versions:
+        stored = each.stored
+        if isinstance(stored, Changing) and (own := stored.limbs.room) is not None:
+            room = rooms.setdefault(each.home, own)
+            values = room.seen(len(stored.limbs))
+            moved.append(replace(each, stored=stored.with_limbs(stored.limbs.moved(room, values))))
+        else:
+            moved.append(each)
+    return tuple(moved)

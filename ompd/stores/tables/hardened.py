@@ -9,25 +9,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from ompd.arrays import U8, U16
+from ompd.arrays import I64, U8, U16
 from ompd.errors import FramingError, TableError
-from ompd.search import WordTable, choose_k
+from ompd.search import LimbTable, WordTable, choose_k
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.blinded import blinded_piece, check_verdict, verdict, words
-from ompd.stores.tables.contract import Job, Piece, Upload
+from ompd.stores.tables.blinded import Blinded, blinded_piece, check_verdict, verdict, words
+from ompd.stores.tables.contract import Change, Job, Piece, Upload
 from ompd.stores.tables.limb_index import Facts
 from ompd.stores.tables.limbs import TableFolder
-from ompd.wire import HardenedJob, HardenedUpload, Verdict
+from ompd.wire import HardenedChange, HardenedJob, HardenedUpload, Verdict
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class HardenedStored:
+class HardenedStored(Blinded):
     """Instances on the ring of integers modulo 2**64, and the K that votes."""
 
     table: WordTable
     k: int
     ballots: Ballots
 
+    change: ClassVar[type[Change]] = HardenedChange
     upload: ClassVar[type[Upload]] = HardenedUpload
     job: ClassVar[type[Job]] = HardenedJob
 
@@ -54,9 +55,23 @@ class HardenedStored:
         return cls(table, body.k or choose_k(table.table), ballots)
 
     @property
-    def rows(self) -> int:
-        """Instances, removed ones included."""
-        return len(self.table)
+    def limbs(self) -> LimbTable:
+        """The rows."""
+        return self.table.table
+
+    def with_limbs(self, limbs: LimbTable) -> HardenedStored:
+        """Return the same table with other rows, or its rows in another place."""
+        return replace(self, table=WordTable(limbs, self.table.origin))
+
+    def extended(self, body: HardenedChange, labels: I64) -> HardenedStored:
+        """Return the table with the values of a change behind its rows."""
+        values = words(body.values, -1, len(self.table.origin))
+        return replace(self, table=self.table.extended(values, labels))
+
+    @property
+    def facts(self) -> Facts:
+        """K, and where the columns begin."""
+        return {"k": self.k, "origin": self.table.origin.astype("<u8").tobytes()}
 
     def prepare(self, body: HardenedJob) -> Callable[[], Verdict]:
         """Check queries on the ring, and return what finds their neighbours."""
@@ -76,15 +91,12 @@ class HardenedStored:
 
     def save(self, folder: Path, values: Path) -> HardenedStored:
         """Write the table to a new folder; the values came otherwise than they are searched."""
-        origin = self.table.origin
-        facts: Facts = {"k": self.k, "origin": origin.astype("<u8").tobytes()}
-        mapped = TableFolder.save(folder, self.table.table, facts).table
-        return replace(self, table=WordTable(mapped, origin))
+        return self.with_limbs(TableFolder.save(folder, self.limbs, self.facts).table)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> HardenedStored:
-        """Map what `save` wrote."""
-        opened = TableFolder.open(folder, verify=verify)
+    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> HardenedStored:
+        """Map what `save` or `note` wrote."""
+        opened = TableFolder.open(folder, index=index, verify=verify)
         match opened.facts:
             case {"k": int(k), "origin": bytes(origin)}:
                 values = np.frombuffer(origin, "<u8").astype(np.uint64)

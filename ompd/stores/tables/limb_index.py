@@ -9,12 +9,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ompd.arrays import BLOCK_ROWS, Array, Form, pack, unpack
+from ompd.arrays import BLOCK_ROWS, I64, Array, Form, pack, unpack
 from ompd.errors import TableError
 from ompd.files import refusing, write_private
 from ompd.search import Index, LimbTable
 
-_FORM = Form("limb table", 2)
+_FORM = Form("limb table", 3)
+
+#: The file of the newest version where there is only one.
+INDEX = "index"
 
 #: What a profile adds to its table; constant as the table changes.
 Facts = Mapping[str, int | bytes]
@@ -46,15 +49,19 @@ def write_index(
     generation: int,
     facts: Facts,
     blocks: tuple[bytes, ...],
+    blank: I64,
+    name: str = INDEX,
 ) -> Head:
-    """Replace the index file; the new table exists from the rename on.
+    """Replace an index file; the new table exists from the rename on.
+
+    `blank` are the rows that hold zeros, or shall.
 
     Raises
     ------
     TableError
         If the file system refuses.
     """
-    stored: dict[str, Array] = {"labels": table.labels.astype("<u2")}
+    stored: dict[str, Array] = {"labels": table.labels.astype("<u2"), "blank": blank}
     scalars = {}
     for field in fields(Index):
         value = getattr(table.index, field.name)
@@ -68,12 +75,12 @@ def write_index(
         blocks,
     )  # fmt: skip
     with refusing(TableError, "index"):
-        write_private(folder / "index", pack(_FORM, head, stored).parts)
+        write_private(folder / name, pack(_FORM, head, stored).parts)
     return head
 
 
-def read_index(folder: Path) -> tuple[Head, dict[str, Array]]:
-    """Return what the file says, and the arrays of labels and index.
+def read_index(folder: Path, name: str = INDEX) -> tuple[Head, dict[str, Array]]:
+    """Return what the file says, and the arrays of labels, blank rows and index.
 
     Raises
     ------
@@ -83,7 +90,7 @@ def read_index(folder: Path) -> tuple[Head, dict[str, Array]]:
         If it is of another version.
     """
     with refusing(TableError, "index"):
-        data = (folder / "index").read_bytes()
+        data = (folder / name).read_bytes()
     head, arrays, _ = unpack(data, _FORM, Head, name="index", error=TableError)
     if not _plausible(head):
         raise TableError("index: expected the index of a table")

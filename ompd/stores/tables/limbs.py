@@ -6,7 +6,7 @@ A table is a folder with two files.
     The blinded values and nothing else: little-endian uint64 in C order (row, coordinate, limb).
     Mapped, never read as a whole by a search. Rows beyond the number that the index names do not
     count; a writer that died may have left some.
-``index``
+``index``, or ``index-<16 hex digits>`` for each version in a cloud's folder
     Everything that stays in memory, packed as `ompd.arrays` has it; `limb_index.Head` names the
     limb file and has its shape and the digests of its blocks.
 
@@ -28,27 +28,28 @@ from typing import Any
 import numpy as np
 
 from ompd.arrays import (
-    BLOCK_ROWS,
     I64,
     U64,
     Array,
     Progress,
     block_digests,
-    map_values,
     write_values,
 )
-from ompd.errors import OmpdError, TableError, VersionError
+from ompd.errors import TableError, VersionError
 from ompd.files import (
     FolderLock,
-    is_spare,
-    make_folder,
     refusing,
-    sweep,
     take_over,
-    write_behind,
 )
 from ompd.search import Index, LimbTable, build_index
-from ompd.stores.tables.limb_index import Facts, Head, read_index, write_index
+from ompd.stores.tables.growth import NOBODY, FileRoom
+from ompd.stores.tables.limb_folder import (
+    exclusive,
+    make_table_folder,
+    next_generation,
+    sweep_limbs,
+)
+from ompd.stores.tables.limb_index import INDEX, Facts, Head, read_index, write_index
 
 
 class TableFolder:
@@ -179,7 +180,7 @@ class TableFolder:
         def link(file: Path) -> tuple[bytes, ...]:
             with refusing(TableError, "limbs"):
                 take_over(values, file)
-            return block_digests(_map(file, table.limbs.shape))
+            return block_digests(FileRoom(file, table.limbs.shape, (), NOBODY).seen(len(table)))
 
         return cls._made(Path(path), table.limbs.shape, link, mapped, facts)
 
@@ -187,7 +188,7 @@ class TableFolder:
     def _written(
         cls,
         folder: Path,
-        shape: tuple[int, ...],
+        shape: tuple[int, int, int],
         fill: Callable[[Array, int], None],
         tabled: Callable[[U64], LimbTable],
         facts: Facts,
@@ -202,32 +203,38 @@ class TableFolder:
     def _made(
         cls,
         folder: Path,
-        shape: tuple[int, ...],
+        shape: tuple[int, int, int],
         write: Callable[[Path], tuple[bytes, ...]],
         tabled: Callable[[U64], LimbTable],
         facts: Facts,
     ) -> TableFolder:
         """Make a folder whose file of limbs `write` makes, and of which it returns the digests."""
-        _make_folder(folder)
-        with _exclusive(folder):
-            generation = _next_generation(folder)
+        make_table_folder(folder)
+        with exclusive(folder):
+            generation = next_generation(folder)
             name = f"limbs-{secrets.token_hex(8)}"
             try:
                 file = folder / name
                 digests = write(file)
-                table = tabled(_map(file, shape))
-                head = write_index(folder, table, name, generation, facts, digests)
+                room = FileRoom(file, shape, digests, NOBODY)
+                table = tabled(room.seen(shape[0]))
+                table = table.moved(room, table.limbs)
+                head = write_index(folder, table, name, generation, facts, digests, NOBODY)
             finally:
-                _sweep(folder)
+                sweep_limbs(folder)
         return cls(folder, head, table)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> TableFolder:
+    def open(
+        cls, path: str | os.PathLike[str], *, index: str = INDEX, verify: bool = True
+    ) -> TableFolder:
         """Open a table.
 
         Parameters
         ----------
         path : path
+        index : str
+            Which file of the folder is its index; see `note`.
         verify : bool, default True
             Also compare the digests of all limbs, which reads the whole file once. Header and
             index are always verified.
@@ -240,22 +247,41 @@ class TableFolder:
             If the format is newer than this library.
         """
         folder = Path(path)
-        head, arrays = read_index(folder)
+        head, arrays = read_index(folder, index)
         with contextlib.suppress(OSError):
             # Not where somebody writes just now, or where only reading is allowed.
             lock = FolderLock(folder)
-            _sweep(folder)
+            sweep_limbs(folder)
             lock.release()
-        values = _map(folder / head.limb_file, head.shape)
-        if verify and block_digests(values) != head.blocks:
-            raise TableError("limbs: a block differs from its digest")
         try:
-            labels = arrays.pop("labels").astype(np.int64)
+            labels, blank = arrays.pop("labels").astype(np.int64), arrays.pop("blank")
             fields_of_index: dict[str, Any] = {**arrays, **head.scalars}
-            index = Index(**fields_of_index)
+            indexed = Index(**fields_of_index)
         except (KeyError, TypeError):
             raise TableError("index: expected the arrays of an index") from None
-        return cls(folder, head, LimbTable(values, labels, head.classes, index))
+        room = FileRoom(folder / head.limb_file, head.shape, head.blocks, blank)
+        values = room.seen(head.rows)
+        # What erased them may have ended before it was done.
+        room.erase()
+        if verify and block_digests(values) != head.blocks:
+            raise TableError("limbs: a block differs from its digest")
+        return cls(folder, head, LimbTable(values, labels, head.classes, indexed, room))
+
+    @staticmethod
+    def note(folder: Path, table: LimbTable, facts: Facts, name: str) -> None:
+        """Write an index of its own for a table whose limbs are in the folder's file.
+
+        A folder with several is changed by nothing else than `LimbTable` and this.
+
+        Raises
+        ------
+        TableError
+            If the file system refuses.
+        """
+        room = table.room
+        assert isinstance(room, FileRoom)  # noqa: S101  (it came from such a folder)
+        blocks = room.blocks(table.limbs)
+        write_index(folder, table, room.name, 0, facts, blocks, room.blank, name)
 
     def append(self, limbs: U64, labels: I64) -> None:
         """Add rows behind the last one; they are scanned, not indexed, until `rebuild`.
@@ -273,19 +299,13 @@ class TableFolder:
             If somebody else changed the folder since it was opened.
         """
         self.table.check_rows(limbs, labels)
-        head = self._head
-        first = head.rows
-        shape = (first + len(limbs), head.coordinates, head.limbs)
         with self._changing():
-            path = self.path / head.limb_file
-            with refusing(TableError, "limbs"):
-                # Whatever a writer that died left behind the last row is overwritten.
-                added = np.ascontiguousarray(limbs, dtype="<u8")
-                write_behind(path, first * shape[1] * shape[2] * 8, added.data)
-            values = _map(path, shape)
-            table = self.table.extended(limbs, labels, whole=values)
-            kept = first // BLOCK_ROWS
-            self._change(table, head.blocks[:kept] + block_digests(values, kept))
+            room = self._room
+            try:
+                self._change(self.table.extended(limbs, labels))
+            except BaseException:
+                room.cut(len(self.table))
+                raise
 
     def remove(self, rows: I64) -> None:
         """Hide rows from every later search; the others keep their numbers.
@@ -303,11 +323,11 @@ class TableFolder:
             If somebody else changed the folder since it was opened.
         """
         with self._changing():
-            self._change(self.table.without(rows), self._head.blocks)
+            self._change(self.table.without(rows))
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        with _exclusive(self.path):
+        with exclusive(self.path):
             current, _ = read_index(self.path)
             if (current.limb_file, current.generation) != (
                 self._head.limb_file,
@@ -316,10 +336,17 @@ class TableFolder:
                 raise VersionError("table: was changed since it was opened")
             yield
 
-    def _change(self, table: LimbTable, blocks: tuple[bytes, ...]) -> None:
-        head = self._head
+    @property
+    def _room(self) -> FileRoom:
+        room = self.table.room
+        assert isinstance(room, FileRoom)  # noqa: S101  (as it was made or opened)
+        return room
+
+    def _change(self, table: LimbTable) -> None:
+        head, room = self._head, self._room
+        blocks = room.blocks(table.limbs)
         self._head = write_index(
-            self.path, table, head.limb_file, head.generation + 1, head.facts, blocks
+            self.path, table, head.limb_file, head.generation + 1, head.facts, blocks, room.blank
         )
         self.table = table
 
@@ -332,58 +359,4 @@ class TableFolder:
             If somebody else changed the folder since it was opened.
         """
         with self._changing():
-            self._change(self.table.reindexed(progress=progress), self._head.blocks)
-
-
-# --- writing -----------------------------------------------------------------------------------
-
-
-def _make_folder(folder: Path) -> None:
-    """Create the folder, or make sure that an existing one is a table or empty."""
-    with refusing(TableError, "path"):
-        make_folder(folder)
-        foreign = any(
-            entry.name not in {"index", "lock"}
-            and not entry.name.startswith("limbs-")
-            and not is_spare(entry.name)
-            for entry in folder.iterdir()
-        )
-    if foreign:
-        raise TableError("path: expected an empty folder or a table")
-
-
-def _next_generation(folder: Path) -> int:
-    """Generation that follows the folder's, so that whoever has it open notices the change."""
-    with contextlib.suppress(TableError, VersionError):
-        return read_index(folder)[0].generation + 1
-    return 0
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what no index names; whoever still maps limbs keeps them until they close.
-
-    The folder is locked. If it has an index that cannot be read, all stays as it is.
-    """
-    with contextlib.suppress(OmpdError, OSError):
-        named = ""
-        if (folder / "index").exists():
-            named = read_index(folder)[0].limb_file
-        sweep(folder)
-        for path in folder.glob("limbs-*"):
-            if path.name != named:
-                path.unlink()
-
-
-@contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's write lock; it falls with the process that holds it."""
-    with refusing(TableError, "lock"):
-        lock = FolderLock(folder, wait=True)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _map(path: Path, shape: tuple[int, ...]) -> U64:
-    return map_values(path, shape, np.uint64, name="limbs", error=TableError)
+            self._change(self.table.reindexed(progress=progress))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ompd.errors import OmpdError
 from ompd.search import ballots
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.contract import Upload, Version
-from ompd.stores.tables.profiles import PROFILES
+from ompd.stores.tables.changes import tended
+from ompd.stores.tables.contract import Change, Upload, Version
+from ompd.stores.tables.profiles import PROFILES, Changing
+from ompd.stores.tables.sharing import cut, sharing
 from ompd.stores.tables.staging import MemoryStaging
 from ompd.wire import Header
 
@@ -41,15 +46,45 @@ class MemoryTables:
         except OmpdError:
             self._staging.end(rows)
             raise
-        return Version(upload.sender, body.version, upload, stored)
+        return Version(upload.sender, body.version, upload, stored, home=secrets.token_hex(8))
+
+    def change(self, header: Header, body: Change, base: Version) -> Version:
+        """Make the version that a change makes of the newest one, without copying that."""
+        assert isinstance(base.stored, Changing)  # noqa: S101  (no others are changed)
+        stored = base.stored.changed(body, base.stored.read(body))
+        return Version(header.sender, body.version, header, stored, home=base.home)
+
+    def tended(self, table_id: bytes) -> tuple[Version, ...]:
+        """Return versions as they shall be kept, since versions before them ended, or none."""
+        done: list[Version] = []
+        versions = self._tables.get(table_id, ())
+        for home in {each.home for each in versions}:
+            group = sharing(versions, home)
+            tables = tended([stored.limbs for _, stored in group]) if group else []
+            done += [
+                replace(version, stored=stored.with_limbs(table))
+                for (version, stored), table in zip(group, tables, strict=bool(tables))
+                if table is not stored.limbs
+            ]
+        return tuple(done)
+
+    def erase(self, table_id: bytes) -> None:
+        """Overwrite the rows that no version has any more."""
+        for each in self._tables.get(table_id, ()):
+            if isinstance(each.stored, Changing) and (room := each.stored.limbs.room) is not None:
+                room.erase()
 
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
-        """Let these be all versions of a table."""
-        self._tables[table_id] = versions
+        """Let these be all versions of a table; without any, it is forgotten."""
+        if versions:
+            self._tables[table_id] = versions
+        else:
+            self._tables.pop(table_id, None)
         self._staging.passed(table_id, versions)
 
     def discard(self, version: Version) -> None:
-        """Give up what was built and is not kept: nothing else refers to it."""
+        """Give up what was built and is not kept."""
+        cut(version, itertools.chain(*self._tables.values()))
 
     def versions(self, table_id: bytes) -> tuple[Version, ...]:
         """Return all versions of a table, newest first."""

@@ -9,20 +9,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from ompd.arrays import U8, U16
+from ompd.arrays import I64, U8, U16
 from ompd.errors import NonCanonicalError, ParameterError, TableError
 from ompd.search import LimbTable, choose_k
 from ompd.search.conversion import Modulus
 from ompd.search.verdicts import Ballots
-from ompd.stores.tables.blinded import blinded_piece, check_verdict, verdict, words
-from ompd.stores.tables.contract import Job, Piece, Upload
+from ompd.stores.tables.blinded import Blinded, blinded_piece, check_verdict, verdict, words
+from ompd.stores.tables.contract import Change, Job, Piece, Upload
 from ompd.stores.tables.limb_index import Facts
 from ompd.stores.tables.limbs import TableFolder
-from ompd.wire import PaperJob, PaperUpload, Verdict, check_below, unpack_limbs
+from ompd.wire import PaperChange, PaperJob, PaperUpload, Verdict, check_below, unpack_limbs
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PaperStored:
+class PaperStored(Blinded):
     """Instances blinded by big primes, and the K that votes."""
 
     table: LimbTable
@@ -30,6 +30,7 @@ class PaperStored:
     k: int
     ballots: Ballots
 
+    change: ClassVar[type[Change]] = PaperChange
     upload: ClassVar[type[Upload]] = PaperUpload
     job: ClassVar[type[Job]] = PaperJob
 
@@ -60,9 +61,26 @@ class PaperStored:
         return cls(table, modulus, body.k or choose_k(table), ballots)
 
     @property
-    def rows(self) -> int:
-        """Instances, removed ones included."""
-        return len(self.table)
+    def limbs(self) -> LimbTable:
+        """The rows."""
+        return self.table
+
+    def with_limbs(self, limbs: LimbTable) -> PaperStored:
+        """Return the same table with other rows, or its rows in another place."""
+        return replace(self, table=limbs)
+
+    def extended(self, body: PaperChange, labels: I64) -> PaperStored:
+        """Return the table with the values of a change behind its rows."""
+        _, coordinates, limbs = self.table.limbs.shape
+        values = words(body.values, -1, coordinates, limbs)
+        check_below(values.reshape(-1, limbs), self.modulus.value)
+        return replace(self, table=self.table.extended(values, labels))
+
+    @property
+    def facts(self) -> Facts:
+        """K and the modulus."""
+        modulus = self.modulus.value.to_bytes(8 * len(self.modulus.limbs), "little")
+        return {"k": self.k, "modulus": modulus}
 
     def prepare(self, body: PaperJob) -> Callable[[], Verdict]:
         """Check blinded queries, and return what finds their neighbours."""
@@ -81,17 +99,12 @@ class PaperStored:
 
     def save(self, folder: Path, values: Path) -> PaperStored:
         """Write the table to a new folder, of which the values become a part."""
-        modulus = self.modulus.value
-        facts: Facts = {
-            "k": self.k,
-            "modulus": modulus.to_bytes(8 * len(self.modulus.limbs), "little"),
-        }
-        return replace(self, table=TableFolder.adopt(folder, values, self.table, facts).table)
+        return self.with_limbs(TableFolder.adopt(folder, values, self.table, self.facts).table)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> PaperStored:
-        """Map what `save` wrote."""
-        opened = TableFolder.open(folder, verify=verify)
+    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> PaperStored:
+        """Map what `save` or `note` wrote."""
+        opened = TableFolder.open(folder, index=index, verify=verify)
         match opened.facts:
             case {"k": int(k), "modulus": bytes(modulus)}:
                 number = int.from_bytes(modulus, "little")

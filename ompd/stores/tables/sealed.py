@@ -21,6 +21,7 @@ from ompd.sealed.server import answer, check_layout, check_request
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.blinded import check_extent
 from ompd.stores.tables.contract import Job, Piece, Upload
+from ompd.stores.tables.limb_index import INDEX
 from ompd.wire import Kind, SealedAnswer, SealedJob, SealedUpload, content_cap, sums_cap
 
 _FORM = Form("buckets", 1)
@@ -100,14 +101,14 @@ class SealedStored:
         buckets = _map(folder, self.layout)
         with refusing(TableError, "index"):
             packed = pack(_FORM, _Head(asdict(self.layout), block_digests(buckets)))
-            write_private(folder / "index", packed.parts)
+            write_private(folder / INDEX, packed.parts)
         return replace(self, buckets=buckets)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, verify: bool) -> SealedStored:
+    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> SealedStored:
         """Map what `save` wrote."""
         with refusing(TableError, "index"):
-            data = (folder / "index").read_bytes()
+            data = (folder / index).read_bytes()
         head = unpack(data, _FORM, _Head, name="index", error=TableError).content
         try:
             layout = Layout(**head.layout)

@@ -170,7 +170,7 @@ class Staging(ABC):
     def passed(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         """Remove what comes for the newest version of a table, which is here now, or an older."""
         # A damaged one is mended by what comes.
-        if versions and versions[0].stored is not None:
+        if versions and (versions[0].stored is not None or versions[0].withdrawn):
             key = versions[0].owner, table_id
             with self._lock:
                 found = self._rows.get(key)
