@@ -166,9 +166,9 @@ def play(scene, rng, steps):
         elif step == "tidy":
             scene.cloud.tidy()
         if upload is not None and step == "lose":
-            # The cloud has it, or not, and the hospital does not know.
-            if rng.integers(2):
-                scene.cloud.store(upload[len(upload) - 1])
+            # The cloud has all, some or nothing of it, and the hospital does not know.
+            for place in range(int(rng.integers(len(upload) + 1))):
+                scene.cloud.store(upload[place])
         elif upload is not None:
             receipt = scene.hospital.deliver(upload, scene.cloud.store)
             assert receipt.have >= len(scene.model)
