@@ -104,7 +104,7 @@ def listed(disease: str, table: Published) -> Entry:
         profile=table.profile,
         method=table.method,
         k=table.k,
-        # Of a sealed table it depends on its size, which is to be told no better than this.
+        # It depends on how long the advice is, which is for users only.
         most_rows=most if most == MAX_BATCH else 1 << most.bit_length() - 1,
         epsilon=table.epsilon,
     )
