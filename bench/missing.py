@@ -204,10 +204,11 @@ def main(
         for name, (data, values) in todo.items():
             rows += summary(name, values, study(data, values, count))
             bar.advance(task)
+            if out is not None:
+                # After every table, since each takes minutes.
+                out.mkdir(parents=True, exist_ok=True)
+                write_csv(out / "missing.csv", rows)
     show(rows)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_csv(out / "missing.csv", rows)
 
 
 if __name__ == "__main__":
