@@ -4,7 +4,8 @@ python -m bench.missing [--splits 20] [--own FILE ...] [--out bench/results]
 
 Values are taken out of complete tables: at random, more of the high ones, or in one class more than
 in the other. Own tables, which take their place, have gaps already; beside each FILE stands its
-schema, the same name with `.toml`. Every rule is learned on 70 % of the rows, gaps and all, and judged on the others.
+schema, the same name with `.toml`. Every rule is learned on 70 % of the rows, gaps and all, and
+judged on the others.
 
 complete: train with complete rows only; a query gets the median of the training rows.
 median: all rows and queries get it (for a nominal feature the most frequent value).
