@@ -147,16 +147,68 @@ def _unused_with(entries, wanted, part, used, backups):
 
 
 @kernel()
-def _find(offsets, wanted, start):
-    """First place at or after `start`, cyclically, where offsets has `wanted`; -1 if nowhere."""
-    count = offsets.shape[0]
-    for place in range(start, count):
-        if np.int64(offsets[place]) == wanted:
-            return place
-    for place in range(start):
-        if np.int64(offsets[place]) == wanted:
-            return place
-    return -1
+def blocks_ahead(places, starts, chunk, size, each, numbers, first, plain):
+    """Which blocks have the offsets of `span` hints from each start, cyclically, in its chunk.
+
+    A hint has `each` blocks of 16 bytes from number numbers int32[hints] times that, an offset size
+    bytes. plain uint64[fetches, span, 2] is overwritten, for the places from `first` on.
+    """
+    count = numbers.shape[0]
+    span = plain.shape[1]
+    for fetch in range(first, first + plain.shape[0]):
+        inner = places[fetch] // chunk * size // 16
+        for ahead in range(span):
+            hint = (starts[fetch] + ahead) % count
+            plain[fetch - first, ahead, 0] = np.uint64(np.int64(numbers[hint]) * each + inner)
+            plain[fetch - first, ahead, 1] = np.uint64(0)
+
+
+@kernel()
+def find_hints(
+    places, count, starts, chunk, size, drawn, first, last, left, patched, fresh, turns, hints,
+    earlier,
+):  # fmt: skip
+    """Find for each of the fetches first:last the first hint from its start that has the place.
+
+    drawn uint8[fetches, span, 16] are the blocks of `blocks_ahead`, from fetch `first` on; patched
+    int32[hints] is the place that a hint has instead of what was drawn for that chunk, or -1.
+    places[:count] replace the hint that they find by fresh[fetch, chunks]; turns int64[hints] is
+    the fetch that did so last, or -1. Overwrites hints int64[fetches], -1 if there is none, and
+    earlier int64[fetches], the turn of that hint. Returns `last`, or the fetch that found none in
+    its blocks while `left` hints, these included, are more than they are.
+    """
+    total = patched.shape[0]
+    span = min(left, drawn.shape[1])
+    for fetch in range(first, last):
+        part = places[fetch] // chunk
+        wanted = places[fetch] % chunk
+        spot = part * size % 16
+        found = -1
+        for ahead in range(span):
+            hint = (starts[fetch] + ahead) % total
+            turn = turns[hint]
+            place = np.int64(patched[hint])
+            if turn >= 0:
+                place = places[turn]
+            if place >= 0 and place // chunk == part:
+                value = place % chunk
+            elif turn >= 0:
+                value = np.int64(fresh[turn, part])
+            else:
+                value = np.int64(drawn[fetch - first, ahead, spot])
+                if size > 1:
+                    value += np.int64(drawn[fetch - first, ahead, spot + 1]) << 8
+                value &= chunk - 1
+            if value == wanted:
+                found = hint
+                break
+        if found < 0 and span < left:
+            return fetch
+        hints[fetch] = found
+        earlier[fetch] = turns[found] if found >= 0 else -1
+        if found >= 0 and fetch < count:
+            turns[found] = fetch
+    return last
 
 
 @kernel()
@@ -167,29 +219,28 @@ def _known(place, slot_of, states):
 
 @kernel()
 def consume(
-    asked, count, starts, chunk, backups, slots, fresh,
-    offsets, parities, waits, entries, backup_parities, contents, states, places, sources,
-    used, owed, messages, records, spare_offsets, spare_message, spare_words,
+    asked, count, chunk, backups, slots, fresh, hints, vectors,
+    numbers, patched, parities, waits, entries, backup_parities, contents, states, places, sources,
+    used, owed, messages, records, spare_message, spare_words,
 ):  # fmt: skip
     """Ask for the buckets at asked[:count], one after the other.
 
     slots int64[fetches] are those of `slots_for`, fresh[fetches, chunks] the offsets of their
-    backup hints, with the replacement entry's in the slot's own chunk. messages[fetches, chunks] is
+    backup hints, with the replacement entry's in the slot's own chunk; hints int64[fetches] are
+    those of `find_hints`, vectors[fetches, chunks] their offsets. messages[fetches, chunks] is
     overwritten where a hint holds the bucket and left as it is where none does; records
     int64[:count, 2] gets slot and place. Every chunk must have a backup left for each of its
     places. If the bucket is the entry of a slot that is still unused, the new hint is complete at
-    once. For asked[count:] the same work is done in vain, into spare_offsets[chunks, 1],
-    spare_message[chunks] and spare_words uint64[2, width], so that it takes as long.
+    once. For asked[count:] the same work is done in vain, into spare_message[chunks] and
+    spare_words uint64[2, width], so that it takes as long.
     """
-    chunks = offsets.shape[0]
     width = parities.shape[1]
     for fetch in range(asked.shape[0]):
         real = fetch < count
         place = asked[fetch]
         part = place // chunk
-        wanted = place % chunk
         slot = slots[fetch]
-        hint = _find(offsets[part], wanted, starts[fetch])
+        hint = hints[fetch]
         if real:
             used[part] += 1
             places[slot] = place
@@ -198,19 +249,14 @@ def consume(
             records[fetch, 0] = slot
             records[fetch, 1] = place
             states[slot] = ASKED if hint >= 0 else DEAD
-        entry = _unused_with(entries, wanted, part, used, backups)
+        entry = _unused_with(entries, place % chunk, part, used, backups)
         if hint < 0:
             continue
-        column = hint if real else 0
-        into = offsets if real else spare_offsets
         message = messages[fetch] if real else spare_message
         content = contents[slot] if real else spare_words[0]
         parity = parities[hint] if real else spare_words[1]
-        for other in range(chunks):
-            message[other] = offsets[other, hint]
-            into[other, column] = fresh[fetch, other]
+        message[:] = vectors[fetch]
         message[part] = fresh[fetch, part]
-        into[part, column] = wanted
         # Answer, old parity and replacement entry give the bucket; the backup's parity and the
         # bucket give the new parity, once the bucket is there.
         for word in range(width):
@@ -220,6 +266,8 @@ def consume(
             for word in range(width):
                 parity[word] ^= contents[entry, word]
         if real:
+            numbers[hint] = slot
+            patched[hint] = place
             sources[slot] = waits[hint]
             waits[hint] = -1 if entry >= 0 else place
 

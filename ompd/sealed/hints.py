@@ -5,8 +5,10 @@ table, so that hints are built locally. The stored table is R chunks of C bucket
 
 * A *primary hint* is one uniform offset for each chunk, with the XOR (parity) of those R buckets.
 * A *slot* of chunk c is a backup hint (uniform offsets and the parity of all chunks but c) with a
-  replacement entry (a uniform offset in chunk c and that bucket's bytes). Each is used once. Its
-  offsets are not kept but drawn again when it is used, from AES under a key of the window.
+  replacement entry (a uniform offset in chunk c and that bucket's bytes). Each is used once.
+
+Offsets of both are not kept but drawn again whenever they are looked at, from AES under a key of
+the window. Of a primary hint that came from a slot, one chunk's offset is another: it is *patched*.
 
 To fetch bucket x of chunk c: from a random start, take the first hint that contains x; send its
 offsets with the one in chunk c replaced by the next slot's entry; answer, parity and entry give x.
@@ -29,10 +31,9 @@ Let x be asked for, chosen without looking at H.
    so that 2 holds for this case too.
 
 Hence by induction every vector sent is uniform and independent of the earlier ones and of the
-sequence of buckets asked for: repeated and skewed queries look like any others. What is drawn from
-the operating system is uniform to everybody. Offsets of slots are uniform to whoever cannot tell
-AES-256 from a random permutation, nor its blocks, all of them different, from independent ones,
-which takes some 2^64 blocks where a window has some 2^20.
+sequence of buckets asked for: repeated and skewed queries look like any others. Uniform here means:
+to whoever cannot tell AES-256 from a random permutation, nor its blocks, all of them different,
+from independent ones, which takes some 2^64 blocks where a window has some 2^20.
 
 The argument needs two things that the code takes care of.
 
@@ -104,11 +105,12 @@ from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES, BucketCipher
 from ompd.crypto.streams import KEY_BYTES, BlockStream
 from ompd.errors import BucketAuthError
+from ompd.sealed.finding import find
 from ompd.sealed.layout import COVER, Layout, Offsets, backups_per_chunk, slots_ahead
-from ompd.sealed.offsets import combined, drawn_offsets, random_offsets
+from ompd.sealed.offsets import combined, drawn_offsets
 
-# Slots whose offsets are in memory at a time.
-_SLOTS = 2048
+# Vectors of offsets that are in memory at a time.
+_VECTORS = 2048
 # So many answered queries make up for a lost one.
 _REPAY = 4
 # One query in so many may be lost.
@@ -119,10 +121,11 @@ _OWN = 2
 
 #: The arrays that make up the state of a window.
 FIELDS = (
-    "offsets",
+    "key",
+    "numbers",
+    "patched",
     "parities",
     "waits",
-    "key",
     "entries",
     "backup_parities",
     "contents",
@@ -142,12 +145,15 @@ class Hints(Confidential):
 
     Attributes
     ----------
-    offsets : offsets of shape (chunks, primary hints)
+    key : uint8 array of shape (32,)
+        From which all offsets are drawn again.
+    numbers : int32 array of shape (primary hints,)
+        Which vector of them a hint has: that of the slot of this number, or one behind those.
+    patched : int32 array of shape (primary hints,)
+        The place that it has instead in that place's chunk, or -1.
     parities : uint64 array of shape (primary hints, words)
     waits : int32 array of shape (primary hints,)
         The place whose bucket is missing from the parity, or -1.
-    key : uint8 array of shape (32,)
-        From which the slots' offsets are drawn again.
     entries : offsets of shape (slots,)
         Where in its chunk a slot's replacement entry is.
     backup_parities : uint64 array of shape (slots, words)
@@ -178,15 +184,15 @@ class Hints(Confidential):
         self._stream = BlockStream(self.key.tobytes())
         words = self.parities.shape[1]
         self._spare = (
-            np.empty((layout.chunks, 1), dtype=layout.offset_type),
             np.empty(layout.chunks, dtype=layout.offset_type),
             np.zeros((2, words), dtype=np.uint64),
         )
 
-    offsets: Offsets
+    key: U8
+    numbers: I32
+    patched: I32
     parities: U64
     waits: I32
-    key: U8
     entries: Offsets
     backup_parities: U64
     contents: U64
@@ -212,25 +218,27 @@ class Hints(Confidential):
         """
         words = frozen(ciphertexts.view(np.uint64))
         primaries = COVER * layout.chunk
-        own = _own(layout)
+        own = np.repeat(np.arange(layout.chunks), backups_per_chunk(layout.chunk))
         slots = len(own)
-        offsets = random_offsets(primaries, layout)
         key = np.frombuffer(bytearray(os.urandom(KEY_BYTES)), dtype=np.uint8)
         stream = BlockStream(key.tobytes())
         entries = np.empty(slots, dtype=layout.offset_type)
-        backup_parities = np.empty((slots, words.shape[1]), dtype=np.uint64)
-        for first in range(0, slots, _SLOTS):
-            some = np.arange(first, min(slots, first + _SLOTS))
+        parities = np.empty((slots + primaries, words.shape[1]), dtype=np.uint64)
+        left_out = np.append(own, np.full(primaries, -1))
+        for first in range(0, len(parities), _VECTORS):
+            some = np.arange(first, min(len(parities), first + _VECTORS))
             drawn = drawn_offsets(stream, some, layout)
-            backup_parities[some] = combined(layout, words, drawn, own[some], threads)
-            entries[some] = drawn[np.arange(len(some)), own[some]]
+            parities[some] = combined(layout, words, drawn, left_out[some], threads)
+            of_slots = some[some < slots]
+            entries[of_slots] = drawn[np.arange(len(of_slots)), own[of_slots]]
         return cls(
             layout,
-            offsets=np.ascontiguousarray(offsets.T),
-            parities=combined(layout, words, offsets, np.full(primaries, -1), threads),
             key=key,
+            numbers=np.arange(slots, slots + primaries, dtype=np.int32),
+            patched=np.full(primaries, -1, dtype=np.int32),
+            parities=parities[slots:].copy(),
             entries=entries,
-            backup_parities=backup_parities,
+            backup_parities=parities[:slots].copy(),
             contents=words[own * layout.chunk + entries],
             waits=np.full(primaries, -1, dtype=np.int32),
             states=np.full(slots, UNUSED, dtype=np.uint8),
@@ -278,7 +286,7 @@ class Hints(Confidential):
         layout = self.layout
         backups = backups_per_chunk(layout.chunk)
         drawn = np.frombuffer(os.urandom(16 * layout.fetches), dtype=np.uint64)
-        starts = (drawn[: layout.fetches] % np.uint64(self.offsets.shape[1])).astype(np.int64)
+        starts = (drawn[: layout.fetches] % np.uint64(len(self.waits))).astype(np.int64)
         # Behind what is fetched, places that are looked for in vain, to take as long.
         places = (drawn[layout.fetches :] % np.uint64(layout.buckets)).astype(np.int64)
         count = select(
@@ -288,12 +296,15 @@ class Hints(Confidential):
         records = np.empty((count, 2), dtype=np.int64)
         slots = np.empty(layout.fetches, dtype=np.int64)
         slots_for(places, count, self.used, backups, layout.chunk, slots)
+        fresh = drawn_offsets(self._stream, slots, layout)
+        hints, vectors = find(
+            self._stream, layout, self.numbers, self.patched, places, count, starts, fresh
+        )
         consume(
-            places, count, starts, layout.chunk, backups, slots,
-            drawn_offsets(self._stream, slots, layout),
-            self.offsets, self.parities, self.waits, self.entries, self.backup_parities,
-            self.contents, self.states, self.places, self.sources, self.used, self.owed,
-            messages, records, *self._spare,
+            places, count, layout.chunk, backups, slots, fresh, hints, vectors,
+            self.numbers, self.patched, self.parities, self.waits, self.entries,
+            self.backup_parities, self.contents, self.states, self.places, self.sources, self.used,
+            self.owed, messages, records, *self._spare,
         )  # fmt: skip
         self.heard[places[:count]] |= _OWN
         self._unread += 1
@@ -387,8 +398,3 @@ class Hints(Confidential):
 def tolerance(layout: Layout) -> int:
     """Queries without an answer, more than those answered since, that a window outlives."""
     return max(1, layout.window // _TOLERATED)
-
-
-def _own(layout: Layout) -> I64:
-    """Return the chunk of every slot."""
-    return np.repeat(np.arange(layout.chunks), backups_per_chunk(layout.chunk))

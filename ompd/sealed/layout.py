@@ -27,6 +27,8 @@ _TAG_BYTES = 16
 _XOR_BYTES = 5e9
 _LINE_RATE = 4e7
 _OPEN_SECONDS = 2e-6
+# Seconds per bucket of a chunk that the search for a hint takes.
+_FIND_SECONDS = 2e-8
 # Buckets that a query wants, before they are measured: in so many buckets lie the K nearest rows if
 # a bucket has K, and the number falls like this power of what a bucket has. It fetches a multiple.
 _TYPICAL_WANTED = 13.0
@@ -187,6 +189,7 @@ class Layout:
         hints = COVER * self.chunk + self.chunks * backups_per_chunk(self.chunk)
         online = (
             self.fetches * (self.chunks * self.bucket_bytes / _XOR_BYTES + _OPEN_SECONDS)
+            + self.fetches * self.chunk * _FIND_SECONDS
             + (self.request_bytes + self.answer_bytes) / _LINE_RATE
         )
         window = (
@@ -204,7 +207,7 @@ class Layout:
             rows * columns * 6 // 8
             + max(1, rows // 64) * columns * 4
             + self.buckets * 18
-            + COVER * self.chunk * (self.bucket_bytes + self.chunks * size + 4)
+            + COVER * self.chunk * (self.bucket_bytes + 12)
             + slots * (2 * self.bucket_bytes + size + 9)
         )
 

@@ -23,19 +23,45 @@ def random_offsets(vectors: int, layout: Layout) -> Offsets:
     return _below(drawn, layout).reshape(vectors, layout.chunks)
 
 
+def blocks_each(layout: Layout) -> int:
+    """Blocks that one vector of offsets takes."""
+    return -(-layout.chunks * layout.offset_type.itemsize // BLOCK_BYTES)
+
+
 def drawn_offsets(stream: BlockStream, slots: I64, layout: Layout) -> Offsets:
     """Draw the offsets of slots once more, of shape (len(slots), chunks)."""
-    each = -(-layout.chunks * layout.offset_type.itemsize // BLOCK_BYTES)
+    each = blocks_each(layout)
     numbers = slots[:, np.newaxis] * each + np.arange(each)
     drawn = blocks(stream, numbers.reshape(-1)).reshape(-1).view(layout.offset_type)
     drawn = drawn.reshape(len(slots), -1)[:, : layout.chunks]
     return _below(np.ascontiguousarray(drawn), layout)
 
 
+def vectors_of(stream: BlockStream, numbers: I64, patched: I64, layout: Layout) -> Offsets:
+    """Draw the offsets of hints once more, of shape (len(numbers), chunks).
+
+    Parameters
+    ----------
+    stream : BlockStream
+    numbers, patched : int64 arrays of shape (count,)
+        As those of `Hints`.
+    layout : Layout
+    """
+    vectors = drawn_offsets(stream, numbers, layout)
+    there = np.flatnonzero(patched >= 0)
+    vectors[there, patched[there] // layout.chunk] = patched[there] % layout.chunk
+    return vectors
+
+
 def blocks(stream: BlockStream, numbers: I64) -> U8:
     """Draw the blocks of these numbers, uint8 of shape (count, 16)."""
     plain = np.zeros((len(numbers), 2), dtype="<u8")
     plain[:, 0] = numbers
+    return encrypted(stream, plain)
+
+
+def encrypted(stream: BlockStream, plain: U64) -> U8:
+    """Draw the blocks of numbers that are blocks already, uint64 of shape (count, 2)."""
     drawn = np.empty(plain.nbytes + BLOCK_BYTES - 1, dtype=np.uint8)
     stream.draw(plain.reshape(-1).view(np.uint8).data, drawn.data)
     return drawn[: plain.nbytes].reshape(-1, BLOCK_BYTES)

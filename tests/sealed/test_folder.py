@@ -14,6 +14,7 @@ import pytest
 from ompd.errors import HintStateError, WindowExhaustedError
 from ompd.sealed import Layout, SealedTable, answer
 from ompd.sealed.folder import _read
+from ompd.sealed.offsets import vectors_of
 from tests.sealed.conftest import SMALL, clustered, naive
 
 
@@ -31,7 +32,9 @@ def saved(small, tmp_path):
 
 def hint_columns(table):
     """The primary hints as byte strings."""
-    return {column.tobytes() for column in table._window.hints.offsets.T.copy()}
+    hints = table._window.hints
+    vectors = vectors_of(hints._stream, hints.numbers, hints.patched, table.layout)
+    return {vector.tobytes() for vector in vectors}
 
 
 def test_closed_tables_go_on(saved):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ompd._kernels.retrieval import ASKED, DEAD, READY, WAITING, resolve
 from ompd.errors import FramingError, HintStateError, WindowExhaustedError
 from ompd.sealed import Layout, SealedTable, answer
+from ompd.sealed.offsets import vectors_of
 from tests.sealed.conftest import SMALL, assert_exact, clustered, find, naive
 
 
@@ -17,8 +18,9 @@ def assert_hints_fit(table, ciphertexts):
     """Every parity and every bucket that is known is what the table says."""
     hints, layout = table._window.hints, table.layout
     words = ciphertexts.view(np.uint64)
-    for hint in range(hints.offsets.shape[1]):
-        places = hints.offsets[:, hint].astype(int) + np.arange(layout.chunks) * layout.chunk
+    vectors = vectors_of(hints._stream, hints.numbers, hints.patched, layout)
+    for hint, vector in enumerate(vectors):
+        places = vector.astype(int) + np.arange(layout.chunks) * layout.chunk
         missing = hints.waits[hint]
         assert missing < 0 or missing in places
         there = places[places != missing]

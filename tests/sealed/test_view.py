@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ompd._kernels.retrieval import consume
+from ompd._kernels.retrieval import find_hints
 from ompd.errors import FramingError
 from ompd.sealed import Layout, SealedTable, answer
 from tests.sealed.conftest import clustered
@@ -125,20 +125,27 @@ def test_offsets_are_uniform_and_tell_nothing_of_the_places(sealed, how, skew):
 
 
 def test_avoiding_incomplete_hints_would_show(sealed, monkeypatch):
-    def avoiding(asked, count, starts, chunk, backups, slots, fresh, offsets, *others):
-        parities, waits, *state, messages, records, one, two, three = others
-        for fetch in range(count):
-            pending = np.flatnonzero(waits >= 0)
-            each = slice(fetch, fetch + 1)
-            kept = offsets[:, pending].copy()
-            offsets[:, pending] = 0xFF
-            consume(
-                asked[each], 1, starts[each], chunk, backups, slots[each], fresh[each], offsets,
-                parities, waits, *state, messages[each], records[each], one, two, three,
+    def avoiding(
+        places, count, starts, chunk, size, drawn, first, last, left, patched, fresh, turns, *found
+    ):
+        hints = table._window.hints
+        for fetch in range(first, last):
+            other = places[fetch] // chunk * chunk + (places[fetch] + 1) % chunk
+            pending = (hints.waits >= 0) | (turns >= 0)
+            before = turns.copy()
+            reached = find_hints(
+                places, count, starts, chunk, size, drawn[fetch - first :], fetch, fetch + 1,
+                left, np.where(pending, other, patched).astype(np.int32), fresh,
+                np.where(pending, -1, turns), *found,
             )  # fmt: skip
-            offsets[:, pending] = kept
+            if reached == fetch:
+                return fetch
+            turns[:] = before
+            if found[0][fetch] >= 0 and fetch < count:
+                turns[found[0][fetch]] = fetch
+        return last
 
-    monkeypatch.setattr("ompd.sealed.hints.consume", avoiding)
+    monkeypatch.setattr("ompd.sealed.finding.find_hints", avoiding)
     table, ciphertexts, vectors = sealed
     requests, places = transcripts(table, ciphertexts, vectors[::50], "unread", 1200)
     assert excess(seen_from(requests, places)) > LIMIT
