@@ -12,7 +12,7 @@ from ompd.blind.paper import blind_queries, blind_table
 from ompd.datasets import warmup_reader
 from ompd.encode import relief_weights
 from ompd.params import PAPER
-from ompd.sealed import Layout, SealedTable, answer
+from ompd.sealed import Change, Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
 
@@ -47,10 +47,13 @@ def warmup() -> None:
     build_index(many, threads=2)
     LaplaceNoise.generate(Fraction(1)).queries(sums)
     rows = np.arange(4000, dtype=np.int64).reshape(2000, 2)
-    sealed, stored = SealedTable.build(rows, np.arange(2000) % 2, 2, 3)
+    sealed, stored = SealedTable.build(rows, np.arange(2000) % 2, 2, 3, changes=True)
     request, ticket = sealed.ask(rows[:1])
     sealed.read(ticket, answer(stored, sealed.layout, request))
     sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())
+    sealed.edit(Change(*(labels[:0] for _ in range(3)), 2000, rows[:1], labels[:1]), 1)
+    sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())
+    sealed.merged(stored)
     # Chunks of more than 256 buckets have offsets of another type.
     layout = Layout(2048, 64, 4, 512, 16, 1)
     many_rows = np.arange(8192, dtype=np.int64).reshape(4096, 2)

@@ -113,13 +113,13 @@ def use_search(folder):
 
 
 def use_sealed(folder):
-    from ompd.sealed import SealedTable, answer
+    from ompd.sealed import Change, SealedTable, answer
 
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 1 << 20, (3000, 3))
     labels = rng.integers(0, 2, 3000)
     for number, form in enumerate(FORMS):
-        table, stored = SealedTable.build(form(rows), form(labels), 2, 3)
+        table, stored = SealedTable.build(form(rows), form(labels), 2, 3, changes=True)
         assert table.layout.fetches
 
         def ask(table, queries, cloud):
@@ -129,6 +129,10 @@ def use_sealed(folder):
 
         for asked in FORMS:
             ask(table, asked(rows[:2]), stored)
+        none = labels[:0]
+        table.edit(Change(form(np.array([3, 7])), none, none, 3000, form(rows[:2]), labels[:2]), 1)
+        ask(table, rows[:2], stored)
+        table.merged(stored)
         table.save(folder / str(number))
         table.close()
         with SealedTable.open(folder / str(number)) as table:

@@ -148,9 +148,9 @@ def _bounds_of_rows(box, lane, cells, query, lower, upper):
 
 
 @kernel()
-def is_gone(gone, bucket, row):
-    """Whether a bucket's row is removed: a bit of gone uint8[buckets, :], which may be empty."""
-    return gone.shape[0] > 0 and (gone[bucket, row >> 3] >> np.uint8(row & 7)) & np.uint8(1) > 0
+def is_gone(gone, rank):
+    """Whether a row, by its place in tree order, is removed: a bit of gone uint8[:], or empty."""
+    return gone.shape[0] > 0 and (gone[rank >> 3] >> np.uint8(rank & 7)) & np.uint8(1) > 0
 
 
 @kernel()
@@ -168,7 +168,7 @@ def candidates(above, boxes, cells, gone, buckets, per, total, query, k, slack, 
     """(buckets, bounds, likely, floor, span): what may hold one of the k nearest rows.
 
     query int32[columns]; total is the number of rows, with those that are `gone`, which count for
-    nothing: uint8[buckets, (rows + 7) // 8] or empty. A bucket is left out only if the lower bounds
+    nothing: one bit each, uint8[(total + 7) // 8] or empty. A bucket is left out only if the lower bounds
     of all its rows exceed the k-th smallest upper bound by more than slack; its own bound is the
     smallest of them. `floor` is the k-th smallest lower bound and `span` how far from there to the
     former. The first `likely` buckets have bounds up to `reach` / 256 of that, but no more of just
@@ -213,7 +213,7 @@ def candidates(above, boxes, cells, gone, buckets, per, total, query, k, slack, 
                 equal = 0
                 before = edge(bucket, total, buckets) - start
                 for row in range(before, edge(bucket + 1, total, buckets) - start):
-                    if is_gone(gone, bucket, row - before):
+                    if is_gone(gone, start + row):
                         continue
                     estimate = min(estimate, np.int64(lower[row]) + np.int64(upper[row]))
                     if lower[row] < smallest:

@@ -145,13 +145,14 @@ def insert(distance, label, row, distances, labels, rows):
 
 @kernel()
 def keep_nearest(
-    words, chosen, counts, gone, bases, steps, widths, relative, query, distances, labels, rows
-):
+    words, chosen, firsts, counts, gone, bases, steps, widths, relative, query, distances, labels,
+    rows,
+):  # fmt: skip
     """Put the nearest rows of the buckets words[chosen] into distances, labels and rows.
 
-    counts int64[chosen] are the buckets' rows, gone uint8[chosen, :] the bits of those that count
-    for nothing, or empty; query int64[columns]; the three results, int64[k], are sorted by
-    (distance, row) and start with distances of 2**63 - 1.
+    firsts and counts int64[chosen] are the buckets' first rows, in tree order, and how many they
+    have; gone, bits of those that count for nothing, or empty; query int64[columns]; the three
+    results, int64[k], are sorted by (distance, row) and start with distances of 2**63 - 1.
     """
     columns = query.shape[0]
     row = np.empty(columns + 2, np.int64)
@@ -160,7 +161,7 @@ def keep_nearest(
         position = 0
         for rank in range(counts[index]):
             position = read_row(source, position, bases, steps, widths, relative, row)
-            if is_gone(gone, index, rank):
+            if is_gone(gone, firsts[index] + rank):
                 continue
             distance = np.int64(0)
             for column in range(columns):

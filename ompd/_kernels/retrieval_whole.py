@@ -11,6 +11,8 @@ from ompd._kernels.retrieval_rows import insert, read_row
 
 #: The bound of buckets that are not there.
 FAR = 1 << 62
+# Rows that all queries are compared with, one after the other: a first-level cache has them.
+_BLOCK = 256
 
 
 @kernel()
@@ -61,11 +63,10 @@ def unpack(
     position = 0
     count = 0
     row = np.empty(columns + 2, np.int64)
-    for rank in range(
-        edge(bucket + 1, total, places.shape[0]) - edge(bucket, total, places.shape[0])
-    ):
+    first = edge(bucket, total, places.shape[0])
+    for rank in range(first, edge(bucket + 1, total, places.shape[0])):
         position = read_row(source, position, bases, steps, widths, relative, row)
-        if is_gone(gone, bucket, rank):
+        if is_gone(gone, rank):
             continue
         for column in range(columns):
             vectors[column, count] = row[column]
@@ -76,15 +77,52 @@ def unpack(
 
 
 @kernel()
-def _measure(vectors, count, query, distances):
-    """Distances, int64[:], of count rows, int64[columns, :], from query, int64[columns]."""
+def unpack_all(words, places, total, bases, steps, widths, relative, vectors, labels, rows):
+    """Read all rows, in tree order: vectors int64[total, columns], labels and rows int64[total]."""
+    columns = vectors.shape[1]
+    row = np.empty(columns + 2, np.int64)
+    for bucket in range(places.shape[0]):
+        source = words[places[bucket]]
+        position = 0
+        first = edge(bucket, total, places.shape[0])
+        for rank in range(first, edge(bucket + 1, total, places.shape[0])):
+            position = read_row(source, position, bases, steps, widths, relative, row)
+            for column in range(columns):
+                vectors[rank, column] = row[column]
+            labels[rank] = row[columns]
+            rows[rank] = row[columns + 1]
+
+
+@kernel()
+def _measure(vectors, first, count, query, distances):
+    """Distances, int64[:], of so many rows of int64[columns, :] from query, int64[columns]."""
     for row in range(count):
         distances[row] = 0
     for column in range(query.shape[0]):
         at = query[column]
         values = vectors[column]
         for row in range(count):
-            distances[row] += abs(values[row] - at)
+            distances[row] += abs(values[first + row] - at)
+
+
+@kernel()
+def search_rows(vectors, labels, rows, queries, distances, found, numbers):
+    """Put rows, int64[columns, :] with labels and numbers, among the nearest of every query.
+
+    distances, found, numbers int64[queries, k] as in `search_all`, which they may come from.
+    """
+    own = np.empty(_BLOCK, np.int64)
+    last = distances.shape[1] - 1
+    for first in range(0, labels.shape[0], _BLOCK):
+        count = min(_BLOCK, labels.shape[0] - first)
+        for index in range(queries.shape[0]):
+            _measure(vectors, first, count, queries[index], own)
+            for row in range(count):
+                if own[row] <= distances[index, last]:
+                    insert(
+                        own[row], labels[first + row], rows[first + row], distances[index],
+                        found[index], numbers[index],
+                    )  # fmt: skip
 
 
 @kernel()
@@ -125,7 +163,7 @@ def search_all(
         )  # fmt: skip
         for spot in range(starts[bucket], starts[bucket + 1]):
             index = wanting[spot]
-            _measure(vectors, count, queries[index], own)
+            _measure(vectors, 0, count, queries[index], own)
             for row in range(count):
                 if own[row] <= distances[index, distances.shape[1] - 1]:
                     insert(

@@ -3,9 +3,10 @@
 A hospital cuts its table into small buckets of neighbouring rows, encrypts and shuffles them and
 uploads them (`build`, `rows`). To answer a query it ranks the buckets (`partition`), asks for a
 fixed number of them through hints (`hints`), opens what comes back and searches it exactly
-(`tickets`), or asks for the whole table and searches all its queries in that (`whole`). `table` is
-the door to all this, `folder` keeps it on disk. The cloud's part is
-`server`, which needs no secret and imports none of the others but `layout`.
+(`tickets`), or asks for the whole table and searches all its queries in that (`whole`). What changes
+afterwards stays with the hospital and is searched beside it (`edits`). `table` is the door to all
+this, `folder` keeps it on disk. The cloud's part is `server`, which needs no secret and imports
+none of the others but `layout`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.sealed.edits import Change
     from ompd.sealed.found import Found
     from ompd.sealed.layout import Layout
     from ompd.sealed.server import answer, check_layout, check_request
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 # Lazily, so that the cloud loads no key material's code with its own.
 _HOMES = {
+    "Change": "ompd.sealed.edits",
     "Found": "ompd.sealed.found",
     "Layout": "ompd.sealed.layout",
     "SealedTable": "ompd.sealed.table",
@@ -34,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Change",
     "Found",
     "Layout",
     "SealedTable",

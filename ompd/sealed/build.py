@@ -71,11 +71,11 @@ class Secret(Confidential):
         checks = self.checks.nbytes if self.checks else 0
         return self.place_of.nbytes + checks + ranking
 
-    def counts(self, buckets: I64) -> I64:
-        """Rows of each of the buckets."""
+    def rows_of(self, buckets: I64) -> tuple[I64, I64]:
+        """First row of each of the buckets, in tree order, and how many it has."""
         total = self.layout.buckets
-        counts: I64 = (buckets + 1) * self.rows // total - buckets * self.rows // total
-        return counts
+        firsts: I64 = buckets * self.rows // total
+        return firsts, (buckets + 1) * self.rows // total - firsts
 
 
 def seal(
@@ -87,8 +87,15 @@ def seal(
     layout: Layout | None,
     report: Callable[[float], None],
     threads: int,
-) -> tuple[Secret, U8]:
+) -> tuple[Secret, U8, I64]:
     """Cut, encrypt and shuffle a table; arguments are those of `SealedTable.build`.
+
+    Returns
+    -------
+    secret : Secret
+    ciphertexts : uint8 array of shape (buckets, bucket_bytes)
+    order : int64 array of shape (N,)
+        The rows in tree order.
 
     Raises
     ------
@@ -128,7 +135,7 @@ def seal(
     report(0.8)
     checks = Checks.draw(ciphertexts.view(np.uint64)) if chosen.fetches else None
     secret = Secret(chosen, cipher, code, rows, classes, k, partition, place_of, checks)
-    return secret, ciphertexts
+    return secret, ciphertexts, order
 
 
 def _check_rows(vectors: I64, labels: I64, classes: int, k: int) -> None:

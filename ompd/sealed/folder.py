@@ -5,6 +5,10 @@ A folder of mode 0700 holds
 ``table``
     Key, layout, row code, places, boxes and cells: everything that lasts as long as the table.
     Written once.
+``ranks``
+    Where each row is in the tree: needed to remove one, and not in memory otherwise. Written once.
+``edits``
+    All changes since the table was sealed. Replaced as a whole by the next change.
 ``hints``
     The hints of the present window, while no process has them.
 ``closed``
@@ -34,12 +38,13 @@ find damage and mix-ups, not attackers.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from ompd.arrays import Array, Form, pack, unpack
+from ompd.arrays import I32, Array, Form, pack, unpack
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import BucketCipher
 from ompd.errors import HintStateError, OmpdError, VersionError
@@ -54,6 +59,8 @@ from ompd.files import (
 )
 from ompd.sealed.build import Secret
 from ompd.sealed.checks import Checks
+from ompd.sealed.edits import ARRAYS as EDIT_ARRAYS
+from ompd.sealed.edits import Edits
 from ompd.sealed.hints import FIELDS, Hints
 from ompd.sealed.layout import Layout
 from ompd.sealed.partition import Partition
@@ -61,6 +68,9 @@ from ompd.sealed.rows import RowCode
 
 #: Of each of the files.
 _VERSION = 3
+
+#: What may be in a folder that has no table yet.
+_BEFORE = {"lock", "ranks", "edits"}
 
 Arrays = dict[str, Array]
 
@@ -76,7 +86,7 @@ class Folder(Confidential):
         self._lock = lock
 
     @classmethod
-    def create(cls, path: Path, secret: Secret) -> Self:
+    def create(cls, path: Path, secret: Secret, ranks: I32 | None, edits: Edits) -> Self:
         """Write what lasts of a table to a new folder.
 
         Raises
@@ -97,6 +107,11 @@ class Folder(Confidential):
                 _check_empty(path)
                 sweep(path)
             table_id = secrets.token_hex(16)
+            if ranks is not None:
+                _write(path / "ranks", {"table": table_id}, {"ranks": ranks})
+            if edits.edition:
+                _write(path / "edits", *_edit_parts(edits, table_id))
+            # The last: a folder without it is no table.
             _write(path / "table", *_secret_parts(secret, table_id), exclusive=True)
         except BaseException:
             lock.release()
@@ -104,13 +119,14 @@ class Folder(Confidential):
         return cls(path, table_id, lock)
 
     @classmethod
-    def open(cls, path: Path, *, fresh: bool) -> tuple[Self, Secret, Hints | None, int]:
+    def open(cls, path: Path, *, fresh: bool) -> tuple[Self, Secret, Edits, Hints | None, int]:
         """Read a table and take its hints off the disk.
 
         Returns
         -------
         folder : Folder
         secret : Secret
+        edits : Edits
         hints : Hints or None
         left : int
             Queries left in the window.
@@ -129,6 +145,7 @@ class Folder(Confidential):
             with refusing(HintStateError, "folder"):
                 sweep(path)
             table_id, secret = _read_secret(path / "table")
+            edits = _read_edits(path / "edits", table_id)
             if fresh:
                 hints, left = None, 0
                 _discard(path)
@@ -137,7 +154,37 @@ class Folder(Confidential):
         except BaseException:
             lock.release()
             raise
-        return cls(path, table_id, lock), secret, hints, left
+        return cls(path, table_id, lock), secret, edits, hints, left
+
+    def edit(self, edits: Edits, before: Edits) -> None:
+        """Write edits in place of those before, durably; they may be used from then on.
+
+        Raises
+        ------
+        HintStateError
+            If the file system refuses; the ones before are there still.
+        """
+        file = self._path / "edits"
+        try:
+            _write(file, *_edit_parts(edits, self._id))
+        except HintStateError:
+            # They may be there and not be durable.
+            with contextlib.suppress(HintStateError):
+                _write(file, *_edit_parts(before, self._id))
+            raise
+
+    def ranks(self) -> I32:
+        """Read where each row is in the tree, int32 of shape (rows,).
+
+        Raises
+        ------
+        HintStateError
+            If that is not possible.
+        """
+        meta, arrays, _ = _read(self._path / "ranks")
+        if meta != {"table": self._id} or set(arrays) != {"ranks"}:
+            raise HintStateError("ranks: they are of another table")
+        return arrays["ranks"]
 
     def close(self, layout: Layout, hints: Hints | None, left: int) -> None:
         """Put hints back, if there are some, and release the lock.
@@ -166,7 +213,7 @@ class Folder(Confidential):
 
 def _check_empty(path: Path) -> None:
     """Refuse a folder that holds more than an earlier try to write a table left there."""
-    if any(entry.name != "lock" and not is_spare(entry.name) for entry in path.iterdir()):
+    if any(entry.name not in _BEFORE and not is_spare(entry.name) for entry in path.iterdir()):
         raise HintStateError("folder: expected an empty one")
 
 
@@ -205,6 +252,25 @@ def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None
             raise HintStateError("folder: another process has the table open") from None
     _discard(path)
     return Hints(layout, **arrays), int(marker["left"])
+
+
+def _edit_parts(edits: Edits, table_id: str) -> tuple[dict[str, Any], Arrays]:
+    arrays: Arrays = {name: getattr(edits, name) for name in EDIT_ARRAYS}
+    return {"table": table_id, "edition": edits.edition}, arrays
+
+
+def _read_edits(file: Path, table_id: str) -> Edits:
+    with refusing(HintStateError, file.name):
+        if not file.exists():
+            return Edits()
+    meta, arrays, _ = _read(file)
+    if meta.get("table") != table_id:
+        raise HintStateError("edits: they are of another table")
+    try:
+        edits = Edits(meta["edition"], **{name: arrays[name] for name in EDIT_ARRAYS})
+    except (KeyError, TypeError):
+        raise HintStateError("edits: they are of another form") from None
+    return edits
 
 
 def _secret_parts(secret: Secret, table_id: str) -> tuple[dict[str, Any], Arrays]:

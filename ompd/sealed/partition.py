@@ -34,7 +34,7 @@ from ompd.threads import run_ranges
 
 _HEAD_BITS = 16
 #: Bits of the rows that count for nothing, where there are none.
-NONE_GONE: U8 = frozen(np.empty((0, 0), dtype=np.uint8))
+NONE_GONE: U8 = frozen(np.empty(0, dtype=np.uint8))
 # Rows of a leaf, if buckets have fewer.
 _LEAF = 64
 # The whole way to the K-th upper bound.
@@ -232,7 +232,7 @@ class Partition(Confidential):
         """Rank the buckets for a query, int64 of shape (m,).
 
         A bucket is left out only if none of its rows can be among the K nearest. Rows whose bit is
-        set in `gone`, uint8 of shape (B, (most rows of a bucket + 7) // 8), count for nothing.
+        set in `gone`, uint8 of shape ((N + 7) // 8,) in tree order, count for nothing.
         """
         offset = query - self.lows
         inside = np.clip(offset, 0, self.spans)

@@ -14,6 +14,7 @@ from ompd.arrays import I64, U8, frozen
 from ompd.confidential import Confidential
 from ompd.errors import FramingError, HintStateError
 from ompd.sealed.build import Secret
+from ompd.sealed.edits import Edits
 from ompd.sealed.found import Found, check_queries
 from ompd.sealed.hints import Hints
 from ompd.sealed.layout import Layout
@@ -25,11 +26,12 @@ from ompd.sealed.window import Window
 class Queried(Confidential):
     """What all users of a table share: its secret, its window, and the lock that guards them."""
 
-    __slots__ = ("_lock", "_open", "_process", "_secret", "_window")
+    __slots__ = ("_edits", "_lock", "_open", "_process", "_secret", "_window")
 
     def __init__(self, secret: Secret, window: Window | None = None) -> None:
         self._secret = secret
         self._window = window or Window(secret.layout)
+        self._edits = Edits()
         self._open = True
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -69,7 +71,7 @@ class Queried(Confidential):
     def nbytes(self) -> int:
         """Bytes of what the hospital keeps in memory."""
         hints = self._window.hints
-        return self._secret.nbytes + (hints.nbytes if hints else 0)
+        return self._secret.nbytes + self._edits.nbytes + (hints.nbytes if hints else 0)
 
     def prefers_whole(self, queries: int) -> bool:
         """Tell whether a job of so many queries should go by `ask_whole`, as is cheaper or needed.
@@ -120,8 +122,10 @@ class Queried(Confidential):
             window = self._window
             hints = window.take(len(queries))
             window.count(len(queries))
-            request, asked = Asked.of(self._secret, hints, queries, members, window.left)
-            return request, Ticket(self._secret, queries, asked)
+            request, asked = Asked.of(
+                self._secret, self._edits, hints, queries, members, window.left
+            )
+            return request, Ticket(self._secret, self._edits, queries, asked)
 
     def ask_whole(self, queries: I64, *, renews: bool = False) -> Ticket:
         """Make the ticket for q queries that the whole table is to answer; no hints are used up.
@@ -149,7 +153,7 @@ class Queried(Confidential):
             renews = bool(self.layout.fetches) and (renews or window.due)
             if renews:
                 window.await_table()
-            return Ticket(self._secret, frozen(queries), None, window.hints, renews)
+            return Ticket(self._secret, self._edits, frozen(queries), None, window.hints, renews)
 
     def await_window(self) -> None:
         """Note that the whole table was asked for, to `renew`; none is `due` meanwhile."""
@@ -193,7 +197,7 @@ class Queried(Confidential):
                 answers = np.frombuffer(answer, dtype=np.uint64)
                 answers = answers.reshape(-1, layout.bucket_bytes // 8)
                 try:
-                    return search(self._secret, ticket.asked, answers)
+                    return search(self._secret, ticket.edits, ticket.asked, answers)
                 finally:
                     self._window.end_if_spent()
         return self._read_whole(ticket, answer, threads or 1)
@@ -245,7 +249,7 @@ class Queried(Confidential):
             with self._lock:
                 self._lose(ticket)
             raise
-        found = search_whole(secret, ticket.queries, plain, threads)
+        found = search_whole(secret, ticket.edits, ticket.queries, plain, threads)
         del plain
         if ticket.renews:
             table = np.frombuffer(answer, dtype=np.uint8).reshape(self.layout.buckets, -1)

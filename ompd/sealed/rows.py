@@ -8,10 +8,9 @@ from typing import Self
 import numpy as np
 
 from ompd._kernels.retrieval_rows import column_ranges, keep_nearest, pack
-from ompd._kernels.retrieval_whole import search_all
+from ompd._kernels.retrieval_whole import search_all, unpack_all
 from ompd.arrays import I32, I64, U8, U64, Bools, frozen
 from ompd.confidential import Confidential
-from ompd.sealed.partition import NONE_GONE
 from ompd.threads import run_ranges
 
 #: Distance of a neighbour that was not found.
@@ -83,11 +82,12 @@ class RowCode(Confidential):
         run_ranges(work, len(places), threads, 64)
 
     def nearest(
-        self, words: U64, chosen: I64, counts: I64, query: I64, k: int, gone: U8 = NONE_GONE
+        self, words: U64, chosen: I64, firsts: I64, counts: I64, query: I64, k: int, gone: U8
     ) -> tuple[I64, I64, I64]:
-        """Find the k nearest rows in the buckets words[chosen], which hold `counts` rows.
+        """Find the k nearest rows in the buckets words[chosen].
 
-        Bits of `gone`, one row of them for each bucket, mark rows that count for nothing.
+        They hold `counts` rows, in tree order from `firsts`; those whose bit is set in `gone` count
+        for nothing.
 
         Returns
         -------
@@ -98,14 +98,14 @@ class RowCode(Confidential):
         labels = np.zeros(k, dtype=np.int64)
         rows = np.full(k, -1, dtype=np.int64)
         keep_nearest(
-            words, chosen, counts, gone, self.bases, self.steps, self.widths, self.relative, query,
-            distances, labels, rows,
+            words, chosen, firsts, counts, gone, self.bases, self.steps, self.widths, self.relative,
+            query, distances, labels, rows,
         )  # fmt: skip
         return distances, labels, rows
 
     def nearest_of_all(
         self, words: U64, places: I32, total: int, queries: I64, picked: I32, counts: I64,
-        distances: I64, labels: I64, rows: I64, gone: U8 = NONE_GONE,
+        distances: I64, labels: I64, rows: I64, gone: U8,
     ) -> None:  # fmt: skip
         """Find the nearest rows of many queries, each in its buckets picked[query, :counts[query]].
 
@@ -121,9 +121,20 @@ class RowCode(Confidential):
         counts : int64 array of shape (q,)
         distances, labels, rows : int64 arrays of shape (q, k)
             Overwritten as by `nearest`; `distances` starts with `NOWHERE`.
-        gone : uint8 array of shape (B, bytes)
+        gone : uint8 array of shape ((total + 7) // 8,) or (0,)
+            Bits of rows that count for nothing, in tree order.
         """
         search_all(
             words, places, gone, total, self.bases, self.steps, self.widths, self.relative,
             queries, picked, counts, distances, labels, rows,
         )  # fmt: skip
+
+    def read_all(self, words: U64, places: I32, total: int) -> tuple[I64, I64, I64]:
+        """Return all rows of a table, in tree order: vectors (N, m), labels and numbers (N,)."""
+        vectors = np.empty((total, len(self.bases)), dtype=np.int64)
+        labels, rows = np.empty((2, total), dtype=np.int64)
+        unpack_all(
+            frozen(words), places, total, self.bases, self.steps, self.widths, self.relative,
+            vectors, labels, rows,
+        )  # fmt: skip
+        return vectors, labels, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -10,14 +11,15 @@ from typing import Self
 
 import numpy as np
 
-from ompd.arrays import I64, U8
-from ompd.errors import HintStateError
+from ompd.arrays import I32, I64, U8
+from ompd.errors import HintStateError, ParameterError
 from ompd.sealed.build import Secret, seal
+from ompd.sealed.edits import Change, Edits
 from ompd.sealed.folder import Folder
 from ompd.sealed.layout import Layout
 from ompd.sealed.queried import Queried
 from ompd.sealed.server import check_layout
-from ompd.sealed.whole import check_all
+from ompd.sealed.whole import check_all, open_all
 from ompd.sealed.window import Window
 
 __all__ = ["SealedTable"]
@@ -38,11 +40,14 @@ class SealedTable(Queried):
     says which old copies are noticed.
     """
 
-    __slots__ = ("_folder",)
+    __slots__ = ("_editing", "_folder", "_ranks")
 
     def __init__(self, secret: Secret, window: Window | None = None) -> None:
         super().__init__(secret, window)
         self._folder: Folder | None = None
+        # Until there is a folder that has them; None where no row can be removed.
+        self._ranks: I32 | None = None
+        self._editing = threading.Lock()
 
     @classmethod
     def build(
@@ -54,6 +59,7 @@ class SealedTable(Queried):
         *,
         context: bytes = b"",
         layout: Layout | None = None,
+        changes: bool = False,
         progress: Callable[[float], None] | None = None,
         threads: int | None = None,
     ) -> tuple[Self, U8]:
@@ -76,6 +82,9 @@ class SealedTable(Queried):
         context : bytes
             What every bucket is bound to, such as id and version of the table.
         layout : Layout, optional
+        changes : bool, default False
+            Whether rows can be removed later on, which takes four bytes for each: in memory, or on
+            disk once the table is saved.
         progress : callable, optional
             Called with the share of the work that is done.
         threads : int, optional
@@ -98,10 +107,13 @@ class SealedTable(Queried):
         ParameterError
             If the layout does not suit the table.
         """
-        secret, ciphertexts = seal(
+        secret, ciphertexts, order = seal(
             vectors, labels, classes, k, context, layout, progress or _ignore, threads or 1
         )
         table = cls(secret)
+        if changes:
+            table._ranks = np.empty(len(order), dtype=np.int32)
+            table._ranks[order] = np.arange(len(order), dtype=np.int32)
         table._start_window(ciphertexts, threads or 1)
         if progress is not None:
             progress(1.0)
@@ -148,11 +160,12 @@ class SealedTable(Queried):
             If the folder is in use or holds something, the table has a folder already, this
             process was forked, or the table is closed.
         """
-        with self._lock:
+        with self._editing, self._lock:
             self._check_usable()
             if self._folder is not None:
                 raise HintStateError("folder: the table has one already")
-            self._folder = Folder.create(Path(folder), self._secret)
+            self._folder = Folder.create(Path(folder), self._secret, self._ranks, self._edits)
+            self._ranks = None
 
     @property
     def saved(self) -> bool:
@@ -177,10 +190,82 @@ class SealedTable(Queried):
         HintStateError
             If the folder is in use, or a file is missing, damaged or an old copy.
         """
-        place, secret, hints, left = Folder.open(Path(folder), fresh=fresh)
+        place, secret, edits, hints, left = Folder.open(Path(folder), fresh=fresh)
         table = cls(secret, Window(secret.layout, hints, left))
-        table._folder = place
+        table._folder, table._edits = place, edits
         return table
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the hospital keeps in memory."""
+        return super().nbytes + (0 if self._ranks is None else self._ranks.nbytes)
+
+    @property
+    def edits(self) -> Edits:
+        """What has changed since the table was sealed."""
+        return self._edits
+
+    def edit(self, change: Change, edition: int) -> None:
+        """Remove, relabel and add rows, for all that is asked from then on.
+
+        Durable before it is in effect, if the table is saved. The cloud is not told; queries go on.
+
+        Parameters
+        ----------
+        change : Change
+        edition : int
+            Names the change.
+
+        Raises
+        ------
+        ParameterError
+            If a row is not there, is named twice, or has a number that was given; or rows cannot be
+            removed.
+        FeatureError, LabelError, OverflowParameterError
+            If added vectors or classes are not possible.
+        NeighborsError
+            If fewer than K rows would be left.
+        HintStateError
+            If the folder cannot be read or written, this process was forked, or the table is
+            closed. Nothing has changed then.
+        """
+        with self._editing:
+            with self._lock:
+                self._check_usable()
+            edits = self._edits.after(change, edition, self._secret, self._find_ranks)
+            if self._folder is not None:
+                self._folder.edit(edits, self._edits)
+            with self._lock:
+                self._edits = edits
+
+    def merged(self, ciphertexts: bytes | memoryview | U8) -> tuple[I64, I64]:
+        """Return vectors (n, m) and labels (n,) of the table with all changes.
+
+        Parameters
+        ----------
+        ciphertexts : bytes-like
+            The whole table as the cloud has it; every bucket is authenticated first.
+
+        Raises
+        ------
+        FramingError, BucketAuthError, HintStateError
+            As `renew`.
+        """
+        table = np.frombuffer(ciphertexts, dtype=np.uint8)
+        check_layout(self.layout, table.size)
+        self._check_usable()
+        secret = self._secret
+        plain = open_all(secret, table.data)
+        rows = secret.code.read_all(plain, secret.place_of, secret.rows)
+        del plain
+        return self._edits.merged(*rows)
+
+    def _find_ranks(self) -> I32:
+        if self._ranks is not None:
+            return self._ranks
+        if self._folder is None:
+            raise ParameterError("removed: the table was built without changes")
+        return self._folder.ranks()
 
     def close(self) -> None:
         """Put what is left of the hints into the folder, if there is one. The table ends here.
@@ -194,7 +279,7 @@ class SealedTable(Queried):
             If the folder cannot be written. Nothing can be asked any more, but the hints are kept
             in memory and the folder locked, and closing may be tried again.
         """
-        with self._lock:
+        with self._editing, self._lock:
             if os.getpid() != self._process:
                 return
             if self._open:

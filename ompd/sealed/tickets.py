@@ -12,6 +12,7 @@ from ompd.arrays import I64, U64
 from ompd.confidential import Confidential
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.sealed.build import Secret
+from ompd.sealed.edits import Edits
 from ompd.sealed.found import Found
 from ompd.sealed.hints import Hints
 from ompd.sealed.offsets import random_offsets
@@ -67,6 +68,8 @@ class Ticket(Confidential):
     Attributes
     ----------
     secret : Secret
+    edits : Edits
+        As they were when it was asked.
     queries : int64 array of shape (q, m)
     asked : Asked or None
         What was asked for through hints; None if the whole table was.
@@ -78,6 +81,7 @@ class Ticket(Confidential):
     """
 
     secret: Secret
+    edits: Edits
     queries: I64
     asked: Asked | None = None
     before: Hints | None = None
@@ -108,7 +112,13 @@ class Asked(Confidential):
 
     @classmethod
     def of(
-        cls, secret: Secret, hints: Hints, queries: I64, members: Sequence[int], left: int
+        cls,
+        secret: Secret,
+        edits: Edits,
+        hints: Hints,
+        queries: I64,
+        members: Sequence[int],
+        left: int,
     ) -> tuple[bytes, Asked]:
         """Ask for each query's buckets; `left` queries of the window come after these."""
         assert secret.partition is not None  # noqa: S101  (there are hints)
@@ -121,7 +131,7 @@ class Asked(Confidential):
         for index, query in enumerate(queries):
             if index in ends:
                 hints.next_member()
-            want = Want.of(secret, secret.partition.rank(query, secret.k), query)
+            want = Want.of(secret, secret.partition.rank(query, secret.k, edits.gone), query)
             first = index * layout.fetches
             fetched = hints.ask(
                 want.places,
@@ -137,12 +147,13 @@ class Asked(Confidential):
         return messages.tobytes(), asked
 
 
-def search(secret: Secret, ticket: Asked, answers: U64) -> Found:
+def search(secret: Secret, edits: Edits, ticket: Asked, answers: U64) -> Found:
     """Open what came and find the nearest rows of every query.
 
     Parameters
     ----------
     secret : Secret
+    edits : Edits
     ticket : Asked
     answers : uint64 array of shape (fetches, words)
     """
@@ -180,26 +191,29 @@ def search(secret: Secret, ticket: Asked, answers: U64) -> Found:
         for index, slot in enumerate(earlier):
             hints.open(slot, secret.cipher, again[index])
         plain = np.concatenate([plain, again])
-    found = _nearest(secret, ticket.wants, plain, chosen, bounds)
+    found = _nearest(secret, edits, ticket.wants, plain, chosen, bounds)
     found.answered[refuted] = False
     found.certified[refuted] = False
     return found
 
 
 def _nearest(
-    secret: Secret, wants: list[Want], plain: U64, chosen: list[list[int]], bounds: list[int]
-) -> Found:
+    secret: Secret, edits: Edits, wants: list[Want], plain: U64, chosen: list[list[int]],
+    bounds: list[int],
+) -> Found:  # fmt: skip
     assert secret.partition is not None  # noqa: S101  (there are hints)
     distances, labels, rows = (np.empty((len(wants), secret.k), np.int64) for _ in range(3))
-    certified, answered = np.ones((2, len(wants)), dtype=np.bool_)
     for index, want in enumerate(wants):
         picked = np.array(chosen[index], dtype=np.int64)
         there = picked >= 0
+        firsts, counts = secret.rows_of(want.buckets[there])
         distances[index], labels[index], rows[index] = secret.code.nearest(
-            plain, picked[there], secret.counts(want.buckets[there]), want.query, secret.k
+            plain, picked[there], firsts, counts, want.query, secret.k, edits.gone
         )
-        farthest = int(distances[index, -1])
-        answered[index] = farthest != NOWHERE
+    edits.join(np.array([want.query for want in wants]), distances, labels, rows)
+    certified = np.zeros(len(wants), dtype=np.bool_)
+    answered = distances[:, -1] != NOWHERE
+    for index, want in enumerate(wants):
         least = secret.partition.least_distance(bounds[index], want.excess)
-        certified[index] = answered[index] and farthest <= least
+        certified[index] = answered[index] and int(distances[index, -1]) <= least
     return Found(distances, labels, rows, certified, answered)

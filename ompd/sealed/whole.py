@@ -12,6 +12,7 @@ from ompd._kernels.retrieval_whole import FAR
 from ompd.arrays import I32, I64, U64, frozen
 from ompd.crypto.buckets import TAG_BYTES
 from ompd.sealed.build import Secret
+from ompd.sealed.edits import Edits
 from ompd.sealed.found import Found
 from ompd.sealed.rows import NOWHERE
 from ompd.threads import run_ranges
@@ -65,12 +66,13 @@ def check_all(secret: Secret, ciphertexts: memoryview) -> None:
         secret.cipher.open(place, ciphertexts[place * size : (place + 1) * size], plain)
 
 
-def search_whole(secret: Secret, queries: I64, plain: U64, threads: int) -> Found:
+def search_whole(secret: Secret, edits: Edits, queries: I64, plain: U64, threads: int) -> Found:
     """Find the K nearest rows of q queries.
 
     Parameters
     ----------
     secret : Secret
+    edits : Edits
     queries : int64 array of shape (q, m)
     plain : uint64 array of shape (buckets, words - 2)
         As `open_all` returned it.
@@ -88,11 +90,12 @@ def search_whole(secret: Secret, queries: I64, plain: U64, threads: int) -> Foun
         for start in range(first, last, _BLOCK):
             part = slice(start, min(last, start + _BLOCK))
             own = frozen(queries[part])
-            picked, counts, least = _buckets_of(secret, own)
+            picked, counts, least = _buckets_of(secret, edits, own)
             secret.code.nearest_of_all(
                 plain, secret.place_of, secret.rows, own, picked, counts,
-                distances[part], labels[part], rows[part],
+                distances[part], labels[part], rows[part], edits.gone,
             )  # fmt: skip
+            edits.join(own, distances[part], labels[part], rows[part])
             farthest = distances[part, -1]
             answered[part] = farthest != NOWHERE
             certified[part] = answered[part] & (farthest <= least)
@@ -101,13 +104,13 @@ def search_whole(secret: Secret, queries: I64, plain: U64, threads: int) -> Foun
     return Found(distances, labels, rows, certified, answered)
 
 
-def _buckets_of(secret: Secret, queries: I64) -> tuple[I32, I64, I64]:
+def _buckets_of(secret: Secret, edits: Edits, queries: I64) -> tuple[I32, I64, I64]:
     """Buckets of every query, how many they are, and what no row of the others is nearer than."""
     if secret.partition is None:
         count = len(queries)
         one = np.zeros((count, 1), dtype=np.int32)
         return one, np.ones(count, dtype=np.int64), np.full(count, NOWHERE, dtype=np.int64)
-    ranked = secret.partition.rank_all(queries, secret.k, secret.layout.fetches)
+    ranked = secret.partition.rank_all(queries, secret.k, secret.layout.fetches, edits.gone)
     least = secret.partition.least_distances(ranked.others, ranked.excess)
     least[ranked.others == FAR] = NOWHERE
     return ranked.buckets, ranked.counts, least
