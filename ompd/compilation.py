@@ -51,7 +51,8 @@ def warmup() -> None:
     request, ticket = sealed.ask(rows[:1])
     sealed.read(ticket, answer(stored, sealed.layout, request))
     sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())
-    sealed.edit(Change(*(labels[:0] for _ in range(3)), 2000, rows[:1], labels[:1]), 1)
+    none = labels[:0]
+    sealed.edit(Change(none, none, none, 2000, rows[:1], labels[:1]), 1)
     sealed.read(sealed.ask_whole(rows[:1]), stored.tobytes())
     sealed.merged(stored)
     # Chunks of more than 256 buckets have offsets of another type.

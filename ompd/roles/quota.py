@@ -94,6 +94,7 @@ class Quota:
             if before + rows > math.ceil(self._share * (before + room)):
                 return False
             window.taken[user] += rows
+            window.room -= rows
             return True
 
     def untake_hints(self, user: str, rows: int, ref: TableRef) -> None:
@@ -102,6 +103,7 @@ class Quota:
             window = self._windows.get(ref.table_id)
             if window is not None and window.version == ref.version:
                 window.taken[user] = max(0, window.taken[user] - rows)
+                window.room += rows
 
     def may_take_whole(self, user: str) -> bool:
         """Tell whether a user may have a whole table sent in place of hints."""
