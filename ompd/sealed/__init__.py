@@ -4,9 +4,9 @@ A hospital cuts its table into small buckets of neighbouring rows, encrypts and 
 uploads them (`build`, `rows`). To answer a query it ranks the buckets (`partition`), asks for a
 fixed number of them through hints (`hints`), opens what comes back and searches it exactly
 (`tickets`), or asks for the whole table and searches all its queries in that (`whole`). What
-changes afterwards stays with the hospital and is searched beside it (`edits`). `table` is the door to all
-this, `folder` keeps it on disk. The cloud's part is `server`, which needs no secret and imports
-none of the others but `layout`.
+changes afterwards stays with the hospital and is searched beside it (`edits`). `table` is the door
+to all this, `folder` keeps it on disk. The cloud's part is `server`, which needs no secret and
+imports none of the others but `layout`.
 """
 
 from __future__ import annotations
