@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ompd._kernels.decimals import BITS, VALUE, parse
+from ompd._kernels.decimals import BITS, NO_NUMBER, VALUE, parse
 from ompd._kernels.jit import kernel
 
 #: What a column of the file holds, where it is no feature.
@@ -33,6 +33,52 @@ def _find(text, start, end, words, bounds, first, last):
         if _is_word(text, start, end, words, bounds[word], bounds[word + 1]):
             return word
     return -1
+
+
+@kernel()
+def _bounds_of(text, position, end, separator):
+    """Return (place behind a cell, begin and end of its content); -1 first if it is not plain."""
+    start = position
+    if position < end and text[position] == _QUOTE:
+        position += 1
+        start = position
+        while position < end and text[position] != _QUOTE:
+            if text[position] in (_LINE, _RETURN):
+                return -1, start, start
+            position += 1
+        stop = position
+        position += 1
+        if position > end:
+            return -1, start, start
+        if position < end and text[position] not in (separator, _LINE, _RETURN):
+            return -1, start, start
+    else:
+        while position < end:
+            byte = text[position]
+            if byte in (separator, _LINE, _RETURN):
+                break
+            if byte in (_QUOTE, _NUL):
+                return -1, start, start
+            position += 1
+        stop = position
+    if stop - start > _LONGEST:
+        return -1, start, start
+    return position, start, stop
+
+
+@kernel()
+def _is_number(text, start, end, decimal, values, bits, row, place):
+    """Whether text[start:end] is a number, and put it in its place: for cells in quotes."""
+    what, value, pattern, stop = parse(text, start, end, decimal)
+    if stop != end:
+        return False
+    if what == VALUE:
+        values[row, place] = value
+        return True
+    if what == BITS:
+        bits[row, place] = pattern
+        return True
+    return False
 
 
 @kernel()
@@ -80,52 +126,44 @@ def read_rows(
         codes[row] = -1
         while True:
             start = position
-            if position < end and text[position] == _QUOTE:
-                position += 1
-                start = position
-                while position < end and text[position] != _QUOTE:
-                    if text[position] == _LINE or text[position] == _RETURN:
-                        return row, before, left_before, UNUSUAL
+            what = NO_NUMBER
+            if column < columns and numeric[column]:
+                # Most cells: a number and nothing else, looked at once.
+                while position < end and text[position] in (_BLANK, _TAB):
                     position += 1
-                if position == end:
-                    return row, before, left_before, UNUSUAL
-                stop = position
-                position += 1
-                if position < end:
-                    byte = text[position]
-                    if byte not in (separator, _LINE, _RETURN):
-                        return row, before, left_before, UNUSUAL
-            else:
-                while position < end:
-                    byte = text[position]
-                    if byte in (separator, _LINE, _RETURN):
-                        break
-                    if byte in (_QUOTE, _NUL):
-                        return row, before, left_before, UNUSUAL
+                what, value, pattern, position = parse(text, position, end, decimal)
+                while position < end and text[position] in (_BLANK, _TAB):
                     position += 1
-                stop = position
-            if stop - start > _LONGEST:
-                return row, before, left_before, UNUSUAL
-            if column < columns and places[column] != SKIP:
-                place = places[column]
-                inner, outer = start, stop
-                while inner < outer and (text[inner] == _BLANK or text[inner] == _TAB):
-                    inner += 1
-                while inner < outer and (text[outer - 1] == _BLANK or text[outer - 1] == _TAB):
-                    outer -= 1
-                if place == ID:
-                    names[row, 0] = inner
-                    names[row, 1] = outer
+                stops = position == end or text[position] in (separator, _LINE, _RETURN)
+                if stops and what == VALUE:
+                    values[row, places[column]] = value
+                elif stops and what == BITS:
+                    bits[row, places[column]] = pattern
                 else:
-                    found = -1
-                    what = 0
-                    if numeric[column]:
-                        what, value, pattern = parse(text, inner, outer, decimal)
-                        if what == VALUE:
-                            values[row, place] = value
-                        elif what == BITS:
-                            bits[row, place] = pattern
-                    if what not in (VALUE, BITS):
+                    what = NO_NUMBER
+                    position = start
+            if what != NO_NUMBER:
+                if position - start > _LONGEST:
+                    return row, before, left_before, UNUSUAL
+            else:
+                position, start, stop = _bounds_of(text, position, end, separator)
+                if position < 0:
+                    return row, before, left_before, UNUSUAL
+                if column < columns and places[column] != SKIP:
+                    place = places[column]
+                    inner, outer = start, stop
+                    while inner < outer and text[inner] in (_BLANK, _TAB):
+                        inner += 1
+                    while inner < outer and text[outer - 1] in (_BLANK, _TAB):
+                        outer -= 1
+                    if place == ID:
+                        names[row, 0] = inner
+                        names[row, 1] = outer
+                    elif numeric[column] and _is_number(
+                        text, inner, outer, decimal, values, bits, row, place
+                    ):
+                        pass
+                    else:
                         first, last = first_word[column], first_word[column + 1]
                         found = _find(text, start, stop, words, bounds, first, last)
                         if found < 0 and (inner != start or outer != stop):

@@ -83,11 +83,12 @@ def _bits_of(mantissa, power):
 
 @kernel()
 def parse(text, start, end, decimal):
-    """Read the plain decimal number in text[start:end], which has no blanks around it.
+    """Read the plain decimal number at the front of text[start:end], as far as it goes.
 
     text : uint8 array; decimal : the byte before a fraction.
-    Returns (what, value, bits): `VALUE` and a float64; `BITS` and those of a float64 as uint64;
-    `HARD` for a number that is left to others; `NO_NUMBER` for anything else.
+    Returns (what, value, bits, place): `VALUE` and a float64; `BITS` and those of a float64 as
+    uint64; `HARD` for a number that is left to others; `NO_NUMBER` if there is none, or one that
+    breaks off; and the place of the first byte that is not of the number.
     """
     place = start
     negative = False
@@ -118,37 +119,33 @@ def parse(text, start, end, decimal):
             break
         place += 1
     if not any_digit:
-        return NO_NUMBER, 0.0, _ZERO
-    if place < end:
-        if text[place] != 101 and text[place] != 69:
-            return NO_NUMBER, 0.0, _ZERO
+        return NO_NUMBER, 0.0, _ZERO, place
+    if place < end and (text[place] == 101 or text[place] == 69):
         place += 1
         sign = np.int64(1)
         if place < end and (text[place] == 45 or text[place] == 43):
             sign = np.int64(-1) if text[place] == 45 else np.int64(1)
             place += 1
-        if place == end:
-            return NO_NUMBER, 0.0, _ZERO
+        if place == end or text[place] < 48 or text[place] > 57:
+            return NO_NUMBER, 0.0, _ZERO, place
         exponent = np.int64(0)
-        while place < end:
-            if text[place] < 48 or text[place] > 57:
-                return NO_NUMBER, 0.0, _ZERO
+        while place < end and 48 <= text[place] <= 57:
             if exponent < _FAR:
                 exponent = exponent * 10 + np.int64(text[place]) - 48
             place += 1
         power += sign * exponent
     if not fits:
-        return HARD, 0.0, _ZERO
+        return HARD, 0.0, _ZERO, place
     if mantissa == _ZERO:
-        return VALUE, -0.0 if negative else 0.0, _ZERO
+        return VALUE, -0.0 if negative else 0.0, _ZERO, place
     # Both factors are exact, so the result is rounded once.
     if mantissa >> np.uint64(53) == _ZERO and -22 <= power <= 22:
         value = np.float64(mantissa)
         value = value * _EXACT[power] if power >= 0 else value / _EXACT[-power]
-        return VALUE, -value if negative else value, _ZERO
+        return VALUE, -value if negative else value, _ZERO, place
     bits, sure = _bits_of(mantissa, power)
     if not sure:
-        return HARD, 0.0, _ZERO
+        return HARD, 0.0, _ZERO, place
     if negative:
         bits |= _ONE << np.uint64(63)
-    return BITS, 0.0, bits
+    return BITS, 0.0, bits, place

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, Array
 from ompd.datasets._columns import ID, LABEL, Columns
 from ompd.datasets._ids import MAX_ID, text_of
 from ompd.schema import Feature, Schema, TableForm
@@ -63,7 +63,8 @@ class Block(NamedTuple):
         NaN where a value is missing or at fault.
     codes : int64 array of shape (r,)
         -1 for a fault.
-    ids : list of (str or None), or None
+    ids : array of text of shape (r,), or None
+        Empty where there is none that can be used.
     faults : list of Fault
         By row, then by column.
     """
@@ -72,7 +73,7 @@ class Block(NamedTuple):
     lines: I64
     values: F64
     codes: I64
-    ids: list[str | None] | None
+    ids: Array | None
     faults: list[Fault]
 
 
@@ -191,7 +192,7 @@ class _Fast:
             rows, lines, values, codes = rows[good], lines[good], values[good], codes[good]
         return _finished(Block(rows, lines, values, codes, ids, faults), columns)
 
-    def _ids(self, spans: I64) -> list[str | None]:
+    def _ids(self, spans: I64) -> Array:
         from ompd._kernels.cells import gather
 
         longest = int((spans[:, 1] - spans[:, 0]).max(initial=0))
@@ -199,10 +200,13 @@ class _Fast:
             out = np.zeros((len(spans), longest), dtype=np.uint8)
             gather(self._text, spans, out)
             if out.max() < 0x80:
-                listed: list[str] = out.view(f"S{longest}")[:, 0].astype(np.str_).tolist()
-                return [name or None for name in listed]
+                return out.view(f"S{longest}")[:, 0].astype(np.str_)
         body = self.rest.body
-        return [text_of(body[start:stop].decode("utf-8")) for start, stop in spans.tolist()]
+        return _usable(body[start:stop].decode("utf-8") for start, stop in spans.tolist())
+
+
+def _usable(cells: Iterable[str]) -> Array:
+    return np.array([text_of(cell) or "" for cell in cells], dtype=np.str_)
 
 
 def _slow(text: Text, columns: Columns, where: str, row: int) -> Iterator[Block]:
@@ -222,7 +226,7 @@ def _slow(text: Text, columns: Columns, where: str, row: int) -> Iterator[Block]
         ids = None
         for column, place in enumerate(columns.places.tolist()):
             if place == ID:
-                ids = [text_of(cells[column]) for _, _, cells in kept]
+                ids = _usable(cells[column] for _, _, cells in kept)
             if place < LABEL or place == -1:
                 continue
             memo = known[column]
@@ -264,12 +268,9 @@ def _finished(block: Block, columns: Columns) -> Block:
             for row, column in gaps.tolist()
             if (rows[row], column) not in known
         ]
-    if block.ids is not None and None in block.ids:
+    if block.ids is not None:
         faults += [
-            Fault(row, line, len(columns.features) + ID_AT, TEXT)
-            for row, line, name in zip(
-                block.rows.tolist(), block.lines.tolist(), block.ids, strict=True
-            )
-            if name is None
+            Fault(int(block.rows[at]), int(block.lines[at]), len(columns.features) + ID_AT, TEXT)
+            for at in np.flatnonzero(block.ids == "").tolist()
         ]
     return block._replace(faults=sorted(faults))

@@ -193,8 +193,14 @@ class Dataset:
             if errors == "collect" and not known.all():
                 reason = f"expected one of {', '.join(schema.classes)}"
                 told = told.extended(np.flatnonzero(~known), "", reason, named)
+        # What was checked may be the caller's.
         return cls.of(
-            schema, values, codes, None if named is None else named[good], told, name=name
+            schema,
+            np.array(values),
+            codes,
+            None if named is None else named[good],
+            told,
+            name=name,
         )
 
     @classmethod
@@ -241,7 +247,7 @@ class Dataset:
         title: str = "",
         sha256: str = "",
     ) -> Dataset:
-        """Make a data set without a source from numbers and class codes.
+        """Make a data set of arrays that were checked, which become its own.
 
         Parameters
         ----------
@@ -252,11 +258,6 @@ class Dataset:
         errors : RowErrors, optional
         name, title, sha256 : str
             As in `DatasetInfo`; the title is the name if empty.
-
-        Raises
-        ------
-        FeatureError, DomainError, LabelError, DatasetError
-            As for the class itself.
         """
         counts = np.bincount(codes, minlength=len(schema.classes))
         info = DatasetInfo(
@@ -267,7 +268,26 @@ class Dataset:
             class_rows=tuple(counts.tolist()),
             sha256=sha256,
         )
-        return cls(info, values, codes, ids, RowErrors() if errors is None else errors)
+        return cls._of_own(info, values, codes, ids, errors)
+
+    @classmethod
+    def _of_own(
+        cls,
+        info: DatasetInfo,
+        values: F64,
+        codes: I64,
+        ids: Array | None,
+        errors: RowErrors | None = None,
+    ) -> Dataset:
+        """Take arrays as they are: nobody else has them, and they were checked."""
+        made = object.__new__(cls)
+        told = RowErrors() if errors is None else errors
+        fields = (info, np.ascontiguousarray(values), np.ascontiguousarray(codes), ids, told)
+        for name, value in zip(cls.__dataclass_fields__, fields, strict=True):
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(made, name, value)
+        return made
 
     @property
     def name(self) -> str:
@@ -315,7 +335,9 @@ class Dataset:
         """
         index = _index(rows, len(self))
         ids = None if self.ids is None else self.ids[index]
-        return Dataset(self.info, self.features[index], self.labels[index], ids)
+        if ids is not None and len(np.unique(index)) != len(index):
+            raise DatasetError("ids: expected different ones, got one twice")
+        return Dataset._of_own(self.info, self.features[index], self.labels[index], ids)
 
     def split(self, test_per_class: int = 100, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Hold out random instances of each class, as many of one as of another.

@@ -55,6 +55,6 @@ def text_of(value: Any) -> str | None:
         value = str(int(value))
     if not isinstance(value, str):
         return None
-    stripped = value.strip()
+    stripped = value.strip(" \t")
     # NumPy's texts cannot end in NUL.
     return stripped if 0 < len(stripped) <= MAX_ID and "\0" not in stripped else None

@@ -36,7 +36,8 @@ class Table(NamedTuple):
     codes : ndarray of shape (N,), int64
     rows, lines : ndarrays of shape (N,), int64
         Number of each row among all of the file, from 0, and the line on which it begins, from 1.
-    ids : list of (str or None), or None
+    ids : array of text of shape (N,), or None
+        Empty where there is none that can be used.
     faults : list of Fault
         Empty unless the table was read leniently.
     columns : Columns
@@ -46,7 +47,7 @@ class Table(NamedTuple):
     codes: I64
     rows: I64
     lines: I64
-    ids: list[str | None] | None
+    ids: Array | None
     faults: list[Fault]
     columns: Columns
 
@@ -108,7 +109,9 @@ def read_table(raw: bytes, schema: Schema, where: str, *, lenient: bool = False)
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("values", "codes", "rows", "lines")
     )
-    ids = [name for part in parts for name in part.ids or ()] if columns.id else None
+    ids = None
+    if columns.id:
+        ids = np.concatenate([part.ids for part in parts if part.ids is not None])
     return Table(values, codes, rows, lines, ids, faults, columns)
 
 
@@ -162,7 +165,7 @@ def sift_table(
         for fault in sorted(found):
             raise error_of(fault, table.columns, where)
     faults = sorted(table.faults + found)
-    ids = None if table.ids is None else np.array([name or "" for name in table.ids], dtype=np.str_)
+    ids = table.ids
     if not faults:
         return table.values, table.codes, ids, RowErrors()
     bad = {fault.row for fault in faults}
@@ -176,27 +179,30 @@ def sift_table(
 
 
 def _double_ids(table: Table) -> list[Fault]:
-    if table.ids is None or len(set(table.ids)) == len(table.ids):
+    if table.ids is None:
+        return []
+    names = table.ids.tolist()
+    if len(set(names)) == len(names):
         return []
     column = len(table.columns.features) + ID_AT
     seen: set[str] = set()
     found = []
-    for name, row, line in zip(table.ids, table.rows.tolist(), table.lines.tolist(), strict=True):
+    for name, row, line in zip(names, table.rows.tolist(), table.lines.tolist(), strict=True):
         if name in seen:
             found.append(Fault(row, line, column, DOMAIN))
-        elif name is not None:
+        elif name:
             seen.add(name)
     return found
 
 
 def _entries(faults: list[Fault], table: Table) -> Iterable[RowError]:
-    names: dict[int, str | None] = {}
+    names: dict[int, str] = {}
     if table.ids is not None:
-        names = dict(zip(table.rows.tolist(), table.ids, strict=True))
+        names = dict(zip(table.rows.tolist(), table.ids.tolist(), strict=True))
     for fault in faults:
         name = _column_of(fault, table.columns)
         why = _reason(fault, table.columns)
-        yield RowError(fault.row, names.get(fault.row), fault.line, name, why)
+        yield RowError(fault.row, names.get(fault.row) or None, fault.line, name, why)
 
 
 def _column_of(fault: Fault, columns: Columns) -> str:

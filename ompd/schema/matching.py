@@ -51,6 +51,9 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
     if not isinstance(labels, Sequence):
         raise expected
     names = _Names(classes)
+    if labels and set(map(type, labels)) == {str}:
+        known = {label: names.by_text.get(label, -1) for label in set(labels)}
+        return [known[label] for label in labels], False
     seen: dict[tuple[type, Any], int] = {}
     codes = []
     for each in labels:

@@ -169,12 +169,12 @@ BAD = (
 )
 TOLD = [
     (1, "p2", 3, "age", "expected a whole number from 0 to 120"),
-    (1, "p2", 3, "sex", "expected one of its 2 levels, got another text"),
+    (1, "p2", 3, "sex", "expected one of 'female', 'male', got another text"),
     (1, "p2", 3, "y", "expected one of benign, malignant, got another text"),
     (2, None, 4, "", "expected 8 cells, got 2"),
     (3, None, 5, "krea", "expected a number, got other text"),
     (3, None, 5, "seen", "expected a date or a number of days, got other text"),
-    (3, None, 5, "smoker", "expected one of its 2 levels, got another text"),
+    (3, None, 5, "smoker", "expected one of 'False', 'True', got another text"),
     (3, None, 5, "y", "expected one of benign, malignant, got a missing value"),
     (3, None, 5, "id", "expected an id of 1 to 64 characters"),
     (4, "p1", 6, "id", "expected another id than those above"),
@@ -198,7 +198,7 @@ def test_bad_rows_are_told_and_good_ones_go_on(write):
 @pytest.mark.parametrize(
     ("rows", "kind", "message"),
     [
-        (2, DomainError, "own.csv, line 3, column 'sex': expected one of its 2 levels"),
+        (2, DomainError, "own.csv, line 3, column 'sex': expected one of 'female', 'male'"),
         (5, DatasetError, "own.csv, line 3, column 'id': expected another id"),
         (6, DomainError, "own.csv, line 3, column 'age': expected a whole number from 0 to 120"),
     ],

@@ -26,7 +26,9 @@ def bits_of(value):
 
 def parsed(text, decimal="."):
     data = np.frombuffer(b"x" + text.encode() + b"9", dtype=np.uint8)
-    what, value, bits = decimals.parse(data, 1, len(data) - 1, np.uint8(ord(decimal)))
+    what, value, bits, end = decimals.parse(data, 1, len(data) - 1, np.uint8(ord(decimal)))
+    if end != len(data) - 1:
+        return None
     if what == decimals.BITS:
         return struct.unpack("<d", struct.pack("<Q", int(bits)))[0]
     return {decimals.VALUE: value, decimals.HARD: "hard"}.get(what)
@@ -149,7 +151,8 @@ def outcome(raw, size, *, lenient):
             return type(error), str(error), error.__context__
         values = np.nan_to_num(table.values, nan=-77.0).tolist()
         lists = [array.tolist() for array in (table.codes, table.rows, table.lines)]
-        return values, *lists, table.ids, table.faults, _table.domain_faults(table)
+        ids = None if table.ids is None else table.ids.tolist()
+        return values, *lists, ids, table.faults, _table.domain_faults(table)
 
 
 @given(files(), st.booleans())

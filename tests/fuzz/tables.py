@@ -44,7 +44,8 @@ def table_text(data: bytes) -> None:
         try:
             table = read_table(data, FILE, "x", lenient=True)
             values = np.nan_to_num(table.values, nan=-77.0).tolist()
-            outcomes.append((values, table.codes.tolist(), table.ids, table.faults))
+            ids = None if table.ids is None else table.ids.tolist()
+            outcomes.append((values, table.codes.tolist(), ids, table.faults))
             assert all(len(fault) == 5 for fault in domain_faults(table))
         except OmpdError as error:
             outcomes.append((type(error), str(error)))
