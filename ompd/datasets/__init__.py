@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from ompd.datasets._blocks import warmup_reader
 from ompd.datasets._builtin import available
-from ompd.datasets._dataset import Change, Dataset, DatasetInfo
+from ompd.datasets._dataset import Dataset
 from ompd.datasets._ids import as_ids
+from ompd.datasets._info import Change, DatasetInfo
 from ompd.datasets._load import load
 
 __all__ = [

@@ -7,7 +7,8 @@ from importlib.resources import files
 
 import msgspec
 
-from ompd.datasets._dataset import Change, Dataset, DatasetInfo
+from ompd.datasets._dataset import Dataset
+from ompd.datasets._info import Change, DatasetInfo
 from ompd.datasets._table import Table, check_domains, read_table
 from ompd.errors import DatasetError
 
