@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ompd.arrays import Array
+from ompd.arrays import F64, Array
 from ompd.schema.features import NUMBER
 from ompd.schema.form import DATES, MISSING
 from ompd.schema.values import ISO
@@ -88,9 +88,47 @@ class Summary:
 
     def feed_texts(self, cells: Sequence[str]) -> None:
         """Add cells of a text file."""
+        # Ids are no fractions.
+        if not self.whole:
+            self._repeats()
         self._follow(cells)
+        if self.cells is None:
+            cells = self._take_numbers(cells)
         for cell, count in Counter(cells).items():
             self._text(cell.strip(" \t"), count)
+
+    def _take_numbers(self, cells: Sequence[str]) -> Sequence[str]:
+        """Count numbers at once where single ones are not remembered; return the other cells."""
+        plain = cells
+        if self._decimal == ",":
+            plain = ["" if "." in cell else cell.replace(",", ".") for cell in cells]
+        numbers, others = [], []
+        for cell, text in zip(cells, plain, strict=True):
+            if NUMBER.fullmatch(text):
+                numbers.append(float(text))
+            else:
+                others.append(cell)
+        self._at_once(np.array(numbers, dtype=np.float64))
+        return others
+
+    def _at_once(self, values: F64) -> None:
+        """Count numbers without remembering single ones."""
+        self.cells = None
+        if gaps := int(np.isnan(values).sum()):
+            self._gap(gaps)
+        values = values[~np.isnan(values)]
+        self.rows += len(values)
+        self.numbers += len(values)
+        self.texts += int(np.isinf(values).sum())
+        values = values[np.isfinite(values)]
+        for mark in MARKS:
+            if count := int((values == mark).sum()):
+                self.special[mark] = self.special.get(mark, 0) + count
+        values = values[~np.isin(values, MARKS)]
+        if len(values):
+            self.low = min(self.low, float(values.min()))
+            self.high = max(self.high, float(values.max()))
+            self.whole = self.whole and bool((values == np.floor(values)).all())
 
     def feed(self, array: Array) -> None:
         """Add cells of an array of any type."""
@@ -98,6 +136,9 @@ class Summary:
         if kind in "iuf":
             self._follow(array.tolist() if self.distinct else ())
             values, counts = np.unique(array, return_counts=True)
+            if len(values) > MOST or self.cells is None:
+                self._at_once(array.astype(np.float64))
+                return
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 self._number(float(value), count)
             return
@@ -116,8 +157,7 @@ class Summary:
             except TypeError:
                 known = True
             if known:
-                self.distinct = self.rising = False
-                self._seen.clear()
+                self._repeats()
                 return
             self._seen.add(cell)
             if self.rising:
@@ -125,6 +165,10 @@ class Summary:
                 if value is None or (self._last is not None and value != self._last + 1):
                     self.rising = False
                 self._last = value
+
+    def _repeats(self) -> None:
+        self.distinct = self.rising = False
+        self._seen.clear()
 
     def _any(self, cell: Any, count: int) -> None:
         if isinstance(cell, bytes):

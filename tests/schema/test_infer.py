@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ompd.datasets import Dataset, load
 from ompd.errors import DatasetError, SchemaError
-from ompd.schema import Schema
+from ompd.schema import Schema, summary
+from ompd.schema.features import NUMBER
 from ompd.schema.inference import rounded
 from tests.places import ROOT
 
@@ -400,6 +401,30 @@ def test_files_that_are_no_table(write, content, message):
     assert caught.value.__context__ is None
     with pytest.raises(DatasetError, match="no such file"):
         Schema.infer(Path("none.csv"))
+
+
+CELLS = ["1", "2.5", " 7 ", "-9", "0", "999", "1e999", "?", "", "unknown", "<5", "true", "-0.0"]
+
+
+@given(st.lists(st.lists(st.sampled_from(CELLS), max_size=9), min_size=1, max_size=5))
+def test_columns_of_many_different_cells_are_summed_up_alike(chunks):
+    def summed(most):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(summary, "MOST", most)
+            column = summary.Summary("x")
+            for chunk in chunks:
+                column.feed_texts(chunk)
+        names = "rows missing numbers texts special low high whole distinct rising"
+        return [getattr(column, name) for name in names.split()]
+
+    # Fractions end the search for ids, whenever they are met.
+    few, many = summed(4096), summed(0)
+    assert few[:8] == many[:8]
+    numbers = [float(cell) for chunk in chunks for cell in chunk if NUMBER.fullmatch(cell)]
+    for kind in (float, np.float32):
+        column = summary.Summary("x")
+        column.feed(np.array(numbers, dtype=kind))
+        assert column.numbers == len(numbers)
 
 
 # --- privacy -----------------------------------------------------------------------------------
