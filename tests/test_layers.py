@@ -42,7 +42,7 @@ TABLE = {
     "audit": (4, "blind datasets encode roles sealed search wire"),
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
-    "bulk": (4, "datasets roles wire"),
+    "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (4, "blind datasets encode sealed search"),
     "commands": (6, "audit bulk crypto datasets encode roles search stores"),
     # The package's face names what most callers need, and loads it when it is used.

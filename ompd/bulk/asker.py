@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable
 
 from ompd.arrays import F64
-from ompd.errors import DowngradeError, NoAnswerError, OmpdError, RefusedError
+from ompd.errors import (
+    DowngradeError,
+    NoAnswerError,
+    OmpdError,
+    OutdatedRefusalError,
+    RefusedError,
+)
 from ompd.roles import Diagnoses, User
 from ompd.schema import Schema
 from ompd.wire import MAX_BATCH
@@ -121,6 +127,10 @@ class Asker:
                 found = self._user.read(answer)
             except NoAnswerError:
                 self._answered = True
+            except OutdatedRefusalError as error:
+                if not self._answered:
+                    raise
+                return Diagnoses.failed(str(error), len(part))
             except RefusedError:
                 return None
             except DowngradeError as error:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from ompd.bulk.asker import Asker
-from ompd.bulk.desk import Desk
+from ompd.bulk.line import Line, Send, line_of
 from ompd.bulk.meter import Meter
 from ompd.bulk.rows import Rows, rows_of
 from ompd.bulk.work import in_parts
-from ompd.datasets import Dataset, load
-from ompd.errors import FeatureError, InterruptedWarning, ParameterError, UnknownDiseaseError
-from ompd.roles import Cloud, Diagnoses, Hospital, User, introduce
-from ompd.roles.reports import most_rows
+from ompd.datasets import Dataset, load, read_schema
+from ompd.errors import FeatureError, InterruptedWarning, ParameterError
+from ompd.roles import Cloud, Diagnoses, Hospital, User
 from ompd.schema import Schema
 from ompd.schema.rows import check_errors
-from ompd.threads import at_most, default_threads
+from ompd.threads import at_most
 
-Send = Callable[[bytes], bytes]
 INTERRUPTED = "interrupted"
-
-
-class _Line(NamedTuple):
-    """Whom to ask."""
-
-    asker: Asker
-    schema: Schema | None
-    workers: int
-    close: Callable[[], None]
 
 
 def diagnose(
@@ -59,12 +45,12 @@ def diagnose(
     Parameters
     ----------
     queries : path, array-like of shape (m, n), data frame, or mapping of columns
-        Those to be diagnosed. Columns with names are found by them, others are let be; so the
-        file or frame may be written as the records are. A CSV file is read as `schema` says;
-        Parquet (``.parquet``) needs pyarrow.
-    records : Dataset, path, or the name of a built-in data set, optional
-        What the hospital knows; a path needs `schema`. Needed unless a hospital is given that
-        has a table of the disease.
+        Those to be diagnosed. Columns with names are found by them, others are let be: the file or
+        frame may be written as the records are, with or without label. A file is CSV, ARFF, Parquet
+        or Arrow, as for `datasets.load`.
+    records : Dataset, frame, path, or the name of a built-in data set, optional
+        What the hospital knows; a frame or path needs `schema`. Needed unless a hospital is given
+        that has a table of the disease.
     disease : str
         As the hospital names it.
     schema : Schema or its path, optional
@@ -125,22 +111,23 @@ def diagnose(
     """
     how = check_errors(errors)
     with at_most(threads), Meter(progress) as meter:
-        known = _records(records, schema)
+        form = None if schema is None else read_schema(schema)
+        known = _records(records, form)
         rows = None
         if known is not None:
             # Before a table is made, which takes longer.
-            rows = _rows(queries, _schema(schema, known), how)
-        line = _line(known, disease, profile, method, k, hospital, cloud, user, send, meter)
+            rows = _rows(queries, form or known.schema, how)
+        line = line_of(known, disease, profile, method, k, hospital, cloud, user, send, form, meter)
         try:
             if rows is None:
-                rows = _rows(queries, _schema(schema, None) or line.schema, how)
+                rows = _rows(queries, form or line.schema, how)
             found = _ask(line, rows, meter)
         finally:
             line.close()
     return found.among(rows.good, rows.error, rows.ids)
 
 
-def _ask(line: _Line, rows: Rows, meter: Meter) -> Diagnoses:
+def _ask(line: Line, rows: Rows, meter: Meter) -> Diagnoses:
     """Diagnose the good rows."""
     count = len(rows.values)
     if not count:
@@ -169,19 +156,14 @@ def _ask(line: _Line, rows: Rows, meter: Meter) -> Diagnoses:
     return whole
 
 
-def _records(records: Any, schema: Any) -> Dataset | None:
+def _records(records: Any, schema: Schema | None) -> Dataset | None:
     if records is None or isinstance(records, Dataset):
         return records
-    return load(records, schema)
-
-
-def _schema(given: Any, records: Dataset | None) -> Schema | None:
-    """How queries are written."""
-    if isinstance(given, Schema):
-        return given
-    if given is not None:
-        raise ParameterError(f"schema: expected a Schema, got {type(given).__name__}")
-    return None if records is None else records.schema
+    if isinstance(records, (str, os.PathLike)):
+        return load(records, schema)
+    if schema is None:
+        raise ParameterError("schema: needed where records are a frame")
+    return Dataset.from_frame(schema, records)
 
 
 def _rows(queries: Any, schema: Schema | None, errors: Any) -> Rows:
@@ -189,65 +171,3 @@ def _rows(queries: Any, schema: Schema | None, errors: Any) -> Rows:
     if not len(rows.error):
         raise FeatureError("queries: expected at least one row")
     return rows
-
-
-def _line(
-    records: Dataset | None,
-    disease: str,
-    profile: str | None,
-    method: str,
-    k: int | None,
-    hospital: Hospital | str | None,
-    cloud: Cloud | str | None,
-    user: User | None,
-    send: Send | None,
-    meter: Meter,
-) -> _Line:
-    """Make or find the parties, and publish what there is to be published."""
-    if isinstance(hospital, str):
-        if records is not None or cloud is not None or profile is not None:
-            raise ParameterError("hospital: one elsewhere goes without records, cloud and profile")
-        if user is None or send is None:
-            raise ParameterError("hospital: one elsewhere goes with user and send")
-        return _Line(Asker(user, hospital, disease, send), None, default_threads(), _nothing)
-    own = hospital is None
-    if own:
-        if records is None:
-            raise ParameterError("records: expected some, or a hospital that has a table")
-        if cloud is not None or user is not None or send is not None:
-            raise ParameterError("cloud, user, send: go with a hospital")
-        # One user asks for many people.
-        hospital = Hospital.create("hospital", profile=profile or "sealed", share=1.0)
-        cloud, user = Cloud.create("cloud"), User.create("user")
-        introduce(hospital, cloud, user)
-    if not isinstance(hospital, Hospital) or user is None:
-        raise ParameterError("hospital: expected a Hospital or its id, and a user that it knows")
-    if profile is not None and profile != hospital.profile:
-        raise ParameterError(f"profile: the hospital's is {hospital.profile}")
-    if isinstance(cloud, Cloud) == (send is not None):
-        raise ParameterError("cloud: expected a Cloud, or its id and send")
-    if records is not None:
-        name = cloud.id if isinstance(cloud, Cloud) else cloud
-        if name is None:
-            raise ParameterError("cloud: expected the id of the one that gets the table")
-        upload = hospital.publish(
-            disease, records, cloud=name, k=k, method=method, progress=meter.stage("publishing")
-        )
-        hospital.deliver(upload, cloud.store if isinstance(cloud, Cloud) else send)  # type: ignore[arg-type]
-    table = hospital.tables.get(unicodedata.normalize("NFC", disease))
-    if table is None:
-        raise UnknownDiseaseError("disease: the hospital has no table under this name")
-    desk = Desk(hospital, cloud.answer if isinstance(cloud, Cloud) else send)  # type: ignore[arg-type]
-    asker = Asker(user, hospital.id, disease, desk.answer, most=most_rows(table))
-
-    def close() -> None:
-        if own:
-            hospital.close()
-
-    # Where all is in this process, its kernels use all threads already. Waiting takes none.
-    workers = 1 if isinstance(cloud, Cloud) else default_threads()
-    return _Line(asker, table.encoder.schema, workers, close)
-
-
-def _nothing() -> None:
-    """Close nothing: the parties are not of this call."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ompd.arrays import F64, I64, Array
-from ompd.errors import FeatureError
+from ompd.datasets import People, scan
+from ompd.errors import FeatureError, ParameterError
 from ompd.roles.asking import ids_of, reasons_of
 from ompd.schema import Schema, as_feature_matrix
 from ompd.schema.form import TableForm
@@ -41,7 +44,7 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
 
     Parameters
     ----------
-    table : array, frame of pandas or polars, Arrow table, mapping of columns, or rows
+    table : path, array, frame of pandas or polars, Arrow table, mapping of columns, or rows
         Columns with names are found by them; others than features are let be.
     schema : Schema, optional
         Its `table`, if it has one, says how values are written and which column has ids. Without a
@@ -56,6 +59,8 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
     FeatureError, DomainError
         If the table is none of these features; for the first fault, if `errors` is "raise".
     """
+    if isinstance(table, (str, os.PathLike)):
+        return _of_file(table, schema, errors)
     ids = ids_of(table, schema) if ids is None else ids
     if schema is None:
         values = as_feature_matrix(table)
@@ -69,3 +74,41 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
         ids = None if ids is None else ids[good]
         good = np.ones(len(kept), dtype=np.bool_)
     return Rows(kept, np.flatnonzero(good), reasons_of(told, len(good)), ids)
+
+
+def _of_file(path: str | os.PathLike[str], schema: Schema | None, errors: Errors) -> Rows:
+    if schema is None:
+        raise ParameterError("queries: a file needs a schema that says what its columns are")
+    parts = []
+    first = 0
+    for read in scan(path, schema):
+        people = read()
+        if errors == "raise" and people.told:
+            fault = people.told[0]
+            where = f"row {first + fault.row}" + (f", {fault.column!r}" if fault.column else "")
+            raise FeatureError(f"{where}: {fault.reason}")
+        first += len(people.good)
+        parts.append(of_people(people))
+    rows = joined(parts)
+    if errors == "skip":
+        ids = None if rows.ids is None else rows.ids[rows.good]
+        return Rows(rows.values, np.arange(len(rows.values)), rows.error[rows.good], ids)
+    return rows
+
+
+def of_people(people: People) -> Rows:
+    """Return what was read of a file."""
+    error = reasons_of(people.told, len(people.good))
+    return Rows(people.values, np.flatnonzero(people.good), error, people.ids)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several pieces, one after the other."""
+    firsts = np.cumsum([0, *(len(part.error) for part in parts)])[:-1]
+    ids = [part.ids for part in parts if part.ids is not None]
+    return Rows(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.good + first for part, first in zip(parts, firsts, strict=True)]),
+        np.concatenate([part.error for part in parts]),
+        np.concatenate(ids) if ids else None,
+    )

@@ -10,6 +10,7 @@ from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
 from ompd.commands.keys import keys_app
 from ompd.commands.schema import schema
+from ompd.commands.score import score
 
 app = typer.Typer(
     help="Online multiparty medical pre-diagnosis over hidden records.",
@@ -24,3 +25,4 @@ app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)
 app.command()(schema)
+app.command()(score)

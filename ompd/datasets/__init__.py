@@ -2,7 +2,8 @@
 
 ``load("wbc")`` and ``load("mm")`` need no network: both files ship with the package and are
 checked against their SHA-256. ``load("path.csv", schema)`` reads any other table; its errors name
-line and column, never a value.
+line and column, never a value. ``scan("path.csv", schema)`` reads people without labels, piece by
+piece.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from ompd.datasets._builtin import available
 from ompd.datasets._dataset import Dataset
 from ompd.datasets._ids import as_ids
 from ompd.datasets._info import Change, DatasetInfo
-from ompd.datasets._load import load
+from ompd.datasets._load import load, read_schema
+from ompd.datasets._scan import People, scan
 
 __all__ = [
     "Change",
     "Dataset",
     "DatasetInfo",
+    "People",
     "as_ids",
     "available",
     "load",
+    "read_schema",
+    "scan",
     "warmup_reader",
 ]

@@ -32,6 +32,8 @@ class Columns:
     schema : Schema
     where : str
         Name of the file and of its header, for messages.
+    labelled : bool, default=True
+        Whether one of them holds classes.
 
     Raises
     ------
@@ -39,14 +41,16 @@ class Columns:
         If one that the schema names is missing or there twice.
     """
 
-    def __init__(self, names: Sequence[str], schema: Schema, where: str) -> None:
+    def __init__(
+        self, names: Sequence[str], schema: Schema, where: str, *, labelled: bool = True
+    ) -> None:
         form = TableForm() if schema.table is None else schema.table
         wanted = [feature.name for feature in schema.features]
-        self.label = form.label or (names[-1] if names else "")
-        if not form.label and (not self.label or self.label in wanted):
+        self.label = form.label or (names[-1] if names else "") if labelled else ""
+        if labelled and not form.label and (not self.label or self.label in wanted):
             raise DatasetError(f"{where}: expected a name of its own for the label column")
         self.id = form.id
-        for name in (*wanted, self.label, *([form.id] if form.id else [])):
+        for name in (*wanted, *filter(None, (self.label, form.id))):
             if name not in names:
                 raise DatasetError(
                     f"{where}: expected a column {name!r} among {len(names)}; schema.table says "
@@ -60,7 +64,8 @@ class Columns:
         self.classes = schema.classes
         self.form = form
         places = {name: place for place, name in enumerate(wanted)}
-        places[self.label] = LABEL
+        if labelled:
+            places[self.label] = LABEL
         if form.id:
             places[form.id] = ID
         self.places: I64 = np.array([places.get(name, SKIP) for name in names], dtype=np.int64)

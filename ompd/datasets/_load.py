@@ -90,7 +90,7 @@ def load(
         raise DatasetError(
             f"schema: needed to read a file; without one, source must be one of {', '.join(NAMES)}"
         )
-    return _load_file(Path(source), _schema(schema), errors)
+    return _load_file(Path(source), read_schema(schema), errors)
 
 
 def _load_file(path: Path, schema: Schema, errors: Errors) -> Dataset:
@@ -122,7 +122,14 @@ def _parts(path: Path, schema: Schema, form: str) -> Iterator[Part]:
         yield read_part(frame, schema)
 
 
-def _schema(schema: Schema | str | os.PathLike[str]) -> Schema:
+def read_schema(schema: Schema | str | os.PathLike[str]) -> Schema:
+    """Return a schema, or read one from a file of TOML (``.toml``) or JSON.
+
+    Raises
+    ------
+    DatasetError, SchemaError
+        If there is none.
+    """
     if isinstance(schema, Schema):
         return schema
     if not isinstance(schema, (str, os.PathLike)):

@@ -174,7 +174,7 @@ def sift_table(
         raise DatasetError(f"{where}: expected at least one good row, got {len(bad)} bad ones")
     told = RowErrors()
     if errors == "collect":
-        told = RowErrors(_entries(faults, table))
+        told = RowErrors(entries(faults, table))
     return table.values[good], table.codes[good], None if ids is None else ids[good], told
 
 
@@ -195,7 +195,8 @@ def _double_ids(table: Table) -> list[Fault]:
     return found
 
 
-def _entries(faults: list[Fault], table: Table) -> Iterable[RowError]:
+def entries(faults: list[Fault], table: Table) -> Iterable[RowError]:
+    """Tell faults in words."""
     names: dict[int, str] = {}
     if table.ids is not None:
         names = dict(zip(table.rows.tolist(), table.ids.tolist(), strict=True))

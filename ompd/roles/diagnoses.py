@@ -267,7 +267,7 @@ class Diagnoses(Sequence[Diagnosis]):
         except ImportError:
             raise BackendUnavailableError("to_frame: pandas is not installed") from None
         index = None if self.ids is None else pandas.Index(self.ids, name="id")
-        return pandas.DataFrame(self._columns(), index=index)
+        return pandas.DataFrame(self.columns(), index=index)
 
     def to_arrow(self) -> Any:
         """Return an Arrow table with the columns of `to_frame`, and `id` before them if there are.
@@ -281,7 +281,7 @@ class Diagnoses(Sequence[Diagnosis]):
             import pyarrow
         except ImportError:
             raise BackendUnavailableError("to_arrow: pyarrow is not installed") from None
-        columns = self._columns()
+        columns = self.columns()
         if self.ids is not None:
             columns = {"id": self.ids.astype(object)} | columns
         texts = {"id", "label", "error"}
@@ -292,7 +292,8 @@ class Diagnoses(Sequence[Diagnosis]):
             }
         )
 
-    def _columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of `to_frame` as arrays, by name."""
         columns: dict[str, Any] = {
             "label": np.array([*self.classes, None], dtype=object)[self.codes]
         }

@@ -90,8 +90,8 @@ def read_file(path: Path, most: int, *, whole: bool = True) -> bytes:
     raise DatasetError(f"{path}: {problem}")
 
 
-def check_text(raw: bytes, where: str) -> Text:
-    """Check what can be checked without knowing columns.
+def check_text(raw: bytes, where: str, line: int = 1) -> Text:
+    """Check what can be checked without knowing columns; `line` is the number of the first.
 
     Raises
     ------
@@ -108,17 +108,17 @@ def check_text(raw: bytes, where: str) -> Text:
         except UnicodeDecodeError as error:
             bad = error.start
     if bad >= 0:
-        raise DatasetError(f"{where}, line {_line_of(body, bad)}: expected UTF-8 text")
+        raise DatasetError(f"{where}, line {line + _line_of(body, bad)}: expected UTF-8 text")
     if (bad := body.find(b"\0")) >= 0:
-        raise DatasetError(f"{where}, line {_line_of(body, bad)}: expected text, got a NUL byte")
+        line += _line_of(body, bad)
+        raise DatasetError(f"{where}, line {line}: expected text, got a NUL byte")
     end = _end_of(body)
     if not (body[:_STEP].strip() or body.strip()):
         raise DatasetError(f"{where}: expected a header and rows, the file is empty")
     if (bad := _long_line(body)) >= 0:
-        raise DatasetError(
-            f"{where}, line {_line_of(body, bad)}: expected at most {MAX_LINE} bytes in a line"
-        )
-    return _arff(body, end, where) if _is_arff(body) else Text(body, 0, end, 1, None)
+        line += _line_of(body, bad)
+        raise DatasetError(f"{where}, line {line}: expected at most {MAX_LINE} bytes in a line")
+    return _arff(body, end, where) if _is_arff(body) else Text(body, 0, end, line, None)
 
 
 def _end_of(body: bytes) -> int:
@@ -134,8 +134,9 @@ def _end_of(body: bytes) -> int:
 
 
 def _line_of(body: bytes, position: int) -> int:
+    """Count the lines that end before a position."""
     before = body[:position].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return before.count(b"\n") + 1
+    return before.count(b"\n")
 
 
 def _long_line(body: bytes) -> int:
