@@ -71,7 +71,7 @@ LIBRARIES = {
         "roles schema sealed search stores threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
-    "pyarrow": ("pyarrow", "arrow", "roles schema"),
+    "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
     "rich": ("rich", "", "bulk commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit"),

@@ -187,6 +187,11 @@ def _columns(text: Text, schema: Schema, where: str, must: bool) -> tuple[Column
 
 def _of_text(text: Text, columns: Columns, where: str) -> People:
     parts = list(blocks(text, columns, where))
+    if not parts:
+        # Nothing but comments, which ARFF may have.
+        none = np.empty((0, len(columns.features)))
+        ids = np.empty(0, dtype=np.str_) if columns.id else None
+        return People(none, np.empty(0, dtype=np.bool_), RowErrors(), ids)
     values = np.concatenate([part.values for part in parts])
     codes = np.concatenate([part.codes for part in parts])
     rows = np.concatenate([part.rows for part in parts])
