@@ -75,7 +75,7 @@ def write_private(
     try:
         try:
             for part in parts:
-                _write_all(descriptor, memoryview(part).cast("B"))
+                write_all(descriptor, memoryview(part).cast("B"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -111,7 +111,7 @@ def write_behind(path: Path, offset: int, content: memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
         os.lseek(descriptor, offset, os.SEEK_SET)
-        _write_all(descriptor, content.cast("B"))
+        write_all(descriptor, content.cast("B"))
         os.ftruncate(descriptor, offset + content.nbytes)
         os.fsync(descriptor)
     finally:
@@ -136,7 +136,7 @@ def overwrite(path: Path, parts: Iterable[tuple[int, bytes]]) -> None:
     try:
         for offset, part in parts:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            _write_all(descriptor, memoryview(part))
+            write_all(descriptor, memoryview(part))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -163,7 +163,13 @@ def take_over(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def _write_all(descriptor: int, part: memoryview) -> None:
+def write_all(descriptor: int, part: memoryview) -> None:
+    """Write all bytes to an open file.
+
+    Raises
+    ------
+    OSError
+    """
     while part:
         part = part[os.write(descriptor, part) :]
 

@@ -12,6 +12,8 @@ from ompd.params import ParameterSet
 
 #: Miller-Rabin rounds; a composite passes with probability below 4**-40.
 _PRIME_ROUNDS = 40
+#: In the bytes of a key.
+_NUMBERS = 5
 
 
 class PaperKey(Confidential):
@@ -94,6 +96,42 @@ class PaperKey(Confidential):
             multiplier=multiplier,
             scalar=1 + secrets.randbelow(largest),
         )
+
+    @classmethod
+    def from_bytes(cls, parameters: ParameterSet, data: bytes) -> PaperKey:
+        """Restore what `to_bytes` returned.
+
+        Parameters
+        ----------
+        parameters : ParameterSet
+            As the key was generated with.
+        data : bytes
+
+        Raises
+        ------
+        ParameterError, OverflowParameterError
+            If the bytes are no key.
+        """
+        parts = data.split(b" ")
+        # No number of a key has more digits; long ones take long to read.
+        if len(parts) != _NUMBERS or not all(part.isdigit() and len(part) < 2000 for part in parts):
+            raise ParameterError("data: expected the bytes of a key")
+        coordinates, prefix_max, modulus, multiplier, scalar = map(int, parts)
+        return cls(
+            parameters,
+            coordinates,
+            prefix_max,
+            modulus=modulus,
+            multiplier=multiplier,
+            scalar=scalar,
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return all of the key, for the hospital's own storage; it is secret."""
+        numbers = (
+            self.coordinates, self.prefix_max, self.modulus, self.multiplier, self.scalar
+        )  # fmt: skip
+        return b" ".join(b"%d" % number for number in numbers)
 
     def __repr__(self) -> str:
         return f"<PaperKey {self.parameters.name}, {self.coordinates} coordinates>"

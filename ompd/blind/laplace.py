@@ -125,6 +125,10 @@ class LaplaceNoise(Confidential):
         """
         return cls(secrets.token_bytes(KEY_BYTES), epsilon_per_unit)
 
+    def to_bytes(self) -> bytes:
+        """Return the key, 32 secret bytes, for the hospital's own storage."""
+        return self._key
+
     def instances(self, vectors: I64, identities: Sequence[str] | None = None) -> I64:
         """Add noise to the rows of a table.
 

@@ -3,13 +3,15 @@
 A folder of mode 0700 holds, for every disease, one file and what it names.
 
 ``disease-<32 hex digits>``
-    The disease's name, the last version that was ever given, and the table that is asked, with what
-    encodes, calibrates and advises; packed as `ompd.arrays` has it. The digits are a digest of the
-    name.
+    The disease's name, the last version that was ever given, the table that is asked, with its key
+    and what encodes, calibrates and advises, and the same of the one that waits for its receipt;
+    packed as `ompd.arrays` has it. The digits are a digest of the name.
 ``<32 hex digits>-<version>``
     A sealed table; see `ompd.sealed.folder`.
+``<32 hex digits>-<version>.spool``
+    The rows of the table that waits for its receipt, hidden and as they are sent; see `spool`.
 ``<32 hex digits>.frozen``
-    What the versions of a ``hardened`` table have in common. The table itself is not kept.
+    What the versions of a ``hardened`` table have in common.
 ``lock``
     Locked by the process that has the folder.
 
@@ -19,6 +21,7 @@ disease: the others open.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -30,48 +33,28 @@ from pathlib import Path
 import msgspec
 
 from ompd.arrays import Form, pack, unpack
-from ompd.errors import HintStateError, OmpdError, StoreError
+from ompd.errors import OmpdError, StoreError
 from ompd.files import own_folder, refusing, sweep, write_private
-from ompd.roles.encoders import (
-    StoredEncoder,
-    StoredFilling,
-    restored_encoder,
-    restored_filling,
-    stored_encoder,
-    stored_filling,
-)
 from ompd.roles.frozen import Frozen
-from ompd.roles.publication import Published
-from ompd.roles.retrieval import SealedRetrieval, TableRef
-from ompd.sealed import SealedTable
-from ompd.search.calibration import Calibration
-from ompd.search.decision import Rule
+from ompd.roles.publication import Published, Waiting
+from ompd.roles.retrieval import TableRef
+from ompd.roles.spool import Place
+from ompd.roles.storage import (
+    StoredTable,
+    StoredUpload,
+    restored_table,
+    restored_upload,
+    stored_table,
+    stored_upload,
+)
 
-_FORM = Form("disease", 5)
+_FORM = Form("disease", 6)
 #: Names of the files of diseases, and of the tables and files that they name.
 _DISEASE = re.compile(r"disease-[0-9a-f]{32}")
 _FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
-_TABLE = re.compile(r"[0-9a-f]{32}-\d+")
+_TABLE = re.compile(r"[0-9a-f]{32}-\d+(\.spool)?")
 #: What version 1 had in their place.
 _OLD_FILE = "tables"
-
-
-class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table that is asked."""
-
-    folder: str
-    version: int
-    cloud: str
-    rows: int
-    k: int
-    findings: tuple[tuple[str, str], ...]
-    # Slope and offsets of the calibration; none where the majority decides.
-    calibration: tuple[float, tuple[float, ...]] | None
-    filling: StoredFilling
-    encoder: StoredEncoder
-
-    def __repr__(self) -> str:
-        return "<_Asked>"
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +63,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disease: str
     table_id: bytes
     last: int
-    asked: _Asked | None = None
+    asked: StoredTable | None = None
+    waiting: StoredUpload | None = None
     # Whether there is a file of what versions have in common.
     frozen: bool = False
 
@@ -100,11 +84,14 @@ class Kept:
         The table that is asked, if there is one.
     frozen : Frozen, optional
         What the last version of a `hardened` table had.
+    waiting : Waiting, optional
+        The table that waits for its receipt.
     """
 
     ref: TableRef
     published: Published | None
     frozen: Frozen | None
+    waiting: Waiting | None
 
 
 class Archive:
@@ -120,6 +107,8 @@ class Archive:
     damaged : dict of str to str
         Why a disease's state cannot be used, by disease, or by file where the name was lost with
         it. Saving a new table mends it.
+    lost : dict of str to str
+        Why an upload that waited cannot be sent any more, by disease.
 
     Raises
     ------
@@ -135,6 +124,7 @@ class Archive:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self.damaged: dict[str, str] = {}
+        self.lost: dict[str, str] = {}
         self._folder_lock = own_folder(self._folder, StoreError, "state")
         try:
             with refusing(StoreError, "state"):
@@ -156,29 +146,51 @@ class Archive:
         """Refuse a process that was forked from the one with the folder, or closed it."""
         self._folder_lock.check(StoreError, "state")
 
-    def check_profile(self, profile: str) -> None:
-        """Refuse what another profile left; takes no hints off the disk."""
+    def check_profile(self, profile: str, *, noisy: bool) -> None:
+        """Refuse what another profile left, or noise without a ledger; leaves hints alone.
+
+        Raises
+        ------
+        StoreError
+        """
         for entry in self._entries.values():
-            for other, found in (("sealed", entry.asked is not None), ("hardened", entry.frozen)):
-                if found and other != profile:
-                    raise StoreError(f"state: has tables of the profile {other!r}")
+            tables = [each for each in (entry.asked, _waiting_table(entry)) if each is not None]
+            found = {each.profile for each in tables} | ({"hardened"} if entry.frozen else set())
+            for other in sorted(found - {profile}):
+                raise StoreError(f"state: has tables of the profile {other!r}")
+            if not noisy and any(each.noise is not None for each in tables):
+                # Queries would go out without it.
+                raise StoreError("state: has noisy tables; expected epsilon and ledger")
 
     def load(self) -> dict[str, Kept]:
         """Open all tables and take their hints off the disk, by disease.
 
         Hints alone that are damaged or an old copy count as lost: that table needs a new window.
-        What is wrong with a table that cannot be opened goes to `damaged`.
+        What is wrong with a table that cannot be opened goes to `damaged`, with an upload to
+        `lost`.
         """
         self.check()
         kept = {}
         for disease, entry in self._entries.items():
-            table = frozen = None
+            table = frozen = waiting = None
             try:
                 frozen = self._frozen(entry)
-                table = self._published(entry)
-            except OmpdError as error:
-                self.damaged[disease] = str(error)
-            kept[disease] = Kept(TableRef(entry.table_id, entry.last), table, frozen)
+                if entry.asked is not None:
+                    folder = self._folder / _table_name(entry, entry.asked)
+                    table = restored_table(entry.asked, entry.table_id, folder)
+            except (OmpdError, ValueError) as error:
+                self.damaged[disease] = _reason(error)
+            try:
+                if entry.waiting is not None:
+                    name = _table_name(entry, entry.waiting.table)
+                    waiting = restored_upload(
+                        entry.waiting, entry.table_id, self._folder / name,
+                        self._folder / f"{name}.spool",
+                    )  # fmt: skip
+            except (OmpdError, ValueError) as error:
+                self.lost[disease] = _reason(error)
+            ref = TableRef(entry.table_id, entry.last)
+            kept[disease] = Kept(ref, table, frozen, waiting)
         return kept
 
     def reserve(self, disease: str, ref: TableRef) -> None:
@@ -200,36 +212,50 @@ class Archive:
             self._replace(msgspec.structs.replace(entry, frozen=True))
             self._mended(disease)
 
+    def place(self, ref: TableRef) -> Place:
+        """Return what opens the file for the rows of a version."""
+        file = self._folder / f"{_version_name(ref.table_id, ref.version)}.spool"
+        return lambda: os.open(
+            file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600
+        )
+
+    def drop(self, disease: str, ref: TableRef) -> None:
+        """Remove what was written of a version that came to nothing, as far as possible."""
+        with self._lock, contextlib.suppress(OmpdError, OSError):
+            if not self._folder_lock.held:
+                return
+            name = _version_name(ref.table_id, ref.version)
+            file = self._folder / file_name(disease)
+            # After an error at the very end, the disk may say otherwise than the memory.
+            if not file.exists() or name not in _named(_read(file)):
+                self._remove(name)
+
+    def wait(self, disease: str, waiting: Waiting) -> None:
+        """Save a table that waits for its receipt, and remove one that waited before."""
+        self.check()
+        ref = waiting.published.ref
+        with self._lock:
+            waiting.pieces.spool.sync()
+            folder = self._folder / _version_name(ref.table_id, ref.version)
+            entry = self._entries[disease]
+            now = msgspec.structs.replace(entry, waiting=stored_upload(waiting, folder))
+            self._replace(now)
+            self.lost.pop(disease, None)
+            self._clean(entry, now)
+
     def keep(self, disease: str, published: Published) -> None:
         """Save a table that is asked from now on, and remove the one before."""
         self.check()
-        retrieval, encoder = published.retrieval, published.encoder
-        assert isinstance(retrieval, SealedRetrieval)  # noqa: S101  (sealed hospitals only)
-        assert published.rule is not None  # noqa: S101  (confirmed)
-        ref, calibration = published.ref, published.rule.calibration
-        asked = _Asked(
-            folder=f"{ref.table_id.hex()}-{ref.version}",
-            version=ref.version,
-            cloud=published.cloud,
-            rows=published.rows,
-            k=published.k,
-            findings=published.findings,
-            calibration=(calibration.slope, calibration.offsets) if calibration else None,
-            filling=stored_filling(published.filling),
-            encoder=stored_encoder(encoder),
-        )
+        ref = published.ref
         with self._lock:
-            # It may have been saved by an earlier try that went no further, or that left something
-            # behind which is no table.
-            if not retrieval.table.saved:
-                self._remove(asked.folder)
-                retrieval.table.save(self._folder / asked.folder)
-            before = self._entries[disease].asked
-            self._replace(msgspec.structs.replace(self._entries[disease], asked=asked))
+            folder = self._folder / _version_name(ref.table_id, ref.version)
+            entry = self._entries[disease]
+            asked = stored_table(published, folder)
+            now = msgspec.structs.replace(entry, asked=asked, waiting=None)
+            self._replace(now)
             self._mended(disease)
-        if before:
             # Still asked by jobs on their way, from memory; on disk it is of no more use.
-            self._remove(before.folder)
+            self._clean(entry, now)
 
     def changed(self, disease: str, published: Published) -> None:
         """Save what a change made of the table that is asked."""
@@ -243,13 +269,13 @@ class Archive:
                 self._replace(msgspec.structs.replace(self._entries[disease], asked=now))
 
     def withdrawn(self, disease: str) -> None:
-        """Remove the table that is asked; the last version that was given is remembered."""
+        """Remove what is asked and what waits; the last version that was given is remembered."""
         self.check()
         with self._lock:
-            before = self._entries[disease].asked
-            self._replace(msgspec.structs.replace(self._entries[disease], asked=None))
-        if before:
-            self._remove(before.folder)
+            entry = self._entries[disease]
+            now = msgspec.structs.replace(entry, asked=None, waiting=None)
+            self._replace(now)
+            self._clean(entry, now)
 
     def _read_entries(self) -> None:
         if (self._folder / _OLD_FILE).exists():
@@ -258,20 +284,17 @@ class Archive:
         names = sorted(path.name for path in self._folder.iterdir())
         for name in filter(_DISEASE.fullmatch, names):
             try:
-                with refusing(StoreError, "file"):
-                    data = (self._folder / name).read_bytes()
-                entry = unpack(data, _FORM, _Entry, name="file", error=StoreError).content
+                entry = _read(self._folder / name)
             except OmpdError as error:
                 self.damaged[name] = str(error)
             else:
                 self._entries[entry.disease] = entry
         if not self.damaged:
             # What a crash left behind without a name. A damaged file may name it.
-            named = {entry.asked.folder for entry in self._entries.values() if entry.asked}
-            named |= {_frozen_name(entry) for entry in self._entries.values() if entry.frozen}
+            named = {name for entry in self._entries.values() for name in _named(entry)}
             for name in names:
-                if _TABLE.fullmatch(name) and name not in named:
-                    self._remove(name)
+                if _TABLE.fullmatch(name) and name.removesuffix(".spool") not in named:
+                    self._remove(name.removesuffix(".spool"))
                 elif _FROZEN.fullmatch(name) and name not in named:
                     (self._folder / name).unlink()
 
@@ -279,35 +302,27 @@ class Archive:
         self.damaged.pop(disease, None)
         self.damaged.pop(file_name(disease), None)
 
+    def _clean(self, before: _Entry, now: _Entry) -> None:
+        for name in _named(before) - _named(now):
+            if _TABLE.fullmatch(name):
+                self._remove(name)
+        # Its table may be asked now, but its rows are with the cloud.
+        if before.waiting is not None and now.waiting is None:
+            with contextlib.suppress(OSError):
+                name = _table_name(before, before.waiting.table)
+                (self._folder / f"{name}.spool").unlink()
+
     def _remove(self, name: str) -> None:
-        """Remove a table as far as possible; the next opening tries again."""
+        """Remove a table and its spool as far as possible; the next opening tries again."""
         shutil.rmtree(self._folder / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{name}.spool").unlink(missing_ok=True)
 
     def _frozen(self, entry: _Entry) -> Frozen | None:
         if not entry.frozen:
             return None
         with refusing(StoreError, "state"):
             return Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
-
-    def _published(self, entry: _Entry) -> Published | None:
-        asked = entry.asked
-        if asked is None:
-            return None
-        ref = TableRef(entry.table_id, asked.version)
-        encoder = restored_encoder(asked.encoder)
-        filling = restored_filling(asked.filling, encoder)
-        table = _open(self._folder / asked.folder)
-        return Published(
-            filling=filling,
-            encoder=encoder,
-            retrieval=SealedRetrieval(ref, table, len(asked.findings)),
-            ref=ref,
-            cloud=asked.cloud,
-            rows=asked.rows,
-            k=asked.k,
-            findings=asked.findings,
-            rule=Rule(Calibration(*asked.calibration) if asked.calibration else None),
-        )
 
     def _replace(self, entry: _Entry) -> None:
         file = self._folder / file_name(entry.disease)
@@ -322,13 +337,35 @@ def file_name(disease: str) -> str:
     return f"disease-{digest.hexdigest()}"
 
 
+def _read(file: Path) -> _Entry:
+    with refusing(StoreError, "file"):
+        data = file.read_bytes()
+    return unpack(data, _FORM, _Entry, name="file", error=StoreError).content
+
+
 def _frozen_name(entry: _Entry) -> str:
     return f"{entry.table_id.hex()}.frozen"
 
 
-def _open(folder: Path) -> SealedTable:
-    """Open a table; hints that cannot be trusted are given up."""
-    try:
-        return SealedTable.open(folder)
-    except HintStateError:
-        return SealedTable.open(folder, fresh=True)
+def _version_name(table_id: bytes, version: int) -> str:
+    return f"{table_id.hex()}-{version}"
+
+
+def _table_name(entry: _Entry, table: StoredTable) -> str:
+    return _version_name(entry.table_id, table.version)
+
+
+def _waiting_table(entry: _Entry) -> StoredTable | None:
+    return None if entry.waiting is None else entry.waiting.table
+
+
+def _named(entry: _Entry) -> set[str]:
+    """Names of tables and files that a disease has."""
+    tables = [each for each in (entry.asked, _waiting_table(entry)) if each is not None]
+    names = {_table_name(entry, each) for each in tables}
+    return names | ({_frozen_name(entry)} if entry.frozen else set())
+
+
+def _reason(error: Exception) -> str:
+    # Of others the text could hold what is in the file.
+    return str(error) if isinstance(error, OmpdError) else "state: is damaged"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ompd.arrays import I64
 from ompd.blind import LaplaceNoise
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Encoder, EvidenceEncoder, Filling
@@ -18,15 +17,15 @@ from ompd.errors import (
 )
 from ompd.params import Method, Profile
 from ompd.roles.frozen import Release
+from ompd.roles.post import Post
 from ompd.roles.retrieval import PROFILES, Retrieval, TableRef
 from ompd.roles.spool import Place
 from ompd.roles.stages import Stages
-from ompd.roles.training import Plan, plain
-from ompd.roles.uploads import Pieces
+from ompd.roles.training import Plan
+from ompd.roles.uploads import Pieces, Upload
 from ompd.schema import Schema
 from ompd.search import check_k
-from ompd.search.calibration import Priors
-from ompd.search.decision import Decision, Rule
+from ompd.search.decision import OpenRule, Rule
 from ompd.wire import MAX_ADVICE, MAX_K, check_text
 
 
@@ -92,13 +91,18 @@ class Published:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Unconfirmed:
-    """A table that the cloud has yet to acknowledge, with what its rule is learned from."""
+    """A table that the cloud has yet to acknowledge.
+
+    Attributes
+    ----------
+    published : Published
+        With its rule, unless that takes a K which the cloud chooses.
+    open_rule : OpenRule, optional
+        What the rule is learned from then.
+    """
 
     published: Published
-    vectors: I64
-    labels: I64
-    decision: Decision
-    priors: Priors
+    open_rule: OpenRule | None
 
     def confirmed(self, k: int) -> Published:
         """Return the table with the K that votes, and the rule of its decisions.
@@ -117,9 +121,28 @@ class Unconfirmed:
         if known and k not in (0, known):
             raise NeighborsError(f"k: expected {known} as published, got {k}")
         k = check_k(known or k, min(self.published.rows, MAX_K))
-        table = plain(self.vectors, self.labels, len(self.published.findings))
-        rule = Rule.learn(table, k, self.decision, self.priors)
+        rule = self.published.rule
+        if self.open_rule is not None:
+            rule = self.open_rule.learn(k)
         return replace(self.published, k=k, rule=rule)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Waiting:
+    """A table that waits for its receipt, and its upload."""
+
+    table: Unconfirmed
+    pieces: Pieces
+    nonce: bytes
+
+    @property
+    def published(self) -> Published:
+        """The table as it will be asked, but for what the receipt tells."""
+        return self.table.published
+
+    def upload(self, post: Post) -> Upload:
+        """Return the upload's frames, which get the time when they are made."""
+        return Upload(post, self.published.cloud, self.nonce, self.pieces)
 
 
 def prepare(
@@ -158,11 +181,11 @@ def prepare(
         rows=len(records),
         k=made.k,
         findings=findings,
+        rule=made.rule,
         noise=made.noise,
         epsilon=plan.epsilon,
     )
-    table = Unconfirmed(published, made.vectors, made.labels, plan.decision, plan.priors)
-    return table, made.upload, made.release
+    return Unconfirmed(published, made.open_rule), made.upload, made.release
 
 
 def check_ref(ref: TableRef, expected: TableRef) -> None:

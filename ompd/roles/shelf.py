@@ -8,7 +8,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ompd.datasets import Dataset
@@ -28,32 +28,14 @@ from ompd.roles.frozen import Frozen
 from ompd.roles.library import Books
 from ompd.roles.plans import plan_of
 from ompd.roles.post import Post
-from ompd.roles.publication import Published, Unconfirmed, prepare
+from ompd.roles.publication import Published, Waiting, prepare
 from ompd.roles.retrieval import PROFILES, TableRef
 from ompd.roles.spool import temporary
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
-from ompd.roles.uploads import Pieces, Upload
+from ompd.roles.uploads import Upload
 from ompd.stores import BudgetLedger, DurableReplayGuard
 from ompd.wire import disease_name
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Waiting:
-    """A table that waits for its receipt, and what its upload is made of."""
-
-    table: Unconfirmed
-    pieces: Pieces
-    nonce: bytes
-
-    @property
-    def published(self) -> Published:
-        """The table as it will be asked, but for what the receipt tells."""
-        return self.table.published
-
-    def upload(self, post: Post) -> Upload:
-        """Return the upload's frames, which get the time when they are made."""
-        return Upload(post, self.published.cloud, self.nonce, self.pieces)
 
 
 class Shelf:
@@ -110,8 +92,6 @@ class Shelf:
         self.books = Books(None)
         self._archive: Archive | None = None
         if state is not None:
-            if not (self._profile.lasts or self._profile.freezes):
-                raise ParameterError(f"state: the profile '{self.profile}' keeps nothing")
             self._archive = Archive(state)
             try:
                 self._open(self._archive, Path(state), window)
@@ -122,7 +102,7 @@ class Shelf:
 
     def _open(self, archive: Archive, folder: Path, window: float | None) -> None:
         """Take up what an earlier process left; first whatever can fail and leaves hints alone."""
-        archive.check_profile(self.profile)
+        archive.check_profile(self.profile, noisy=self.ledger is not None)
         if window is not None:
             # Or else what was accepted before a restart would be accepted again. What a lost power
             # supply forgets is at most a window old and only costs hints or budget.
@@ -133,6 +113,8 @@ class Shelf:
                 self._tables[disease] = kept.published
             if kept.frozen is not None:
                 self._frozen[disease] = kept.frozen
+            if kept.waiting is not None:
+                self._unconfirmed[disease] = kept.waiting
         self.books = Books(BookFiles(folder / "records"))
         self.books.take_up(
             {
@@ -144,6 +126,12 @@ class Shelf:
         for disease, reason in archive.damaged.items():
             warnings.warn(
                 f"state of {disease!r}: {reason}; publish it anew if another opening does not help",
+                StoreWarning,
+                stacklevel=4,
+            )
+        for disease, reason in archive.lost.items():
+            warnings.warn(
+                f"upload of {disease!r} that waits: {reason}; publish it anew",
                 StoreWarning,
                 stacklevel=4,
             )
@@ -251,20 +239,26 @@ class Shelf:
                     frozen.check(records.schema, plan.method, self.epsilon)
                     plan = replace(plan, frozen=frozen)
             ref = self.next(disease)
-            table, pieces, release = prepare(
-                records, plan, ref, cloud, advice, stages=stages, place=temporary
-            )
-            waiting = Waiting(table, pieces, secrets.token_bytes(16))
-            if release is not None:
-                # Before a frame is anybody's: what fails here leaves nothing released.
-                if self.ledger is not None and plan.epsilon is not None:
-                    self.ledger.spend_each(release.charges, plan.epsilon)
+            place = temporary if self._archive is None else self._archive.place(ref)
+            try:
+                table, pieces, release = prepare(
+                    records, plan, ref, cloud, advice, stages=stages, place=place
+                )
+                waiting = Waiting(table, pieces, secrets.token_bytes(16))
+                if release is not None:
+                    # Before a frame is anybody's: what fails here leaves nothing released.
+                    if self.ledger is not None and plan.epsilon is not None:
+                        self.ledger.spend_each(release.charges, plan.epsilon)
+                    if self._archive is not None:
+                        self._archive.freeze(disease, release.frozen)
+                    self._frozen[disease] = release.frozen
+                names = None if release is None else release.names
+                self.books.begin(ref, book_of(records, names))
+                self._await(disease, waiting)
+            except BaseException:
                 if self._archive is not None:
-                    self._archive.freeze(disease, release.frozen)
-                self._frozen[disease] = release.frozen
-            names = None if release is None else release.names
-            self.books.begin(ref, book_of(records, names))
-            self._await(disease, waiting)
+                    self._archive.drop(disease, ref)
+                raise
             stages.tell(1.0)
             return waiting.upload(post)
 
@@ -291,9 +285,13 @@ class Shelf:
                 asked.ref.version if asked else 0,
             )
             if waiting.published.ref.version > newest:
+                if self._archive is not None:
+                    self._archive.wait(disease, waiting)
                 self._unconfirmed[disease] = waiting
                 if other is not None:
                     other.pieces.close()
+            elif self._archive is not None:
+                self._archive.drop(disease, waiting.published.ref)
 
     def awaited(self, disease: str) -> Waiting:
         """Return the table of a disease that waits for its receipt.
@@ -362,7 +360,7 @@ class Shelf:
             if self._unconfirmed.get(disease) is not waiting:
                 raise ContextMismatchError("receipt: no such upload waits for one")
             # First what can fail, so that the receipt is good for another try.
-            if self._archive is not None and table.retrieval.lasts:
+            if self._archive is not None:
                 self._archive.keep(disease, table)
             del self._unconfirmed[disease]
             self._tables[disease] = table
@@ -380,14 +378,16 @@ class Shelf:
         """
         problem: OmpdError | None = None
         # Also those that were saved when their confirmation failed: the disk may name them already.
-        waiting = [each.published for each in self._unconfirmed.values()]
-        for table in (*self._tables.values(), *waiting):
+        waiting = list(self._unconfirmed.values())
+        for table in (*self._tables.values(), *(each.published for each in waiting)):
             try:
                 table.retrieval.close()
             except OmpdError as error:
                 problem = problem or error
         if problem is not None:
             raise problem
+        for each in waiting:
+            each.pieces.close()
         if self._archive is not None:
             if self.frames is not None and self._archive.held:
                 self.frames.close()

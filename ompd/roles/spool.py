@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from typing import IO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ompd.arrays import I64, Array, Progress
 from ompd.confidential import Confidential
 from ompd.errors import StoreError
-from ompd.files import refusing
+from ompd.files import refusing, write_all
 
 #: Bytes of values and labels in one piece of an upload, or one row if that has more.
 PIECE_BYTES = 8 << 20
 
-#: Opens a file of its own for the rows of one table.
-Place = Callable[[], IO[bytes]]
+#: Opens a new file for the rows of one table, and returns its descriptor.
+Place = Callable[[], int]
 
 
 class Shape(NamedTuple):
@@ -61,18 +63,20 @@ class Shape(NamedTuple):
 class Spool(Confidential):
     """The rows of one upload.
 
-    Attributes
+    Parameters
     ----------
+    descriptor : int
+        Of the open file; closed with the spool.
     shape : Shape
     digests : tuple of bytes
         SHA-256 of each piece.
     """
 
-    __slots__ = ("__weakref__", "_close", "_file", "_lock", "digests", "shape")
+    __slots__ = ("__weakref__", "_close", "_descriptor", "_lock", "digests", "shape")
 
-    def __init__(self, file: IO[bytes], shape: Shape, digests: tuple[bytes, ...]) -> None:
-        self._file = file
-        self._close = weakref.finalize(self, file.close)
+    def __init__(self, descriptor: int, shape: Shape, digests: tuple[bytes, ...]) -> None:
+        self._descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
         self._lock = threading.Lock()
         self.shape = shape
         self.digests = digests
@@ -104,12 +108,12 @@ class Spool(Confidential):
         Raises
         ------
         StoreError
-            If the file system refuses; nothing is left of the file then.
+            If the file system refuses.
         """
         shape = Shape.of(rows, width, 0 if labels is None else 2)
         digests = []
         with refusing(StoreError, "upload"):
-            file = place()
+            descriptor = place()
         try:
             for piece in range(shape.pieces):
                 first, last = shape.range(piece)
@@ -119,16 +123,42 @@ class Spool(Confidential):
                 digest.update(values)
                 digests.append(digest.digest())
                 with refusing(StoreError, "upload"):
-                    file.write(codes)
-                    file.write(values)
+                    write_all(descriptor, memoryview(codes))
+                    write_all(descriptor, values)
                 if progress is not None:
                     progress(last / rows)
-            with refusing(StoreError, "upload"):
-                file.flush()
         except BaseException:
-            file.close()
+            os.close(descriptor)
             raise
-        return cls(file, shape, tuple(digests))
+        return cls(descriptor, shape, tuple(digests))
+
+    @classmethod
+    def open(cls, file: Path, shape: Shape, digests: tuple[bytes, ...]) -> Spool:
+        """Open rows that an earlier process wrote.
+
+        Raises
+        ------
+        StoreError
+            If the file is missing, or of another length.
+        """
+        with refusing(StoreError, "upload"):
+            descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        spool = cls(descriptor, shape, digests)
+        size = shape.rows * (shape.width + shape.label_bytes)
+        if os.fstat(descriptor).st_size != size or len(digests) != shape.pieces:
+            spool.close()
+            raise StoreError("upload: what waits is cut short")
+        return spool
+
+    def sync(self) -> None:
+        """Let the rows outlive a failing power supply.
+
+        Raises
+        ------
+        StoreError
+        """
+        with refusing(StoreError, "upload"):
+            os.fsync(self._descriptor)
 
     def read(self, piece: int) -> tuple[int, bytes, bytes]:
         """Return the number of the first row of a piece, its labels and its values.
@@ -142,10 +172,9 @@ class Spool(Confidential):
         first, last = shape.range(piece)
         size = shape.width + shape.label_bytes
         with self._lock, refusing(StoreError, "upload"):
-            if self._file.closed:
+            if not self._close.alive:
                 raise StoreError("upload: does not wait any more")
-            self._file.seek(first * size)
-            data = self._file.read((last - first) * size)
+            data = _read_all(self._descriptor, (last - first) * size, first * size)
         if hashlib.sha256(data).digest() != self.digests[piece]:
             raise StoreError("upload: what waits was damaged on disk; publish the disease anew")
         split = (last - first) * shape.label_bytes
@@ -160,6 +189,22 @@ class Spool(Confidential):
         return f"<Spool of {self.shape.pieces} pieces>"
 
 
-def temporary() -> IO[bytes]:
-    """Open a file without a name; one piece is held in memory instead."""
-    return tempfile.SpooledTemporaryFile(max_size=PIECE_BYTES)
+def temporary() -> int:
+    """Open a file that has no name.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor, name = tempfile.mkstemp()
+    os.unlink(name)
+    return descriptor
+
+
+def _read_all(descriptor: int, size: int, place: int) -> bytes:
+    parts = []
+    # By place, which a forked process has no part in; one call may return less.
+    while size and (part := os.pread(descriptor, size, place)):
+        parts.append(part)
+        size, place = size - len(part), place + len(part)
+    return b"".join(parts)

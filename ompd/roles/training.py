@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,10 @@ from ompd.datasets import Dataset
 from ompd.encode import Encoder, EvidenceEncoder, Filling, ReliefEncoder
 from ompd.params import PAPER
 from ompd.roles.frozen import Frozen
-from ompd.roles.stages import CHOSEN, TRAINED, Stages
-from ompd.search import LimbTable, choose_k
+from ompd.roles.stages import TRAINED, Stages
+from ompd.search import LimbTable
 from ompd.search.calibration import Priors
-from ompd.search.decision import Decision
+from ompd.search.decision import Decision, OpenRule, Rule
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,10 +72,35 @@ class Trained:
     classes: int
     k: int | None
 
-    def chosen_k(self, stages: Stages) -> int:
-        """Return K, chosen by leave-one-out if it is not known."""
-        stages.until(CHOSEN)
-        return self.k or choose_k(plain(self.vectors, self.labels, self.classes))
+    @property
+    def table(self) -> LimbTable:
+        """The vectors, made searchable; this takes a while."""
+        return plain(self.vectors, self.labels, self.classes)
+
+
+def rules(
+    table: Callable[[], LimbTable], k: int, plan: Plan
+) -> tuple[Rule | None, OpenRule | None]:
+    """Learn how votes become labels, or what that is learned from once K is known.
+
+    Parameters
+    ----------
+    table : callable
+        Returns what `plain` makes of the vectors; not called where nothing is learned.
+    k : int
+        0 if the cloud chooses it.
+    plan : Plan
+
+    Raises
+    ------
+    NeighborsError
+        If a table of one row is to be calibrated.
+    """
+    if plan.decision == "majority":
+        return Rule(None), None
+    if k:
+        return Rule.learn(table(), k, plan.decision, plan.priors), None
+    return None, OpenRule.of(table(), plan.priors)
 
 
 def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:

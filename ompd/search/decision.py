@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ompd.arrays import F64, I64, U64
-from ompd.errors import ParameterError
+from ompd.arrays import F64, I64, U16, U64
+from ompd.errors import NeighborsError, ParameterError
 from ompd.search import LimbTable, ballots, leave_one_out, spread
-from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors
+from ompd.search.calibration import CALIBRATION_ROWS, Calibration, Priors, check_priors
+from ompd.search.choice import CANDIDATES
 
 Decision = Literal["probability", "majority"]
 
@@ -120,6 +121,61 @@ class Rule:
             return Outcome(leading, votes / votes.sum(axis=1, keepdims=True))
         probabilities = self.calibration.probabilities(votes)
         return Outcome(probabilities.argmax(axis=1).astype(np.int64), probabilities)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class OpenRule:
+    """What a rule is learned from once somebody else has chosen K.
+
+    Parameters
+    ----------
+    near : uint16 array of shape (m, most)
+        Of rows of the table, classes of the nearest others, the nearest first.
+    truth : uint16 array of shape (m,)
+        Their own classes.
+    rows : int
+        Of the whole table.
+    classes : int
+    priors : {"equal", "training"}
+    """
+
+    near: U16
+    truth: U16
+    rows: int
+    classes: int
+    priors: Priors
+
+    @classmethod
+    def of(cls, table: LimbTable, priors: Priors) -> OpenRule:
+        """Judge rows of the table by the others, for every K of `CANDIDATES`.
+
+        Raises
+        ------
+        NeighborsError
+            If the table has one row.
+        """
+        most = min(CANDIDATES[-1], len(table) - 1)
+        found = leave_one_out(table, most, spread(len(table), CALIBRATION_ROWS))
+        near = table.labels[found.rows].astype(np.uint16)
+        truth = found.truth.astype(np.uint16)
+        return cls(near, truth, len(table), table.classes, check_priors(priors))
+
+    def learn(self, k: int) -> Rule:
+        """Return what `Rule.learn` returns of the same table for a decision by probability.
+
+        Raises
+        ------
+        NeighborsError
+            If nobody chooses this K.
+        """
+        k = min(k, self.rows - 1)
+        if k > self.near.shape[1]:
+            raise NeighborsError(f"k: expected one of at most {self.near.shape[1]}, got {k}")
+        votes = np.zeros((len(self.near), self.classes), np.int64)
+        near = self.near[:, :k].astype(np.int64)
+        np.add.at(votes, (np.arange(len(near))[:, np.newaxis], near), 1)
+        truth = self.truth.astype(np.int64)
+        return Rule(Calibration.fit(votes, truth, priors=self.priors))
 
 
 def check_decision(decision: object) -> Decision:

@@ -6,24 +6,36 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ompd.arrays import I64, U64, Bools
+from ompd.arrays import I64, U16, U64, Bools
 from ompd.errors import LabelError, TableError
 from ompd.search.engine import compute
 from ompd.search.table import LimbTable, check_vectors
 
 #: Vectors that are searched for between two reports of progress.
 _PART = 1 << 14
+#: Share of the time after which equal vectors are known.
+_SORTED = 0.05
 
 
-def _groups(limbs: U64) -> I64:
+def _groups(limbs: U64, report: Callable[[float], None]) -> I64:
     """Number of the distinct vector that each row holds."""
     flat = limbs.reshape(limbs.shape[0], -1)
-    order = np.lexsort(flat.T)
+    order = np.arange(len(flat))
+    # As one lexicographic sort, which nothing could interrupt for seconds.
+    for column in range(flat.shape[1]):
+        order = order[np.argsort(_narrow(flat[:, column])[order], kind="stable")]
+        report((column + 1) / flat.shape[1])
     changes = np.zeros(len(flat), np.int64)
     changes[1:] = np.any(flat[order[1:]] != flat[order[:-1]], axis=1)
     numbers = np.empty(len(flat), np.int64)
     numbers[order] = np.cumsum(changes)
     return numbers
+
+
+def _narrow(values: U64) -> U16 | U64:
+    """Return values in the same order; 16 bits sort much faster, where they are enough."""
+    low = values.min()
+    return (values - low).astype(np.uint16) if values.max() - low < 1 << 16 else values
 
 
 def nearest_hit_miss(
@@ -80,7 +92,12 @@ def nearest_hit_miss(
         return np.empty((0, classes), np.int64)
     if rows.min() < 0 or rows.max() >= len(limbs):
         raise TableError(f"rows: expected numbers from 0 to {len(limbs) - 1}")
-    numbers = _groups(limbs)
+
+    def report(stage: float) -> None:
+        if progress is not None:
+            progress(stage)
+
+    numbers = _groups(limbs, lambda share: report(_SORTED * share))
     count = int(numbers.max()) + 1
     found = np.full((len(limbs), classes), -1, np.int64)
     # Any row of a group stands for its vector as a query.
@@ -89,17 +106,16 @@ def nearest_hit_miss(
     asked = np.zeros(count, np.bool_)
     asked[numbers[rows]] = True
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress((code + share) / classes)
+    def searched(share: float) -> None:
+        report(_SORTED + (1 - _SORTED) * (code + share) / classes)
 
     for code in range(classes):
         members = np.flatnonzero(labels == code)
         if len(members):
             _nearest_of_class(
-                limbs, labels, code, members, numbers, sample, asked, found, threads, report
+                limbs, labels, code, members, numbers, sample, asked, found, threads, searched
             )  # fmt: skip
-        report(1.0)
+        searched(1.0)
     return found[rows]
 
 

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ompd.roles.spool import Place
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
 from ompd.roles.uploads import Pieces
+from ompd.search.decision import OpenRule, Rule
 from ompd.wire import Body, Verdict, verdict_bytes
 
 
@@ -88,12 +90,13 @@ class Made:
     ----------
     filling : Filling
     encoder : Encoder
-    vectors, labels : int64 array
-        As they are in the table: with noise, if there is any.
     k : int
         0 leaves the choice to the cloud.
     retrieval : Retrieval
     upload : Pieces
+    rule : Rule, optional
+    open_rule : OpenRule, optional
+        In its place where the cloud chooses K.
     noise : LaplaceNoise, optional
         For the queries; the instances have theirs.
     release : Release, optional
@@ -102,11 +105,11 @@ class Made:
 
     filling: Filling
     encoder: Encoder
-    vectors: I64
-    labels: I64
     k: int
     retrieval: Retrieval
     upload: Pieces
+    rule: Rule | None
+    open_rule: OpenRule | None
     noise: LaplaceNoise | None = None
     release: Release | None = None
 
@@ -155,8 +158,6 @@ class Retrieval(ABC):
         Whether instances and queries can have noise.
     freezes : bool
         Whether a version shares choices with the one before, which a state folder keeps.
-    lasts : bool
-        Whether a state folder keeps the table itself.
     edits_at_once : bool
         Whether changes are in effect without a cloud.
     ref : TableRef
@@ -169,7 +170,6 @@ class Retrieval(ABC):
     padding: ClassVar[int] = 0
     noisy: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
-    lasts: ClassVar[bool] = False
     edits_at_once: ClassVar[bool] = False
     ref: TableRef
 
@@ -306,6 +306,37 @@ class Retrieval(ABC):
             If tables of the profile cannot be changed, or are at once.
         """
         raise ParameterError(f"disease: tables of the profile '{self.profile}' do not change")
+
+    @abstractmethod
+    def save(self, folder: Path) -> bytes:
+        """Make the table durable, and go on.
+
+        Parameters
+        ----------
+        folder : Path
+            Where a profile may put what is large, in a new folder. It may have done so before.
+
+        Returns
+        -------
+        bytes
+            What else `restored` needs; secret.
+
+        Raises
+        ------
+        HintStateError
+            If the file system refuses. Another try may follow.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, ref: TableRef, classes: int, folder: Path, kept: bytes) -> Self:
+        """Return the table that `save` made durable.
+
+        Raises
+        ------
+        HintStateError, ParameterError
+            If what was kept is missing or damaged.
+        """
 
     def close(self) -> None:  # noqa: B027  (nothing by default)
         """Put what outlives the process onto the disk.

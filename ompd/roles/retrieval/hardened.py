@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
 from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
-from ompd.roles.training import Plan, train
+from ompd.roles.training import Plan, plain, rules, train
 from ompd.roles.uploads import Pieces
-from ompd.search import check_k
+from ompd.search import check_k, choose_k
 from ompd.wire import (
     MAX_BATCH,
     MAX_K,
@@ -59,25 +60,26 @@ class HardenedRetrieval(Voted):
         cls, records: Dataset, plan: Plan, ref: TableRef, stages: Stages, place: Place
     ) -> Made:
         """Train or go on as before, round, add noise if it is asked for, and blind."""
-        names = record_names(records.schema, records.features, records.labels)
         labels = np.array(records.labels, dtype=np.int64)
         classes = len(records.schema.classes)
         frozen = plan.frozen
+        names = _names(records, plan)
         if frozen is None:
             trained = train(records, plan, stages)
-            k = trained.chosen_k(stages)
-            hiding = stages.until(HIDDEN)
+            choosing = stages.until(CHOSEN)
+            k = trained.k or choose_k(trained.table)
+            choosing(0.5)
             step = choose_step(trained.vectors, labels, classes, min(k, len(labels) - 1))
             vectors = coarsen(trained.vectors, step)
             frozen = _freeze(
                 plan, trained.filling, CoarseEncoder(trained.encoder, step), vectors, k
             )
+            del trained
         else:
             stages.until(TRAINED)
             vectors = frozen.vectors(names, records.features)
             k = plan.k or check_k(frozen.k, min(len(labels), MAX_K))
             stages.until(CHOSEN)
-            hiding = stages.until(HIDDEN)
         noise = frozen.noise
         released = frozen.released(k, names, vectors)
         by_name = noise is not None or len(released.learned) > 0
@@ -86,11 +88,19 @@ class HardenedRetrieval(Voted):
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
             vectors = noise.instances(vectors, names)
+        rule, open_rule = rules(lambda: plain(vectors, labels, classes), k, plan)
         retrieval, upload = cls.build(
-            ref, frozen.key, vectors, labels, classes=classes, k=k, place=place, progress=hiding
+            ref,
+            frozen.key,
+            vectors,
+            labels,
+            classes=classes,
+            k=k,
+            place=place,
+            progress=stages.until(HIDDEN),
         )
         return Made(
-            frozen.filling, frozen.encoder, vectors, labels, k, retrieval, upload, noise, release
+            frozen.filling, frozen.encoder, k, retrieval, upload, rule, open_rule, noise, release
         )
 
     @classmethod
@@ -160,6 +170,15 @@ class HardenedRetrieval(Voted):
         """Return the same table as another version: the key stays."""
         return replace(self, ref=ref)
 
+    def save(self, folder: Path) -> bytes:
+        """Return the key."""
+        return self.key.to_bytes()
+
+    @classmethod
+    def restored(cls, ref: TableRef, classes: int, folder: Path, kept: bytes) -> HardenedRetrieval:
+        """Return the table of a key."""
+        return cls(ref, HardenedKey.from_bytes(kept), classes)
+
     @property
     def most(self) -> int:
         """Most queries in one job."""
@@ -170,6 +189,13 @@ class HardenedRetrieval(Voted):
         """Blind queries as the table was."""
         points = self.key.blind(vectors).astype("<u8", copy=False).tobytes()
         return HardenedJob(self.ref.table_id, self.ref.version, len(vectors), points), None
+
+
+def _names(records: Dataset, plan: Plan) -> list[str]:
+    """Names of records where something hangs on them; they take a while."""
+    if plan.epsilon is None and plan.method != "evidence":
+        return []
+    return record_names(records.schema, records.features, records.labels)
 
 
 def _freeze(plan: Plan, filling: Filling, encoder: CoarseEncoder, vectors: I64, k: int) -> Frozen:

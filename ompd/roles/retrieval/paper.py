@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ompd.arrays import I64, U64, Progress
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
@@ -15,7 +16,7 @@ from ompd.params import PAPER
 from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
-from ompd.roles.training import Plan, train
+from ompd.roles.training import Plan, rules, train
 from ompd.roles.uploads import Pieces
 from ompd.wire import (
     MAX_BATCH,
@@ -55,22 +56,20 @@ class PaperRetrieval(Voted):
     ) -> Made:
         """Train and blind; a K that is not known is left to the cloud."""
         trained = train(records, plan, stages)
+        k = trained.k or 0
         stages.until(CHOSEN)
-        hiding = stages.until(HIDDEN)
+        rule, open_rule = rules(lambda: trained.table, k, plan)
         retrieval, upload = cls.build(
             ref,
             trained.vectors,
             trained.labels,
             classes=trained.classes,
-            k=trained.k or 0,
+            k=k,
             largest=trained.encoder.largest,
             place=place,
-            progress=hiding,
+            progress=stages.until(HIDDEN),
         )
-        return Made(
-            trained.filling, trained.encoder, trained.vectors, trained.labels, trained.k or 0,
-            retrieval, upload,
-        )  # fmt: skip
+        return Made(trained.filling, trained.encoder, k, retrieval, upload, rule, open_rule)
 
     @classmethod
     def build(
@@ -146,6 +145,15 @@ class PaperRetrieval(Voted):
     def at(self, ref: TableRef) -> PaperRetrieval:
         """Return the same table as another version: the key stays."""
         return replace(self, ref=ref)
+
+    def save(self, folder: Path) -> bytes:
+        """Return the key."""
+        return self.key.to_bytes()
+
+    @classmethod
+    def restored(cls, ref: TableRef, classes: int, folder: Path, kept: bytes) -> PaperRetrieval:
+        """Return the table of a key."""
+        return cls(ref, PaperKey.from_bytes(PAPER, kept), classes)
 
     @property
     def most(self) -> int:

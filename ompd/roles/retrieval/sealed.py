@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ompd.arrays import I64, Progress
 from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, Filling, scale_features
-from ompd.errors import TooLargeError, WindowExhaustedError
+from ompd.errors import HintStateError, TooLargeError, WindowExhaustedError
 from ompd.params import PAPER
 from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef, Way
 from ompd.roles.spool import Place, temporary
-from ompd.roles.stages import HIDDEN, Stages
-from ompd.roles.training import Plan, train
+from ompd.roles.stages import CHOSEN, HIDDEN, Stages
+from ompd.roles.training import Plan, Trained, rules, train
 from ompd.roles.uploads import Pieces
 from ompd.sealed import Layout, SealedTable, Ticket, whole_is_cheaper
+from ompd.search import choose_k
+from ompd.search.decision import OpenRule, Rule
 from ompd.threads import default_threads
 from ompd.wire import (
     MAX_BATCH,
@@ -48,7 +52,6 @@ class SealedRetrieval(Retrieval):
     upload = SealedUpload
     job_type = SealedJob
     answer = SealedAnswer
-    lasts = True
 
     ref: TableRef
     table: SealedTable
@@ -60,13 +63,17 @@ class SealedRetrieval(Retrieval):
     ) -> Made:
         """Train and seal."""
         trained = train(records, plan, stages)
-        vectors, labels, k = trained.vectors, trained.labels, trained.chosen_k(stages)
-        hiding = stages.until(HIDDEN)
+        k, rule, open_rule = _decided(trained, plan, stages.until(CHOSEN))
         retrieval, upload = cls.build(
-            ref, vectors, labels, classes=trained.classes, k=k, place=place, progress=hiding
+            ref,
+            trained.vectors,
+            trained.labels,
+            classes=trained.classes,
+            k=k,
+            place=place,
+            progress=stages.until(HIDDEN),
         )
-        hiding(1.0)
-        return Made(trained.filling, trained.encoder, vectors, labels, k, retrieval, upload)
+        return Made(trained.filling, trained.encoder, k, retrieval, upload, rule, open_rule)
 
     @classmethod
     def build(
@@ -130,6 +137,23 @@ class SealedRetrieval(Retrieval):
                 f"instances: {len(records)} rows would make a table of {size >> 20} MiB, "
                 f"expected at most {cap >> 20}"
             )
+
+    def save(self, folder: Path) -> bytes:
+        """Put the table into a folder; its hints follow with `close`."""
+        # An earlier try may have gone no further, or left something behind which is no table.
+        if not self.table.saved:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.table.save(folder)
+        return b""
+
+    @classmethod
+    def restored(cls, ref: TableRef, classes: int, folder: Path, kept: bytes) -> SealedRetrieval:
+        """Open a table's folder; hints that cannot be trusted are given up."""
+        try:
+            table = SealedTable.open(folder)
+        except HintStateError:
+            table = SealedTable.open(folder, fresh=True)
+        return cls(ref, table, classes)
 
     @property
     def most(self) -> int:
@@ -197,6 +221,17 @@ class SealedRetrieval(Retrieval):
     def close(self) -> None:
         """Put the hints back into the folder that the table is kept in, if it is."""
         self.table.close()
+
+
+def _decided(
+    trained: Trained, plan: Plan, progress: Progress
+) -> tuple[int, Rule | None, OpenRule | None]:
+    """Choose K, and learn the rule, in one table that is not needed for longer."""
+    table = trained.table
+    progress(0.3)
+    k = trained.k or choose_k(table)
+    progress(0.5)
+    return k, *rules(lambda: table, k, plan)
 
 
 def _upload_bytes(records: Dataset, method: str, k: int | None, cap: int) -> int:
