@@ -28,7 +28,7 @@ from ompd.files import make_folder, refusing, sweep, write_behind, write_private
 from ompd.stores.tables.contract import Upload
 from ompd.stores.tables.profiles import PROFILES
 from ompd.stores.tables.staging import Rows, Staged, Staging
-from ompd.wire import Header, decode_body, encode_body
+from ompd.wire import Header, SealedUpload, decode_body, encode_body
 
 _FORM = Form("unfinished upload", 1)
 _DIGEST = hashlib.sha256
@@ -103,8 +103,13 @@ class FileRows(Rows):
         staged = Staged(found.header, head, found.rows, found.width, found.have)
         rows = cls(folder, staged, found.pieces)
         with refusing(StoreError, "upload"):
-            if rows.values.stat().st_size < staged.have * staged.width:
-                raise StoreError("upload: values are cut short")
+            labels = 0 if isinstance(head, SealedUpload) else 2 * staged.have
+            for path, size in (
+                (rows.values, staged.have * staged.width),
+                (folder / "labels", labels),
+            ):
+                if path.stat().st_size < size:
+                    raise StoreError(f"upload: {path.name} are cut short")
         return rows
 
     def append(self, header: Header, values: memoryview, labels: memoryview) -> None:
