@@ -16,7 +16,8 @@ from ompd.blind import HardenedKey, epsilon_per_unit
 from ompd.datasets import Dataset
 from ompd.encode import CoarseEncoder, Filling, choose_step, coarsen
 from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
-from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
+from ompd.roles.retrieval.contract import Edit, Made, TableRef, Way
+from ompd.roles.retrieval.voted import Voted, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
 from ompd.roles.training import Plan, plain, rules, train

@@ -13,7 +13,8 @@ from ompd.arrays import I64, U64, Progress
 from ompd.blind import PADDING, PaperKey, blind_queries, blind_table
 from ompd.datasets import Dataset
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Edit, Made, TableRef, Voted, Way, change_fields
+from ompd.roles.retrieval.contract import Edit, Made, TableRef, Way
+from ompd.roles.retrieval.voted import Voted, change_fields
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
 from ompd.roles.training import Plan, rules, train
