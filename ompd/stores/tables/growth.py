@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +83,8 @@ class FileRoom:
         with self._lock:
             if rows < self._rows:
                 self._rows = rows
+                # The file keeps them: after an error at the very end, the disk may name them.
                 del self._full[rows // BLOCK_ROWS :]
-                with contextlib.suppress(OSError):
-                    os.truncate(self._path, rows * self._width)
 
     def blocks(self, values: U64) -> tuple[bytes, ...]:
         """Return the digests of the blocks of a version's rows, with zeros where there shall be."""
