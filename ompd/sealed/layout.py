@@ -223,7 +223,11 @@ def _load(chunk: int) -> int:
 
 
 def backups_per_chunk(chunk: int) -> int:
-    """Backup hints of each chunk: the mean load of a window and 3.5 standard deviations."""
+    """Backup hints of each chunk: the mean load of a window and 3.5 standard deviations.
+
+    Now and then a chunk runs out before the window ends, and a bucket is not asked for: at 10**5
+    rows one query in 3 000 is then not proven.
+    """
     load = _load(chunk)
     return min(chunk, load + math.isqrt(49 * load // 4) + 1)
 
