@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 import ompd
 from ompd.datasets import Dataset
 from ompd.errors import (
+    BudgetExceededError,
     ContextMismatchError,
+    LabelError,
+    NeighborsError,
+    OmpdError,
+    ParameterError,
     UnknownDiseaseError,
+    VersionError,
 )
 from ompd.roles.frozen import record_names
 from ompd.search import LimbTable, compute, tally
@@ -36,11 +42,11 @@ def drawn(rng, count, first):
 class Scene:
     """A hospital and a cloud that end and begin again, and what their table should be."""
 
-    def __init__(self, profile, path, *, folder, noise=False, state=True):
+    def __init__(self, profile, path, *, folder, noise=False, state=True, limit=1e6):
         self.path, self.profile, self.folder, self.state = path, profile, folder, state
         self.hospital_options = {}
         if noise:
-            self.ledger = BudgetLedger(path / "ledger", limit=1e6)
+            self.ledger = BudgetLedger(path / "ledger", limit=limit)
             self.hospital_options = {"epsilon": 2.0, "ledger": self.ledger}
         if state:
             self.hospital_options["state"] = path / "state"
@@ -75,7 +81,9 @@ class Scene:
     def crash_hospital(self):
         """End without closing, but for what the system gives back by itself."""
         keys = keys_of(self.hospital)
-        self.hospital._shelf._archive._folder_lock.release()
+        shelf = self.hospital._shelf
+        shelf.frames.close()
+        shelf._archive._folder_lock.release()
         self.world.hospital = ompd.Hospital(
             **keys, profile=self.profile, clock=self.world.clock, share=1.0,
             **self.hospital_options,
@@ -193,8 +201,157 @@ def test_any_changes_leave_a_table_as_published_at_once(
     tmp_path_factory, profile, folder, seed, steps
 ):
     rng = np.random.default_rng(seed)
-    scene = Scene(profile, tmp_path_factory.mktemp("scene"), folder=folder, state=False)
+    scene = Scene(profile, tmp_path_factory.mktemp("scene"), folder=folder)
     scene.publish(drawn(rng, 20, 0))
     play(scene, rng, steps)
     scene.hospital.close()
     scene.cloud.close()
+
+
+@given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(STEPS), max_size=10))
+@settings(max_examples=8)
+def test_noisy_tables_change_as_they_are_published(tmp_path_factory, seed, steps):
+    rng = np.random.default_rng(seed)
+    scene = Scene("hardened", tmp_path_factory.mktemp("scene"), folder=False, noise=True)
+    scene.publish(drawn(rng, 20, 0))
+    play(scene, rng, steps)
+    scene.hospital.close()
+    scene.ledger.close()
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_hardened_change_tells_what_a_new_version_would(tmp_path, noise):
+    """The same rows, byte for byte, and with noise at no further cost."""
+    rng = np.random.default_rng(5)
+    scene = Scene("hardened", tmp_path, folder=False, noise=noise, limit=3.0)
+    first, more = drawn(rng, 20, 0), drawn(rng, 6, 100)
+    scene.publish(first)
+    scene.hospital.deliver(scene.hospital.add("flu", more), scene.cloud.store)
+    ref = scene.hospital.tables["flu"].ref
+
+    def seen():
+        stored = scene.cloud.tables.versions(ref.table_id)[0].stored
+        return (stored.limbs.limbs[:, :, 0] + stored.table.origin).tolist()
+
+    changed = seen()
+    whole = Dataset.from_arrays(
+        SCHEMA,
+        np.concatenate([first.features, more.features]),
+        [CLASSES[code] for code in (*first.labels, *more.labels)],
+        ids=[*first.ids, *more.ids],
+    )
+    scene.hospital.deliver(
+        scene.hospital.publish("flu", whole, cloud="cloud", k=K), scene.cloud.store
+    )
+    # With noise, no record could have paid twice.
+    assert seen() == changed
+
+
+def test_a_record_whose_budget_is_spent_is_not_added(tmp_path):
+    scene = Scene("hardened", tmp_path, folder=False, noise=True)
+    scene.ledger.close()
+    rng = np.random.default_rng(5)
+    scene.hospital.close()
+    with BudgetLedger(tmp_path / "tight", limit=3.0) as ledger:
+        hospital = ompd.Hospital.create(
+            "st-luke", profile="hardened", epsilon=2.0, ledger=ledger, clock=scene.world.clock
+        )
+        ompd.introduce(hospital, scene.cloud)
+        hospital.deliver(
+            hospital.publish("flu", drawn(rng, 20, 0), cloud="cloud", k=K), scene.cloud.store
+        )
+        more = drawn(rng, 2, 50)
+        (name, _) = record_names(SCHEMA, more.features, more.labels)
+        ledger.spend_each([(name, b"x" * 32)], 2.0)
+        with pytest.raises(BudgetExceededError):
+            hospital.add("flu", more)
+        with pytest.raises(UnknownDiseaseError):
+            hospital.resend("flu")
+
+
+@pytest.fixture
+def world():
+    made = World(profile="hardened")
+    upload = made.hospital.publish(
+        "flu", drawn(np.random.default_rng(1), 20, 0), cloud="cloud", k=K
+    )
+    made.hospital.deliver(upload, made.cloud.store)
+    return made
+
+
+def test_what_cannot_be_changed_is_refused_before_anything_is(world):
+    hospital, rng = world.hospital, np.random.default_rng(2)
+    other = ompd.Schema(SCHEMA.features, ("no", "yes", "who knows"))
+    foreign = Dataset.from_arrays(other, np.ones((1, 3)), ["no"], ids=["new"])
+    for act, error in (
+        (lambda: hospital.add("cold", drawn(rng, 1, 50)), UnknownDiseaseError),
+        (lambda: hospital.add("flu", foreign), ParameterError),
+        (lambda: hospital.add("flu", drawn(rng, 2, 19)), ParameterError),
+        (lambda: hospital.add("flu", drawn(rng, 2, 50).features), ParameterError),
+        (lambda: hospital.remove("flu", ["nobody"]), ParameterError),
+        (lambda: hospital.remove("flu", [f"p{row}" for row in range(18)]), NeighborsError),
+        (lambda: hospital.relabel("flu", ["p1"], ["maybe"]), LabelError),
+        (lambda: hospital.relabel("flu", ["p1"], ["no", "yes"]), LabelError),
+        (lambda: hospital.withdraw("cold"), UnknownDiseaseError),
+        (lambda: hospital.drift("cold"), UnknownDiseaseError),
+    ):
+        with pytest.raises(error):
+            act()
+    with pytest.raises(UnknownDiseaseError):
+        hospital.resend("flu")
+    assert hospital.tables["flu"].ref.version == 1
+
+
+def test_a_table_with_an_upload_under_way_does_not_change(world):
+    rng = np.random.default_rng(2)
+    upload = world.hospital.publish("flu", drawn(rng, 25, 0), cloud="cloud", k=K)
+    with pytest.raises(ParameterError, match="waits for its receipt"):
+        world.hospital.remove("flu", ["p1"])
+    world.hospital.deliver(upload, world.cloud.store)
+    world.hospital.deliver(world.hospital.remove("flu", ["p24"]), world.cloud.store)
+    assert world.hospital.tables["flu"].rows == 24
+
+
+def test_a_table_published_anew_ends_the_changes_before(world):
+    rng = np.random.default_rng(2)
+    change = world.hospital.remove("flu", ["p1"])
+    upload = world.hospital.publish("flu", drawn(rng, 25, 0), cloud="cloud", k=K)
+    world.hospital.deliver(upload, world.cloud.store)
+    with pytest.raises(VersionError):
+        world.cloud.store(change[0])
+    with pytest.raises(UnknownDiseaseError):
+        world.hospital.resend("flu")
+
+
+def test_a_receipt_for_a_change_stands_for_those_before(world):
+    rng = np.random.default_rng(2)
+    frames = [*world.hospital.add("flu", drawn(rng, 2, 50))]
+    both = world.hospital.remove("flu", ["p1", "p51"])
+    assert len(both) == 2
+    world.cloud.store(frames[0])
+    receipt = world.hospital.confirm(world.cloud.store(both[1]))
+    assert receipt.version == world.hospital.tables["flu"].ref.version == 3
+    assert world.hospital.tables["flu"].rows == 20
+    with pytest.raises(UnknownDiseaseError):
+        world.hospital.resend("flu")
+
+
+def test_receipts_of_others_are_refused(world):
+    change = world.hospital.remove("flu", ["p1"])
+    other = World(profile="hardened")
+    with pytest.raises(OmpdError):
+        world.hospital.confirm(other.cloud.id.encode())
+    receipt = world.cloud.store(change[0])
+    world.hospital.confirm(receipt)
+    with pytest.raises(ContextMismatchError):
+        world.hospital.confirm(receipt)
+
+
+def test_drift_is_told_as_shares(world):
+    rng = np.random.default_rng(2)
+    world.hospital.deliver(world.hospital.add("flu", drawn(rng, 5, 50)), world.cloud.store)
+    world.hospital.deliver(world.hospital.remove("flu", ["p1"]), world.cloud.store)
+    drift = world.hospital.drift("flu")
+    assert (drift.added, drift.removed, drift.relabelled) == (0.25, 0.05, 0)
+    assert set(drift.features) == {"f0", "f1", "f2"}
+    assert "p1" not in repr(drift)
