@@ -27,7 +27,7 @@ class Books:
         self._coming: dict[tuple[bytes, int], Book] = {}
         self._left: dict[str, list[Step]] = {}
 
-    def take_up(self, asked: Mapping[str, tuple[TableRef, int]], tables: set[bytes]) -> None:
+    def take_up(self, asked: Mapping[str, tuple[TableRef, int]], tables: set[bytes] | None) -> None:
         """Read the books of tables that are asked, and the changes that wait.
 
         What is damaged is told as a `StoreWarning`: such a table is asked, and does not change.
@@ -36,8 +36,9 @@ class Books:
         ----------
         asked : mapping of disease to (TableRef, int)
             With the version that the last change made.
-        tables : set of bytes
-            Ids of all tables that there are. Of others, everything is removed.
+        tables : set of bytes, optional
+            Ids of all tables that there are. Of others, everything is removed; nothing is where
+            that is not known.
 
         Raises
         ------
@@ -46,7 +47,8 @@ class Books:
         """
         if self._files is None:
             return
-        self._files.keep_only(tables)
+        if tables is not None:
+            self._files.keep_only(tables)
         for disease, (ref, version) in asked.items():
             try:
                 self._asked[disease], self._left[disease] = self._files.load(ref.table_id, version)

@@ -121,7 +121,8 @@ class Shelf:
                 disease: (table.ref, table.retrieval.edition)
                 for disease, table in self._tables.items()
             },
-            {ref.table_id for ref in self._refs.values()},
+            # A damaged file may name others.
+            None if archive.damaged else {ref.table_id for ref in self._refs.values()},
         )
         for disease, reason in archive.damaged.items():
             warnings.warn(
