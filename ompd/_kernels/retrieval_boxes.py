@@ -171,8 +171,8 @@ def candidates(above, boxes, cells, gone, buckets, per, total, query, k, slack, 
     nothing: one bit each, uint8[(total + 7) // 8] or empty. A bucket is left out only if the lower
     bounds of all its rows exceed the k-th smallest upper bound by more than slack; its own bound is
     the smallest of them. `floor` is the k-th smallest lower bound and `span` how far from there to
-    the former. The first `likely` buckets have bounds up to `reach` / 256 of that, but no more of just
-    that than k rows need; among these those with the smallest sum of a row's lower and upper
+    the former. The first `likely` buckets have bounds up to `reach` / 256 of that, but no more of
+    just that than k rows need; among these those with the smallest sum of a row's lower and upper
     bound come first. All in units of heads.
     """
     groups = boxes.shape[0]

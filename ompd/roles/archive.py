@@ -27,6 +27,7 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,7 +213,16 @@ class Archive:
             self._replace(msgspec.structs.replace(entry, frozen=True))
             self._mended(disease)
 
-    def place(self, ref: TableRef) -> Place:
+    @contextlib.contextmanager
+    def making(self, disease: str, ref: TableRef) -> Iterator[Place]:
+        """Give a place for the rows of a version; nothing is left of one that comes to nothing."""
+        try:
+            yield self._place(ref)
+        except BaseException:
+            self.drop(disease, ref)
+            raise
+
+    def _place(self, ref: TableRef) -> Place:
         """Return what opens the file for the rows of a version."""
         file = self._folder / f"{_version_name(ref.table_id, ref.version)}.spool"
         return lambda: os.open(

@@ -65,6 +65,10 @@ class Book(Confidential):
             rows = rows.without(delta.removed)
         return Book(rows, summary.with_changed(len(delta.removed), len(delta.relabelled)))
 
+    def renumbered(self) -> Book:
+        """Return the book of a version without the rows that were removed."""
+        return Book(self.rows.renumbered(), self.summary)
+
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Step(Confidential):

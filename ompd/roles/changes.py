@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -224,6 +226,18 @@ class Changes:
         self._shelf.changed(disease, table)
         self._books.changed(disease, ref.table_id, ref.version, change.book)
         self._waiting[disease] = waiting[place + 1 :]
+
+    @contextlib.contextmanager
+    def settled(self, disease: str) -> Iterator[tuple[Published, Book]]:
+        """Return a table that no other change is made of meanwhile, and its book.
+
+        Raises
+        ------
+        UnknownDiseaseError, ParameterError, StoreError
+            As `Hospital.add`.
+        """
+        with self._lock:
+            yield self._newest(disease)
 
     def _newest(self, disease: str) -> tuple[Published, Book]:
         """Return the table that the next change is made of, as it will be asked."""

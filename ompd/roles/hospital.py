@@ -9,13 +9,15 @@ from typing import Any
 from ompd.crypto import Identity
 from ompd.roles.answers import PATIENCE, Answers, check_patience
 from ompd.roles.editor import Editor
+from ompd.roles.merges import Merges
 from ompd.roles.queries import Batch, JobFrame, Queries
 from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports
-from ompd.roles.windows import Windows
-from ompd.wire import Kind
+from ompd.roles.uploads import Upload
+from ompd.roles.windows import Due, Windows
+from ompd.wire import Kind, disease_name
 
-__all__ = ["Batch", "Hospital", "JobFrame"]
+__all__ = ["Batch", "Due", "Hospital", "JobFrame"]
 
 
 class Hospital(Editor):
@@ -68,6 +70,7 @@ class Hospital(Editor):
         self._answers = Answers(self._post, quota, patience)
         self._queries = Queries(self._post, self._shelf, quota, self._answers)
         self._windows = Windows(self._post)
+        self._merges = Merges(self._post, self._shelf, self._changes, self._windows)
 
     @property
     def open_jobs(self) -> int:
@@ -98,7 +101,8 @@ class Hospital(Editor):
         ParameterError
             If the disease's table is of another profile.
         """
-        return self._windows.request(self._shelf.find(disease))
+        disease = disease_name(disease)
+        return self._windows.request(disease, self._shelf.find(disease), "renew")
 
     def renewed(self, answer: bytes) -> None:
         """Make the hints of a new window; what is on its way in the old one still counts.
@@ -113,6 +117,50 @@ class Hospital(Editor):
             If the frame is not an authentic, fresh answer to `renew`.
         """
         self._windows.renew(answer)
+
+    def merge(self, disease: str) -> bytes:
+        """Ask the cloud for the whole sealed table, to make a version of it with all changes.
+
+        The frame is for `Cloud.answer`, whose answer is for `merged`. Until then added rows are
+        kept by the hospital alone, and removed ones by the cloud, encrypted.
+
+        Raises
+        ------
+        UnknownDiseaseError, StoreError, ParameterError
+            As `renew`.
+        """
+        return self._merges.request(disease_name(disease))
+
+    def merged(self, answer: bytes) -> Upload:
+        """Make the next version of a sealed table, of the present one and its changes.
+
+        Nothing is trained, and records are not needed. The version has a fresh key and a new
+        window. It is asked once it is delivered; queries go on meanwhile, changes wait for that.
+        Rows of a table that was published without ids are numbered anew, in their order.
+
+        Raises
+        ------
+        BucketAuthError
+            If a bucket is not the one that was stored.
+        ContextMismatchError
+            If the answer is not one to `merge`, or the table was published anew meanwhile.
+        RefusedError
+            If the cloud did not accept the request; that request is over.
+        ParameterError
+            If an upload of the disease waits for its receipt.
+        OmpdError
+            If the frame is not authentic and fresh, or the state cannot be used.
+        """
+        return self._merges.upload(answer)
+
+    def due(self) -> list[Due]:
+        """Return what should be done now beside answering: new windows, and merges of changes.
+
+        A server calls it every few seconds, with a thread to do what is due. Windows are due before
+        they end, by how many queries came in the last minutes; merges when a thirtieth of a table
+        has changed, or a row was removed a day ago. What was begun is not due for a while.
+        """
+        return self._merges.due()
 
     def forward(self, query: bytes) -> bytes:
         """Turn a user's query frame into a job frame for the cloud.

@@ -47,6 +47,12 @@ class Pending(Generic[T]):
                 raise TooLargeError(f"requests: expected at most {self._capacity} open at once")
             self._open[peer, nonce, sequence] = (now + self._lifetime, context)
 
+    def contexts(self, now: float) -> list[T]:
+        """Return the contexts of all open requests."""
+        with self._lock:
+            self._forget_old(now)
+            return [context for _, context in self._open.values()]
+
     def find(self, answer: Header, now: float) -> T:
         """Return the context that an answer belongs to; it stays open.
 

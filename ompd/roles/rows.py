@@ -179,6 +179,12 @@ class Rows(Confidential):
             names[rows] = 0
         return replace(self, gone=gone, digests=digests, labels=labels, names=names)
 
+    def renumbered(self) -> Rows:
+        """Return the rows that are left, numbered from 0 in their order."""
+        left = ~self.gone
+        names = self.names[left] if len(self.names) else self.names
+        return Rows(self.key, self.digests[left], self.labels[left], self.gone[left], names)
+
     def relabelled(self, rows: I64, codes: I64) -> Rows:
         """Return the rows with other classes for some."""
         labels = self.labels.copy()

@@ -8,6 +8,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from ompd.roles.plans import plan_of
 from ompd.roles.post import Post
 from ompd.roles.publication import Published, Waiting, prepare
 from ompd.roles.retrieval import PROFILES, TableRef
-from ompd.roles.spool import temporary
+from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import Stages
 from ompd.roles.training import Plan
 from ompd.roles.uploads import Upload
@@ -240,12 +241,10 @@ class Shelf:
                     frozen.check(records.schema, plan.method, self.epsilon)
                     plan = replace(plan, frozen=frozen)
             ref = self.next(disease)
-            place = temporary if self._archive is None else self._archive.place(ref)
-            try:
+            with self.making(disease, ref) as place:
                 table, pieces, release = prepare(
                     records, plan, ref, cloud, advice, stages=stages, place=place
                 )
-                waiting = Waiting(table, pieces, secrets.token_bytes(16))
                 if release is not None:
                     # Before a frame is anybody's: what fails here leaves nothing released.
                     if self.ledger is not None and plan.epsilon is not None:
@@ -254,14 +253,16 @@ class Shelf:
                         self._archive.freeze(disease, release.frozen)
                     self._frozen[disease] = release.frozen
                 names = None if release is None else release.names
+                waiting = Waiting(table, pieces, secrets.token_bytes(16))
                 self.books.begin(ref, book_of(records, names))
-                self._await(disease, waiting)
-            except BaseException:
-                if self._archive is not None:
-                    self._archive.drop(disease, ref)
-                raise
+                self.expect(disease, waiting)
             stages.tell(1.0)
             return waiting.upload(post)
+
+    def making(self, disease: str, ref: TableRef) -> AbstractContextManager[Place]:
+        """Give a place for the rows of a version; nothing is left of one that comes to nothing."""
+        archive = self._archive
+        return archive.making(disease, ref) if archive else contextlib.nullcontext(temporary)
 
     def next(self, disease: str) -> TableRef:
         """Return where the next version goes."""
@@ -276,7 +277,7 @@ class Shelf:
                 self._archive.reserve(disease, ref)
         return ref
 
-    def _await(self, disease: str, waiting: Waiting) -> None:
+    def expect(self, disease: str, waiting: Waiting) -> None:
         """Wait for the receipt, unless a newer version waits for its own or has it."""
         with self._lock:
             other = self._unconfirmed.get(disease)

@@ -8,6 +8,7 @@ together. New labels take the place of those in the buckets.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -28,6 +29,13 @@ from ompd.sealed.build import VALUE_BITS, Secret
 from ompd.sealed.partition import NONE_GONE
 
 _NO_ROWS: I64 = frozen(np.empty(0, dtype=np.int64))
+
+# Changed rows that are always few, and the share of all that are many; each added one costs every
+# query some nanoseconds.
+_FEW = 1024
+_SHARE = 32
+# Seconds that a removed row may stay at the cloud, where somebody does what is due.
+_LONGEST = 86_400.0
 
 #: Gives where each row of the table is in the tree.
 Ranks = Callable[[], I32]
@@ -65,6 +73,8 @@ class Edits(Confidential):
     ----------
     edition : int
         Names the last change; 0 if there is none.
+    since : float
+        When the first removal was made, in seconds since the epoch; 0 if there is none.
     removed : int64 array of shape (r,)
         Rows of the sealed table, rising.
     gone : uint8 array of shape ((N + 7) // 8,) or (0,)
@@ -78,6 +88,7 @@ class Edits(Confidential):
     """
 
     edition: int = 0
+    since: float = 0.0
     removed: I64 = field(default_factory=lambda: _NO_ROWS)
     gone: U8 = field(default_factory=lambda: NONE_GONE)
     relabelled: I64 = field(default_factory=lambda: _NO_ROWS)
@@ -97,6 +108,13 @@ class Edits(Confidential):
     def changed(self) -> int:
         """How many rows differ from the sealed table."""
         return len(self.removed) + len(self.relabelled) + len(self.rows)
+
+    def crowded(self, rows: int, now: float) -> bool:
+        """Whether a table of so many rows should be merged: it changed much, or a day ago.
+
+        Until then the cloud keeps removed rows, though nothing that it could read.
+        """
+        return self.changed > max(_FEW, rows // _SHARE) or 0 < self.since <= now - _LONGEST
 
     @property
     def nbytes(self) -> int:
@@ -125,7 +143,7 @@ class Edits(Confidential):
         last = max(secret.rows - 1, int(self.rows[-1]) if len(self.rows) else 0)
         if len(change.labels) and change.first <= last:
             raise ParameterError("first: expected a number that no row has")
-        removed, stays = self.removed, ~np.isin(self.rows, change.removed)
+        since, removed, stays = self.since, self.removed, ~np.isin(self.rows, change.removed)
         count = secret.rows - len(removed) + len(self.rows) - len(change.removed)
         if count + len(change.labels) < secret.k:
             raise NeighborsError(f"removed: expected at least {secret.k} rows that are left")
@@ -135,6 +153,7 @@ class Edits(Confidential):
             places = ranks()[own]
             np.bitwise_or.at(gone, places >> 3, np.uint8(1) << (places & 7).astype(np.uint8))
             removed = np.sort(np.concatenate([removed, own]))
+            since = since or time.time()
         rows, labels, vectors = self.rows[stays], self.labels[stays].copy(), self.vectors
         columns = change.vectors.shape[1]
         vectors = vectors[:, stays] if len(vectors) else np.empty((columns, 0), dtype=np.int64)
@@ -149,6 +168,7 @@ class Edits(Confidential):
         return replace(
             self,
             edition=edition,
+            since=since,
             removed=removed,
             gone=gone,
             relabelled=relabelled[kept],

@@ -256,7 +256,7 @@ def _take_hints(path: Path, table_id: str, layout: Layout) -> tuple[Hints | None
 
 def _edit_parts(edits: Edits, table_id: str) -> tuple[dict[str, Any], Arrays]:
     arrays: Arrays = {name: getattr(edits, name) for name in EDIT_ARRAYS}
-    return {"table": table_id, "edition": edits.edition}, arrays
+    return {"table": table_id, "edition": edits.edition, "since": edits.since}, arrays
 
 
 def _read_edits(file: Path, table_id: str) -> Edits:
@@ -267,7 +267,9 @@ def _read_edits(file: Path, table_id: str) -> Edits:
     if meta.get("table") != table_id:
         raise HintStateError("edits: they are of another table")
     try:
-        edits = Edits(meta["edition"], **{name: arrays[name] for name in EDIT_ARRAYS})
+        edits = Edits(
+            meta["edition"], meta["since"], **{name: arrays[name] for name in EDIT_ARRAYS}
+        )
     except (KeyError, TypeError):
         raise HintStateError("edits: they are of another form") from None
     return edits

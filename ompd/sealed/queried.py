@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,6 +67,16 @@ class Queried(Confidential):
         """Whether the table should be asked for now, so that a new window is there in time."""
         with self._lock:
             return self._window.due
+
+    @property
+    def edits(self) -> Edits:
+        """What has changed since the table was sealed."""
+        return self._edits
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it changed so much, or so long ago, that it should be sealed anew."""
+        return self._edits.crowded(self._secret.rows, time.time())
 
     @property
     def nbytes(self) -> int:

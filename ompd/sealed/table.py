@@ -14,7 +14,7 @@ import numpy as np
 from ompd.arrays import I32, I64, U8
 from ompd.errors import HintStateError, ParameterError
 from ompd.sealed.build import Secret, seal
-from ompd.sealed.edits import Change, Edits
+from ompd.sealed.edits import Change
 from ompd.sealed.folder import Folder
 from ompd.sealed.layout import Layout
 from ompd.sealed.queried import Queried
@@ -199,11 +199,6 @@ class SealedTable(Queried):
     def nbytes(self) -> int:
         """Bytes of what the hospital keeps in memory."""
         return super().nbytes + (0 if self._ranks is None else self._ranks.nbytes)
-
-    @property
-    def edits(self) -> Edits:
-        """What has changed since the table was sealed."""
-        return self._edits
 
     def edit(self, change: Change, edition: int) -> None:
         """Remove, relabel and add rows, for all that is asked from then on.

@@ -260,6 +260,9 @@ class Retrieval(ABC):
         """
         raise ParameterError("disease: only sealed tables have windows")
 
+    def await_window(self) -> None:  # noqa: B027  (nothing by default)
+        """Note that the answer to `whole` is to begin a window, which is not due meanwhile."""
+
     def renew(self, body: Any) -> None:  # noqa: B027  (unreachable where `whole` raises)
         """Start a new window from the answer to `whole`.
 
@@ -294,6 +297,28 @@ class Retrieval(ABC):
             If added vectors do not fit what the table was made for.
         """
         raise ParameterError(f"disease: tables of the profile '{self.profile}' do not change")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether changes that the cloud was not told of should be merged into a new version."""
+        return False
+
+    def merged(self, body: Any) -> tuple[I64, I64]:
+        """Return what all changes make of the table, from the answer to `whole`.
+
+        Returns
+        -------
+        vectors, labels : int64 arrays of shape (n, coordinates) and (n,)
+            In the order of the rows' numbers.
+
+        Raises
+        ------
+        ParameterError
+            If the cloud is told of all changes.
+        FramingError, BucketAuthError
+            If a bucket is missing or not the one that was stored.
+        """
+        raise ParameterError("disease: only sealed tables are merged")
 
     def at(self, ref: TableRef) -> Retrieval:
         """Return the same table as another version, which a change made that is known already.

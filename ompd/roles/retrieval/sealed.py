@@ -15,12 +15,12 @@ from ompd.datasets import Dataset
 from ompd.encode import EvidenceEncoder, Filling, scale_features
 from ompd.errors import HintStateError, TooLargeError, WindowExhaustedError
 from ompd.params import PAPER
-from ompd.roles.retrieval.contract import Made, Neighbours, Retrieval, TableRef, Way
+from ompd.roles.retrieval.contract import Edit, Made, Neighbours, Retrieval, TableRef, Way
 from ompd.roles.spool import Place, temporary
 from ompd.roles.stages import CHOSEN, HIDDEN, Stages
 from ompd.roles.training import Plan, Trained, rules, train
 from ompd.roles.uploads import Pieces
-from ompd.sealed import Layout, SealedTable, Ticket, whole_is_cheaper
+from ompd.sealed import Change, Layout, SealedTable, Ticket, whole_is_cheaper
 from ompd.search import choose_k
 from ompd.search.decision import OpenRule, Rule
 from ompd.threads import default_threads
@@ -52,6 +52,7 @@ class SealedRetrieval(Retrieval):
     upload = SealedUpload
     job_type = SealedJob
     answer = SealedAnswer
+    edits_at_once = True
 
     ref: TableRef
     table: SealedTable
@@ -108,7 +109,7 @@ class SealedRetrieval(Retrieval):
             If the upload cannot be written.
         """
         table, buckets = SealedTable.build(
-            vectors, labels, classes, k, context=_context(ref), progress=progress
+            vectors, labels, classes, k, context=_context(ref), changes=True, progress=progress
         )
         layout = table.layout
         head = SealedUpload(
@@ -165,6 +166,11 @@ class SealedRetrieval(Retrieval):
         return context.answer_bytes if context else 0
 
     @property
+    def edition(self) -> int:
+        """Version that the last change made, of which the cloud was not told."""
+        return max(self.ref.version, self.table.edits.edition)
+
+    @property
     def room(self) -> int:
         """Queries that the hints of this window are enough for."""
         return self.table.remaining
@@ -210,13 +216,33 @@ class SealedRetrieval(Retrieval):
 
     def whole(self) -> tuple[SealedJob, int]:
         """Ask for all buckets."""
-        self.table.await_window()
         job = SealedJob(self.ref.table_id, self.ref.version, True, b"")
         return job, self.table.layout.table_bytes
+
+    def await_window(self) -> None:
+        """Reckon with a new window soon."""
+        self.table.await_window()
 
     def renew(self, body: SealedAnswer) -> None:
         """Make the hints of a new window."""
         self.table.renew(body.buckets, threads=default_threads())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether changes should be merged into a new version."""
+        return self.table.crowded
+
+    def edited(self, edit: Edit, ref: TableRef) -> tuple[SealedRetrieval, None]:
+        """Change the table at the hospital alone; it stays the cloud's old version."""
+        change = Change(
+            edit.removed, edit.relabelled, edit.codes, edit.first, edit.vectors, edit.labels
+        )
+        self.table.edit(change, ref.version)
+        return self, None
+
+    def merged(self, body: SealedAnswer) -> tuple[I64, I64]:
+        """Return vectors and labels of the table with all changes, in the order of its rows."""
+        return self.table.merged(body.buckets)
 
     def close(self) -> None:
         """Put the hints back into the folder that the table is kept in, if it is."""
