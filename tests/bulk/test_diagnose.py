@@ -72,7 +72,7 @@ def test_parties_are_made_where_none_are_given(split, profile):
     assert found.ids is None
 
 
-def test_windows_are_renewed_on_the_way(small_parts):
+def test_more_people_than_a_window_has_hints_for(small_parts):
     world = World(profile="sealed")
     world.publish(data=records(rows=3000, features=5), k=5)
     room = world.hospital.remaining("flu")
