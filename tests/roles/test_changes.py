@@ -225,6 +225,10 @@ def test_a_hardened_change_tells_what_a_new_version_would(tmp_path, noise):
     rng = np.random.default_rng(5)
     scene = Scene("hardened", tmp_path, folder=False, noise=noise, limit=3.0)
     first, more = drawn(rng, 20, 0), drawn(rng, 6, 100)
+    # Two of the new records say what some that are there say, and are others all the same.
+    features, labels = more.features.copy(), more.labels.copy()
+    features[:2], labels[:2] = first.features[:2], first.labels[:2]
+    more = Dataset.from_arrays(SCHEMA, features, [CLASSES[code] for code in labels], ids=more.ids)
     scene.publish(first)
     scene.hospital.deliver(scene.hospital.add("flu", more), scene.cloud.store)
     ref = scene.hospital.tables["flu"].ref
