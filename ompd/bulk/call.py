@@ -116,7 +116,7 @@ def diagnose(
         rows = None
         if known is not None:
             # Before a table is made, which takes longer.
-            rows = _rows(queries, form or known.schema, how)
+            rows = _rows(queries, form or known.written, how)
         line = line_of(known, disease, profile, method, k, hospital, cloud, user, send, form, meter)
         try:
             if rows is None:

@@ -97,7 +97,7 @@ def score(
         `Diagnoses.to_frame`, with `id` first if there is one.
     records : Dataset
     schema : Schema, optional
-        How the file is written; by default the records' schema.
+        How the file is written; by default as the records are.
     profile : {"sealed", "hardened", "paper"}, optional
         Through user, hospital and cloud; by default without them, by a classifier that searches in
         the open.
@@ -130,7 +130,7 @@ def score(
         raise ParameterError(f"out: expected a name that ends in one of {', '.join(FORMS)}")
     if form == ".parquet":
         _arrow()
-    written = schema or records.schema
+    written = schema or records.written
     with at_most(threads), Meter(progress) as meter, ExitStack() as stack:
         before = _state(source)
         lines, digest = _read_through(source)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ompd.commands.console import BuiltIn, Profile, plain_errors
+from ompd.commands.console import BuiltIn, Profile, cell, plain_errors
 from ompd.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def audit(
 def _show(results: list[Result], title: str) -> None:
     console = Console(highlight=False)
     for name in dict.fromkeys(result.profile for result in results):
-        shown = Table(title=f"{name}: what the cloud recovers from {title}", title_justify="left")
+        what = cell(f"{name}: what the cloud recovers from {title}")
+        shown = Table(title=what, title_justify="left")
         shown.add_column("attack")
         shown.add_column("what is recovered, from what", ratio=1)
         for heading in ("recovered", "baseline", "ms"):
@@ -88,7 +89,7 @@ def _show(results: list[Result], title: str) -> None:
             if result.profile == name:
                 shown.add_row(
                     result.attack.replace("_", " "),
-                    result.meaning,
+                    cell(result.meaning),
                     f"{result.recovered:.1%}",
                     f"{result.baseline:.1%}",
                     f"{1e3 * result.seconds:,.1f}",

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ompd.errors import OmpdError
 
@@ -30,6 +31,16 @@ class Profile(StrEnum):
     PAPER = "paper"
 
 
+def visible(text: str) -> str:
+    """Return a text of somebody's file without what does not print, so that it moves no cursor."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def cell(text: str) -> str:
+    """Return such a text as a cell or title of a table, where brackets would be colours."""
+    return escape(visible(text))
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn this package's errors into one line on standard error."""
@@ -37,5 +48,5 @@ def plain_errors() -> Iterator[None]:
         yield
     except OmpdError as error:
         console = Console(stderr=True, highlight=False)
-        console.print(f"ompd: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(visible(f"ompd: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.commands.console import USAGE, plain_errors
+from ompd.commands.console import USAGE, cell, plain_errors, visible
 from ompd.files import write_private
 
 
@@ -45,17 +45,17 @@ def schema(
             domain = f"{len(feature.levels)} levels"
         elif feature.since:
             domain += f" days since {feature.since}"
-        table.add_row(feature.name, feature.kind, domain, feature.missing)
+        table.add_row(cell(feature.name), feature.kind, domain, feature.missing)
     console.print(table)
     form = found.table
     if form is not None:
-        classes = ", ".join(found.classes)
+        classes = visible(", ".join(found.classes))
         console.print(f"Classes, in column {form.label!r}: {classes}", markup=False)
         if form.id:
             console.print(f"Ids of rows, in column {form.id!r}", markup=False)
         for name, note in form.notes:
             if not name:
-                console.print(f"Check: {note}", markup=False)
+                console.print(visible(f"Check: {note}"), markup=False)
     last = f"Wrote {target}. Look at every line with # Check before you use it."
     console.print(last, markup=False, soft_wrap=True)
 

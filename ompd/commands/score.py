@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.commands.console import plain_errors
+from ompd.commands.console import cell, plain_errors
 
 if TYPE_CHECKING:
     from ompd.bulk.score import Scored
@@ -59,7 +59,7 @@ def score(
         typer.Option(help="What the table tells the cloud; none: no parties, a plain classifier."),
     ] = Way.NONE,
     method: Annotated[
-        Method, typer.Option(help="How features become vectors; evidence needs ompd[sklearn].")
+        Method, typer.Option(help="How features become vectors; evidence needs ompd\\[sklearn].")
     ] = Method.RELIEF_MW,
     k: Annotated[
         int | None,
@@ -101,12 +101,12 @@ def score(
 
 
 def _show(scored: Scored, out: Path, seconds: float) -> None:
-    table = Table(title=str(out), title_justify="left", show_header=False)
+    table = Table(title=cell(str(out)), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("rows", f"{scored.rows:,}")
     for label, rows in sorted(scored.labels.items()):
-        table.add_row(f"  {label}", f"{rows:,}")
+        table.add_row(cell(f"  {label}"), f"{rows:,}")
     table.add_row("  with an error", f"{scored.failures:,}")
     table.add_row("certified", f"{scored.certified:,}")
     if scored.resumed:

@@ -57,8 +57,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.info.schema.table is not None:
-            plain = msgspec.structs.replace(self.info, schema=self.info.schema.plain)
-            object.__setattr__(self, "info", plain)
+            schema = self.info.schema
+            info = msgspec.structs.replace(self.info, schema=schema.plain, form=schema.table)
+            object.__setattr__(self, "info", info)
         # Own copies: freezing the caller's array, or sharing one that he may write to, would
         # both be surprises.
         features = np.array(self.schema.check(self.features))
@@ -201,6 +202,7 @@ class Dataset:
             name=name,
             title=title or name,
             schema=schema.plain,
+            form=schema.table,
             rows=len(values),
             class_rows=tuple(counts.tolist()),
             sha256=sha256,
@@ -233,8 +235,18 @@ class Dataset:
 
     @property
     def schema(self) -> Schema:
-        """Features and classes."""
+        """Features and classes, without `table`: what is told to others."""
         return self.info.schema
+
+    @property
+    def written(self) -> Schema:
+        """The schema with the `table` by which more files or frames like this one can be read."""
+        info = self.info
+        return (
+            info.schema
+            if info.form is None
+            else msgspec.structs.replace(info.schema, table=info.form)
+        )
 
     @property
     def class_rows(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ompd.schema import Schema
+from ompd.schema import Schema, TableForm
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     title : str
         Name for people.
     schema : Schema
-        Features with their domains, and classes.
+        Features with their domains, and classes; without `table`.
     rows : int
         Number of instances.
     class_rows : tuple of int
@@ -54,6 +54,8 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         a hospital's own file.
     changes : tuple of Change
         Every difference from the published source.
+    form : TableForm, optional
+        How the file or frame was written that the table was read from.
     """
 
     name: str
@@ -69,3 +71,4 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     citation: str = ""
     licence: str = ""
     changes: tuple[Change, ...] = ()
+    form: TableForm | None = None

@@ -31,7 +31,7 @@ from ompd.schema.delimited import (
 )
 from ompd.schema.matching import columns_of
 from ompd.schema.matrix import read_matrix, row_errors
-from ompd.schema.values import WIDTH, as_array
+from ompd.schema.values import WIDTH, as_array, faults_of
 
 #: Bytes of text that are read at a time.
 PIECE = 4 << 20
@@ -173,6 +173,11 @@ def _columns(text: Text, schema: Schema, where: str, must: bool) -> tuple[Column
         label = form.label or names[-1]
         cells = len(next(records(text, form.separator, where))[1])
         if cells == len(names) - 1:
+            if form.id and _lacks_ids(text, [name for name in names if name != form.id], schema):
+                raise DatasetError(
+                    f"{where}: expected {len(names)} cells in a row, got {cells}, and it cannot be "
+                    "told whether the id or the label is missing; give the file a header"
+                )
             # New people are not diagnosed yet.
             names.remove(label)
     else:
@@ -183,6 +188,15 @@ def _columns(text: Text, schema: Schema, where: str, must: bool) -> tuple[Column
     known = msgspec.structs.replace(form, id=ident, columns=(), label="")
     schema = Schema(schema.features, schema.classes, known)
     return Columns(names, schema, where, labelled=False), text
+
+
+def _lacks_ids(text: Text, names: list[str], schema: Schema) -> bool:
+    """Whether rows would be good ones too if the ids were missing, and not the labels."""
+    form = TableForm() if schema.table is None else schema.table
+    form = msgspec.structs.replace(form, id="", columns=(), label=form.label or names[-1])
+    columns = Columns(names, Schema(schema.features, schema.classes, form), "schema.table")
+    first = next(blocks(text, columns, ""))
+    return not first.faults and faults_of(first.values, schema.features) is None
 
 
 def _of_text(text: Text, columns: Columns, where: str) -> People:

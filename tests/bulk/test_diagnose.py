@@ -13,6 +13,7 @@ import pytest
 import ompd
 from ompd import datasets
 from ompd.bulk import asker
+from ompd.bulk.score import score
 from ompd.errors import (
     DomainError,
     FeatureError,
@@ -20,6 +21,7 @@ from ompd.errors import (
     ParameterError,
     UnknownDiseaseError,
 )
+from ompd.schema import TableForm
 from tests.bulk.conftest import records, rows_of
 from tests.roles.conftest import World
 
@@ -259,3 +261,33 @@ def test_progress_is_shown_where_it_is_asked_for(split, capsys):
     assert out == ""
     assert "publishing" in shown
     assert "diagnosing" in shown
+
+
+def test_files_are_read_as_the_records_were(tmp_path):
+    """Without header, separated by semicolons, with marks and ids of their own."""
+    lines = [f"p{row};{row % 2 * 3 + row / 100};{row % 7};{'jn'[row % 2]}" for row in range(60)]
+    lines[3] = "p3;-9;3;n"
+    (tmp_path / "old.data").write_text("\n".join(lines).replace(".", ","))
+    (tmp_path / "new.data").write_text("a;0,5;1\nb;-9;2\nc;99;0\n")
+    form = TableForm(
+        label="y", id="id", columns=("id", "x", "z", "y"), separator=";", decimal=",",
+        marks={"x": ["-9"]}, texts={"j": "no", "n": "yes"},
+    )  # fmt: skip
+    features = (
+        ompd.Feature("x", "numeric", 0, 4, missing="median"),
+        ompd.Feature("z", "ordinal", 0, 6),
+    )
+    schema = ompd.Schema(features, ("no", "yes"), form)
+    data = datasets.load(tmp_path / "old.data", schema)
+    assert data.schema == data.info.schema == schema.plain
+    assert data.written == data.take([0]).written == schema
+    found = ompd.diagnose(tmp_path / "new.data", data, k=3)
+    assert found.ids.tolist() == ["a", "b", "c"]
+    assert found.filled.tolist() == [0, 1, 0]
+    assert [bool(each.error) for each in found] == [False, False, True]
+    assert found == ompd.diagnose(tmp_path / "new.data", data, schema=schema, k=3)
+    score(tmp_path / "new.data", tmp_path / "out.csv", data)
+    assert pd.read_csv(tmp_path / "out.csv")["label"].tolist()[:2] == found.labels.tolist()[:2]
+    # What is in memory already is written as frames are.
+    plain = datasets.Dataset.from_arrays(schema.plain, data.features, schema.names(data.labels))
+    assert plain.written == plain.schema

@@ -78,3 +78,21 @@ def test_a_full_disk_leaves_nothing(monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     assert "cannot be written" in run("own.csv", code=2).stderr
     assert os.listdir() == ["own.csv"]
+
+
+def test_names_are_shown_as_they_are_and_move_no_cursor(tmp_path):
+    head = "[red]x[/red],[/],\x1b[31mage\x07,class"
+    names = "[bold]a", "b\x1b[2J"
+    lines = "".join(f"{i % 7},{i % 5},{20 + i},{names[i % 2]}\n" for i in range(40))
+    (tmp_path / "own.csv").write_text(f"{head}\n{lines}")
+    done = run("own.csv")
+    for text in ("[red]x[/red]", "[/]", "[31mage", "[bold]a"):
+        assert text in done.output
+    assert "\x1b" not in done.output
+    assert load("own.csv", "own.toml").schema.features[0].name == "[red]x[/red]"
+
+
+def test_errors_move_no_cursor(tmp_path):
+    (tmp_path / "own.csv").write_text("x,\x1b[31m\n1,2\n2,1\n")
+    done = run("own.csv", "--label", "x", "--id", "\x1b[31mpid", code=2)
+    assert "\x1b" not in done.stderr

@@ -77,3 +77,17 @@ def test_ctrl_c_says_how_to_go_on(folder, monkeypatch):
     assert done.exit_code == 130
     assert "the same command goes on" in done.output
     monkeypatch.undo()
+
+
+def test_brackets_are_no_markup(folder, tmp_path):
+    assert "ompd[sklearn]" in " ".join(call("score", "--help").output.split())
+    old = pd.read_csv("old.csv")
+    old["class"] = old["class"].map({"benign": "[red]no[/red]", "malignant": "[/]"})
+    old.to_csv("[b]old.csv", index=False)
+    assert call("schema", "[b]old.csv", "--out", "form.toml").exit_code == 0
+    done = call(
+        "score", "new.csv", "[i]out.csv", "--records", "[b]old.csv", "--schema", "form.toml"
+    )
+    assert done.exit_code == 0, done.output
+    for text in ("[i]out.csv", "[red]no[/red]", "[/]"):
+        assert text in done.output

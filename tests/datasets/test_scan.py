@@ -128,6 +128,23 @@ def test_files_without_header_have_the_label_or_not(tmp_path):
     assert found[3] == ["a", "b"]
 
 
+def test_a_file_without_header_that_lacks_the_ids_is_not_taken_for_one_without_labels(tmp_path):
+    names = ("case", "age", "years", "class")
+    form = ompd.Schema(
+        (ompd.Feature("age", "ordinal", 0, 120), ompd.Feature("years", "ordinal", 0, 10)),
+        ("2", "4"),
+        TableForm(columns=names, id="case", label="class"),
+    )
+    (tmp_path / "none.data").write_text("40,1,2\n50,3,4\n60,2,2\n")
+    with pytest.raises(DatasetError, match="the id or the label"):
+        rows(tmp_path / "none.data", form)
+    # An id that is no age, or a last cell that is no class, decides.
+    (tmp_path / "ids.data").write_text("40,1,2\n1000,3,4\n41,2,2\n")
+    assert rows(tmp_path / "ids.data", form)[3] == ["40", "1000", "41"]
+    (tmp_path / "values.data").write_text("40,1,2\n50,3,3\n60,2,2\n")
+    assert rows(tmp_path / "values.data", form)[0] == [[1, 2], [3, 3], [2, 2]]
+
+
 def test_arff_in_pieces(tmp_path, monkeypatch):
     path = tmp_path / "in.arff"
     body = "".join(f"{20 + row},f,1.5\n% said later\n" for row in range(30))
