@@ -53,7 +53,8 @@ _FORM = Form("disease", 6)
 #: Names of the files of diseases, and of the tables and files that they name.
 _DISEASE = re.compile(r"disease-[0-9a-f]{32}")
 _FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
-_TABLE = re.compile(r"[0-9a-f]{32}-\d+(\.spool)?")
+_TABLE = re.compile(r"[0-9a-f]{32}-\d+")
+_SPOOL = re.compile(r"[0-9a-f]{32}-\d+\.spool")
 #: What version 1 had in their place.
 _OLD_FILE = "tables"
 
@@ -303,9 +304,11 @@ class Archive:
             # What a crash left behind without a name. A damaged file may name it.
             named = {name for entry in self._entries.values() for name in _named(entry)}
             for name in names:
-                if _TABLE.fullmatch(name) and name.removesuffix(".spool") not in named:
-                    self._remove(name.removesuffix(".spool"))
-                elif _FROZEN.fullmatch(name) and name not in named:
+                if name in named:
+                    continue
+                if _TABLE.fullmatch(name):
+                    self._remove(name)
+                elif _FROZEN.fullmatch(name) or _SPOOL.fullmatch(name):
                     (self._folder / name).unlink()
 
     def _mended(self, disease: str) -> None:
@@ -316,14 +319,12 @@ class Archive:
         for name in _named(before) - _named(now):
             if _TABLE.fullmatch(name):
                 self._remove(name)
-        # Its table may be asked now, but its rows are with the cloud.
-        if before.waiting is not None and now.waiting is None:
-            with contextlib.suppress(OSError):
-                name = _table_name(before, before.waiting.table)
-                (self._folder / f"{name}.spool").unlink()
+            elif _SPOOL.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink()
 
     def _remove(self, name: str) -> None:
-        """Remove a table and its spool as far as possible; the next opening tries again."""
+        """Remove a version's files as far as possible; the next opening tries again."""
         shutil.rmtree(self._folder / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._folder / f"{name}.spool").unlink(missing_ok=True)
@@ -373,6 +374,8 @@ def _named(entry: _Entry) -> set[str]:
     """Names of tables and files that a disease has."""
     tables = [each for each in (entry.asked, _waiting_table(entry)) if each is not None]
     names = {_table_name(entry, each) for each in tables}
+    if entry.waiting is not None:
+        names.add(f"{_table_name(entry, entry.waiting.table)}.spool")
     return names | ({_frozen_name(entry)} if entry.frozen else set())
 
 

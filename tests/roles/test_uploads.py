@@ -494,6 +494,20 @@ def test_noise_comes_back_with_the_table(tmp_path):
             site.start_hospital()
 
 
+def test_a_spool_that_a_crash_left_goes(tmp_path):
+    site = Site(tmp_path, "paper")
+    site.publish()
+    (spool,) = site.spools()
+    kept = spool.read_bytes()
+    site.hospital.deliver(site.hospital.resend("flu"), site.cloud.store)
+    site.hospital.close()
+    # Its table is asked by now.
+    spool.write_bytes(kept)
+    site.start_hospital()
+    assert not site.spools()
+    site.told()
+
+
 def test_a_newer_upload_takes_the_place_of_one_that_waits(tmp_path):
     site = Site(tmp_path, "hardened")
     first = site.publish(seed=1)
