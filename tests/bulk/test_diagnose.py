@@ -291,3 +291,40 @@ def test_files_are_read_as_the_records_were(tmp_path):
     # What is in memory already is written as frames are.
     plain = datasets.Dataset.from_arrays(schema.plain, data.features, schema.names(data.labels))
     assert plain.written == plain.schema
+
+
+def test_five_lines_from_raw_files_to_a_frame(split, tmp_path, monkeypatch, capsys):
+    train, test = split
+    names = [feature.name for feature in train.schema.features]
+    for part, path in ((train, "wbc.data"), (test, "new.csv")):
+        frame = pd.DataFrame(part.features.astype(int), columns=names).astype(object)
+        frame.insert(0, "id", [f"{path[0]}{row}" for row in range(len(frame))])
+        if part is train:
+            frame["class"] = np.where(part.labels, 4, 2)
+        else:
+            frame.loc[3, names[5]] = "?"
+        frame.to_csv(tmp_path / path, index=False)
+    monkeypatch.chdir(tmp_path)
+    code = """
+import ompd
+from ompd import datasets
+records = datasets.load("wbc.data", ompd.Schema.infer("wbc.data"))
+print(ompd.diagnose("new.csv", records).to_frame())
+"""
+    exec(code, {})  # noqa: S102
+    assert "[60 rows x 8 columns]" in capsys.readouterr().out
+    records = datasets.load("wbc.data", ompd.Schema.infer("wbc.data"))
+    found = ompd.diagnose("new.csv", records, schema=ompd.Schema.infer("wbc.data"))
+    assert found.ids.tolist() == [f"n{row}" for row in range(60)]
+    assert np.flatnonzero(found.codes < 0).tolist() == [3]
+    right = (found.labels == np.where(test.labels, "4", "2")).sum()
+    assert right > 50
+    with pytest.raises(FeatureError, match="row 3, 'bare_nuclei'"):
+        ompd.diagnose("new.csv", records, errors="raise")
+    assert len(ompd.diagnose("new.csv", records, errors="skip")) == 59
+    # The same from a frame of records, and by the path of a schema.
+    schema = ompd.Schema.infer("wbc.data")
+    (tmp_path / "form.toml").write_text(schema.to_toml())
+    old = pd.read_csv("wbc.data")
+    for given in (old, "wbc.data"):
+        assert ompd.diagnose("new.csv", given, schema="form.toml") == found
