@@ -13,7 +13,6 @@ from ompd.datasets import People, scan
 from ompd.errors import FeatureError, ParameterError
 from ompd.roles.asking import ids_of, reasons_of
 from ompd.schema import Schema, as_feature_matrix
-from ompd.schema.form import TableForm
 from ompd.schema.matrix import read_matrix, sift
 from ompd.schema.rows import Errors
 
@@ -65,8 +64,7 @@ def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None
     if schema is None:
         values = as_feature_matrix(table)
         return Rows(values, np.arange(len(values)), np.full(len(values), "", dtype=object), ids)
-    form = TableForm() if schema.table is None else schema.table
-    values, faults = read_matrix(table, schema.features, form, lenient=errors != "raise")
+    values, faults = read_matrix(table, schema.features, schema.table, others=True)
     kept, good, told = sift(values, faults, schema.features, errors)
     if ids is not None and len(ids) != len(good):
         raise FeatureError(f"ids: expected {len(good)}, one per row, got {len(ids)}")

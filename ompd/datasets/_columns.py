@@ -130,9 +130,8 @@ class Columns:
     def numeric_marks(self) -> list[tuple[int, float]]:
         """Features, by place, and numbers that mean a missing value."""
         return [
-            (place, float(mark))
+            (place, mark)
             for place, feature in enumerate(self.features)
             if not feature.levels
-            for mark in self.form.marks_of(feature.name)
-            if NUMBER.fullmatch(mark)
+            for mark in self.form.numbers_of(feature.name)
         ]

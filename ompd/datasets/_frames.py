@@ -66,7 +66,7 @@ def read_part(frame: Any, schema: Schema) -> Part:
         raise DatasetError("table: expected columns with names")
     features, label, ident = needed(names, schema)
     form = TableForm() if schema.table is None else schema.table
-    values, faults = read_matrix(frame, schema.features, form, lenient=True)
+    values, faults = read_matrix(frame, schema.features, form, others=True)
     wanted = [label, *([ident] if ident else [])]
     columns = columns_of(frame, [*features, *wanted], others=True)
     if columns is None:

@@ -115,7 +115,7 @@ def _frames(path: Path, kind: str, schema: Schema, must: bool) -> Iterator[Calla
 
 
 def _of_frame(frame: object, schema: Schema, ident: list[str]) -> People:
-    values, faults = read_matrix(frame, schema.features, schema.table, lenient=True)
+    values, faults = read_matrix(frame, schema.features, schema.table, others=True)
     ids = None
     if ident:
         (column,) = columns_of(frame, ident, others=True) or [[]]

@@ -13,7 +13,6 @@ from ompd.arrays import F64, Array, Bools
 from ompd.errors import FeatureError, ParameterError
 from ompd.roles.diagnoses import Diagnoses
 from ompd.schema import Errors, RowErrors, Schema, as_feature_matrix
-from ompd.schema.form import TableForm
 from ompd.schema.matching import arrange, columns_of, has_names
 from ompd.schema.matrix import read_matrix, sift
 from ompd.schema.rows import check_errors
@@ -100,10 +99,8 @@ def rows_of(features: Any, schema: Schema | None, *, errors: Errors, ids: Any) -
     if schema is None:
         values, good, told = _without_schema(features, errors)
     else:
-        # As in files: a text may write a number, or mark what is missing.
-        form = TableForm() if schema.table is None else schema.table
         named = _named(features, schema, errors)
-        matrix, faults = read_matrix(named, schema.features, form, lenient=errors != "raise")
+        matrix, faults = read_matrix(named, schema.features, schema.table, others=True)
         values, good, told = sift(matrix, faults, schema.features, errors)
     if not len(good) or not values.shape[1]:
         raise FeatureError("features: expected at least one row and one feature")

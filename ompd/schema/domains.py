@@ -109,15 +109,16 @@ class Schema(
         Parameters
         ----------
         x : array-like of shape (n,) or (m, n), data frame, series, mapping or structured array
-            Real numbers; texts, booleans and dates where the feature declares what they mean. A
-            single vector becomes one row. Values with names are found by them, in any order;
-            values without are in the schema's order. Where a feature says what becomes of missing
-            values, NaN, None and the like are missing, and stay NaN.
+            Real numbers, also in text, as `table` or else English files write them; texts of
+            levels, booleans and dates where the feature declares what they mean. A single vector
+            becomes one row. Values with names are found by them, in any order; values without are
+            in the schema's order. Where a feature says what becomes of missing values, NaN, None,
+            marks of `table` and the like are missing, and stay NaN.
 
         Raises
         ------
         FeatureError
-            For text or booleans without a meaning, missing or non-finite values, a wrong number
+            For other text, booleans without a meaning, missing or non-finite values, a wrong number
             of features, or if a name is missing, unknown or there twice.
         DomainError
             For a value outside the feature's domain, or a fraction where whole numbers are due.
@@ -155,8 +156,8 @@ class Schema(
         ParameterError
             If `errors` is none of the three.
         """
-        lenient = check_errors(errors) != "raise"
-        values, faults = read_matrix(x, self.features, None, lenient=lenient)
+        check_errors(errors)
+        values, faults = read_matrix(x, self.features, self.table)
         return sift(values, faults, self.features, errors, ids)
 
     def arrange(self, x: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ompd.errors import SchemaError
-from ompd.schema.features import texts
+from ompd.schema.features import NUMBER, texts
 
 #: Texts that people and programs write where a value is missing, in any case of letters.
 MISSING = ("", "?", "-", "na", "n/a", "#n/a", "nan", "null", "none")
@@ -108,6 +108,11 @@ class TableForm(
         """Return the marks of a missing value in one column, casefolded."""
         own = next((marks for name, marks in self.marks if name == column), ())
         return frozenset(mark.casefold() for mark in (*(self.missing or MISSING), *own))
+
+    def numbers_of(self, column: str) -> frozenset[float]:
+        """Return the marks of one column that are numbers."""
+        marks = self.marks_of(column)
+        return frozenset(float(mark) for mark in marks if NUMBER.fullmatch(mark))
 
 
 def _pairs(values: Any, where: str) -> tuple[tuple[str, Any], ...]:

@@ -33,6 +33,8 @@ _PERSON = re.compile(
 )
 #: What is measured and not quite a number: "<0.1", "12 mg".
 _MEASURED = re.compile(r"\s*(?:[<>≤≥~=]|[+-]?[0-9]+(?:[.,][0-9]+)?\s*[A-Za-zµ%])")
+#: Of the marks of a missing value, those that nobody calls a category.
+_NO_LEVEL = frozenset({"", "?", "na", "n/a", "#n/a", "nan"})
 #: Most different texts of a nominal feature, and how many cells there must be for each.
 _MOST_TEXTS = 50
 #: Widest domain of whole numbers that is taken as a scale or count rather than a measurement.
@@ -164,7 +166,8 @@ class _Proposal:
         return not texts or not often or summary.texts <= 0.2 * summary.numbers
 
     def _declared(self, summary: Summary) -> dict[str, Any] | str:
-        declared = list(summary.declared or ())
+        # Whoever turns a column into categories turns its marks of a missing value into one too.
+        declared = [text for text in summary.declared or () if text.casefold() not in _NO_LEVEL]
         numbers = [float(text) for text in declared if NUMBER.fullmatch(text)]
         if not declared or len(declared) > MOST:
             return "it declares no texts, or very many"

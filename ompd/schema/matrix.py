@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ from ompd.schema.values import WIDTH, column_values, error_of, faults_of, reason
 
 
 def read_matrix(
-    x: Any, features: Sequence[Feature], form: TableForm | None, *, lenient: bool
+    x: Any,
+    features: Sequence[Feature],
+    form: TableForm | None,
+    *,
+    others: bool = False,
 ) -> tuple[F64, U8 | None]:
     """Return `x` as numbers, and what is wrong with each.
 
@@ -26,10 +31,10 @@ def read_matrix(
     x : Any
         As for `Schema.check`.
     features : sequence of Feature, n of them
-    form : TableForm or None
-        With it, other columns are let be, and texts are read as those of a file.
-    lenient : bool
-        Whether single rows without names may be no numbers at all.
+    form : TableForm, optional
+        How numbers in text, dates and missing values are written.
+    others : bool, default=False
+        Whether other columns are let be.
 
     Returns
     -------
@@ -41,17 +46,16 @@ def read_matrix(
     FeatureError
         If `x` as a whole is no table of these features.
     """
+    form = TableForm() if form is None else form
     names = [feature.name for feature in features]
-    columns = columns_of(x, names, others=form is not None)
+    columns = columns_of(x, names, others=others)
     if columns is None:
         x = arrange(x, names)
-        means = any(f.levels or f.since or not f.complete for f in features)
-        if not (lenient or means or form is not None):
-            return _numbers(x, features)
-        try:
-            return _numbers(x, features)
-        except FeatureError:
-            rows = _rows(x, len(features))
+        values = _numbers(x, len(features))
+        if values is not None:
+            values = _unmarked(values, features, form)
+            return values, faults_of(values, features)
+        rows = _rows(x, len(features))
         width = np.array([row is None for row in rows], dtype=np.bool_)
         empty = [None] * len(features)
         listed = list(zip(*(empty if row is None else row for row in rows), strict=True))
@@ -73,11 +77,24 @@ def read_matrix(
     return values, found if found.any() else None
 
 
-def _numbers(x: Any, features: Sequence[Feature]) -> tuple[F64, U8 | None]:
-    values = as_feature_matrix(x.to_numpy() if hasattr(x, "to_numpy") else x)
-    if values.shape[1] != len(features):
-        raise FeatureError(f"features: expected {len(features)} per row, got {values.shape[1]}")
-    return values, faults_of(values, features)
+def _numbers(x: Any, width: int) -> F64 | None:
+    """Return `x` as a matrix if it is nothing but numbers in rows of `width`."""
+    try:
+        values = as_feature_matrix(x.to_numpy() if hasattr(x, "to_numpy") else x)
+    except FeatureError:
+        return None
+    return values if values.shape[1] == width else None
+
+
+def _unmarked(values: F64, features: Sequence[Feature], form: TableForm) -> F64:
+    """Put NaN where a number marks a missing value, as in a column; the caller's array stays."""
+    for place, feature in enumerate(features):
+        for mark in form.numbers_of(feature.name):
+            gaps = values[:, place] == mark
+            if gaps.any():
+                values = values.copy()
+                values[gaps, place] = math.nan
+    return values
 
 
 def _rows(x: Any, width: int) -> list[Sequence[Any] | None]:

@@ -109,6 +109,13 @@ def _declare(summary: Summary, column: Any) -> None:
         if "polars" not in type(column).__module__ or type(kind).__name__ == "Enum":
             summary.declared = tuple(map(str, listed))
             summary.ordered = bool(getattr(kind, "ordered", False))
+        # Numbers are such without being listed, and more may come.
+        if not summary.ordered and all(map(_is_no_level, summary.declared or ())):
+            summary.declared = None
+
+
+def _is_no_level(text: str) -> bool:
+    return bool(NUMBER.fullmatch(text)) or text.casefold() in MISSING
 
 
 # --- text --------------------------------------------------------------------------------------

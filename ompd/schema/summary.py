@@ -174,7 +174,7 @@ class Summary:
         if isinstance(cell, bytes):
             cell = cell.decode("utf-8", "replace")
         if isinstance(cell, str):
-            self._text(cell.strip(" \t"), count, plain=True)
+            self._text(cell.strip(" \t"), count)
         elif cell is None or type(cell).__name__ in {"NAType", "NaTType"}:
             self._gap(count)
         elif isinstance(cell, bool):
@@ -192,7 +192,7 @@ class Summary:
             self.texts += count
             self.cells = None
 
-    def _text(self, cell: str, count: int, *, plain: bool = False) -> None:
+    def _text(self, cell: str, count: int) -> None:
         folded = cell.casefold()
         if folded in _MISSING:
             self._gap(count)
@@ -200,7 +200,7 @@ class Summary:
         number = cell
         if self._decimal == ",":
             number = "" if "." in cell else cell.replace(",", ".")
-        if not plain and NUMBER.fullmatch(number):
+        if NUMBER.fullmatch(number):
             self._number(float(number), count, cell)
             return
         self.rows += count

@@ -81,17 +81,18 @@ def faults_of(values: F64, features: Sequence[Feature]) -> U8 | None:
     return faults if found.any() else None
 
 
-def column_values(column: Any, feature: Feature, form: TableForm | None) -> tuple[F64, U8 | None]:
+def column_values(column: Any, feature: Feature, form: TableForm) -> tuple[F64, U8 | None]:
     """Turn one column into numbers.
 
     Parameters
     ----------
     column : array, series, Arrow array or sequence of m cells
-        Numbers; texts of levels; booleans, which are the levels "True" and "False"; dates.
+        Numbers, also in text; texts of levels; booleans, which are the levels "True" and "False";
+        dates.
         Missing is NaN, None, NaT, pandas' NA, or masked.
     feature : Feature
-    form : TableForm or None
-        With it, texts may also be numbers and marks of missing values, as in a file.
+    form : TableForm
+        How texts write numbers, dates and missing values.
 
     Returns
     -------
@@ -107,9 +108,8 @@ def column_values(column: Any, feature: Feature, form: TableForm | None) -> tupl
     kind = array.dtype.kind
     if kind in "iuf":
         values = np.array(array, dtype=np.float64)
-        for mark in () if form is None else form.marks_of(feature.name):
-            if NUMBER.fullmatch(mark):
-                values[values == float(mark)] = math.nan
+        for mark in form.numbers_of(feature.name):
+            values[values == mark] = math.nan
     elif kind == "M" and feature.since:
         since = np.datetime64(feature.since, "s")
         seconds = (array.astype("datetime64[us]") - since) / np.timedelta64(1, "us")
@@ -136,7 +136,7 @@ def _dictionary(column: Any) -> tuple[Any, Array | None]:
 
 
 def _from_pool(
-    pool: Any, places: Array, feature: Feature, form: TableForm | None
+    pool: Any, places: Array, feature: Feature, form: TableForm
 ) -> tuple[F64, U8 | None]:
     values, faults = column_values(pool, feature, form)
     found = np.append(values, math.nan)[places]
@@ -176,9 +176,7 @@ def _in_microseconds(array: Array) -> Array:
     return array.astype(f"{kind}8[us]") if kind in "mM" else array
 
 
-def _by_cell(
-    cells: Iterable[Any], feature: Feature, form: TableForm | None
-) -> tuple[F64, U8 | None]:
+def _by_cell(cells: Iterable[Any], feature: Feature, form: TableForm) -> tuple[F64, U8 | None]:
     reader = CellReader(feature, form)
     # By type too: Python takes True, 1 and 1.0 for the same key.
     seen: dict[tuple[type, Any], tuple[float, int]] = {}
@@ -205,23 +203,21 @@ class CellReader:
     Parameters
     ----------
     feature : Feature
-    form : TableForm or None
+    form : TableForm
         As for `column_values`.
     """
 
-    def __init__(self, feature: Feature, form: TableForm | None) -> None:
+    def __init__(self, feature: Feature, form: TableForm) -> None:
         self._levels = {
             text: float(feature.low + place) for place, text in enumerate(feature.levels)
         }
         self._truths = {}
         if {text.casefold() for text in feature.levels} == {"false", "true"}:
             self._truths = {text.casefold(): value for text, value in self._levels.items()}
-        self._wrong = LEVEL if feature.levels else TEXT
         self._since = date.fromisoformat(feature.since) if feature.since else None
         self._form = form
-        marks = frozenset() if form is None else form.marks_of(feature.name)
-        self._marks = marks
-        self._numbers = frozenset(float(mark) for mark in marks if NUMBER.fullmatch(mark))
+        self._marks = form.marks_of(feature.name)
+        self._numbers = form.numbers_of(feature.name)
 
     def read(self, cell: Any) -> tuple[float, int]:
         """Return value and fault; the value of a fault or of what is missing is NaN."""
@@ -256,10 +252,6 @@ class CellReader:
             value = self._truths.get(stripped.casefold())
         if value is not None:
             return value, 0
-        if self._form is None:
-            if self._since is not None:
-                return self._date(stripped, "%Y-%m-%d")
-            return math.nan, self._wrong
         if stripped.casefold() in self._marks:
             return math.nan, 0
         if self._since is not None:

@@ -13,8 +13,10 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from ompd.bulk import rows as bulk
 from ompd.datasets import Dataset, _blocks, load
 from ompd.errors import DatasetError, DomainError, FeatureError, LabelError, OmpdError
+from ompd.roles import asking
 from ompd.schema import Feature, RowError, Schema, TableForm
 
 FEATURES = (
@@ -324,3 +326,69 @@ def test_zeros_that_mean_missing(write):
 def test_missing_values_are_refused_unless_the_schema_says_otherwise(write):
     with pytest.raises(FeatureError, match=r"line 2, column 'age': .* got a missing value"):
         load(write(HEADER + ROWS.replace("50", "?")), schema())
+
+
+READINGS = {
+    "check_rows": lambda form, frame, path: form.check_rows(frame[NAMED])[:2],
+    "check_rows of an array": lambda form, frame, path: form.check_rows(
+        frame[NAMED].to_numpy(dtype=object)
+    )[:2],
+    "from_arrays": lambda form, frame, path: of_data(
+        Dataset.from_arrays(form, frame[NAMED], frame["y"], ids=frame["id"], errors="collect")
+    ),
+    "from_frame": lambda form, frame, path: of_data(
+        Dataset.from_frame(form, frame, errors="collect")
+    ),
+    "load": lambda form, frame, path: of_data(load(path, form, errors="collect")),
+    "ask": lambda form, frame, path: of_asked(
+        asking.rows_of(frame, form, errors="collect", ids="id")
+    ),
+    "bulk": lambda form, frame, path: of_bulk(bulk.rows_of(frame, form, "collect")),
+}  # fmt: skip
+NAMED = ["krea", "age"]
+CELLS = [
+    *("5", " 5.25\t", "+.5", "1e1", "-9", "-9.0", "?", "", "NA"),
+    *("7391 mg", "1,5", "0x10", "1_0", "inf", "١", "1e999", "nan", "True"),
+]  # fmt: skip
+
+
+def of_data(data):
+    good = np.ones(len(CELLS), dtype=bool)
+    good[data.errors.rows] = False
+    return data.features, good
+
+
+def of_asked(rows):
+    return rows.values, rows.asked.good
+
+
+def of_bulk(rows):
+    return rows.values, rows.error == ""
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_numbers_in_text_are_read_in_one_way(reading, write):
+    """Object columns as a frame has them where one cell of a file is no number."""
+    features = (
+        Feature("krea", "numeric", 0, 20, missing="median"),
+        Feature("age", "ordinal", 0, 9),
+    )
+    form = Schema(features, CLASSES, TableForm(label="y", id="id", marks={"krea": ["-9"]}))
+    ids = [f"p{row}" for row in range(len(CELLS))]
+    ages = [str(row % 10) for row in range(len(CELLS))]
+    frame = pd.DataFrame({"id": ids, "krea": CELLS, "age": ages, "y": "benign"}, dtype=object)
+    frame.iloc[0, 1] = 5  # a number among them
+    lines = "\n".join(f'{a},"{b}",{c},benign' for a, b, c in zip(ids, CELLS, ages, strict=True))
+    values, good = READINGS[reading](form, frame, write(f"id,krea,age,y\n{lines}\n"))
+    gap = math.nan
+    worth = [5, 5.25, 0.5, 10, gap, gap, gap, gap, gap, *[None] * 7, gap, None]
+    assert good.tolist() == [each is not None for each in worth]
+    np.testing.assert_array_equal(values[:, 0], [each for each in worth if each is not None])
+    assert values[:, 1].tolist() == [row % 10 for row in np.flatnonzero(good).tolist()]
+
+
+def test_marks_of_numbers_hold_for_arrays_too():
+    form = Schema(FEATURES[1:2], CLASSES, TableForm(label="y", marks={"krea": ["-9"]}))
+    array = np.array([[1.0], [-9.0]])
+    np.testing.assert_array_equal(form.check(array), [[1], [math.nan]])
+    assert array.tolist() == [[1], [-9]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
@@ -459,3 +460,20 @@ def test_rounded_ends_hold_what_was_found(low, span, whole):
     if whole:
         assert found_low == int(found_low)
         assert found_high == int(found_high)
+
+
+@pytest.mark.parametrize("kind", [object, str, "string[pyarrow]", "category"])
+def test_frames_of_numbers_in_text_are_as_their_file(write, kind):
+    """One mark among numbers makes a column of text of it."""
+    text = "score,dose,class\n" + "".join(
+        f"{'?' if i == 3 else i % 10 + 1},{i / 8},{i % 2}\n" for i in range(60)
+    )
+    expected = Schema.infer(write(text))
+    assert expected.features[0].kind == "ordinal"
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    frame = frame.astype(kind)
+    found = Schema.infer(frame)
+    assert found.features == expected.features
+    assert found.classes == expected.classes
+    data = Dataset.from_frame(found, frame)
+    np.testing.assert_array_equal(data.features, load(write(text), expected).features)

@@ -69,9 +69,9 @@ def test_json_that_is_no_schema_is_refused(text):
 
 def test_masked_values_are_missing_values():
     assert SCHEMA.check(np.ma.masked_array([1.0, 2.0], mask=[False, False])).tolist() == [[1, 2]]
-    with pytest.raises(FeatureError, match="masked"):
+    with pytest.raises(FeatureError, match="missing"):
         SCHEMA.check(np.ma.masked_array([1.0, 2.0], mask=[False, True]))
-    with pytest.raises(FeatureError, match="bool"):
+    with pytest.raises(FeatureError, match="got no number"):
         SCHEMA.check([np.array([True, False]), np.array([2.0, 1.0])])
 
 
