@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
@@ -22,6 +23,7 @@ from ompd.errors import (
     TrainingError,
 )
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
+from ompd.estimator.base import _narrow
 from ompd.schema import Feature, Schema
 
 
@@ -267,7 +269,7 @@ def test_scikit_learn_is_told_whether_values_may_be_missing(kind):
     for schema in (None, complete):
         model = kind(1, schema=schema)
         assert not get_tags(model).input_tags.allow_nan
-        with pytest.raises(ValueError, match="NaN"):
+        with pytest.raises(ValueError, match=r"NaN|missing"):
             model.fit(rows, [0, 1, 0, 1])
     assert get_tags(kind(1, schema=GAPPY)).input_tags.allow_nan
 
@@ -277,3 +279,50 @@ def test_a_feature_that_no_row_has_is_refused(kind):
     rows = [[np.nan, 1, j] for j in range(6)]
     with pytest.raises(TrainingError, match="'x': expected a value"):
         kind(1, schema=GAPPY).fit(rows, [0, 1] * 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", [pd.DataFrame, pl.DataFrame, dict, "category"])
+def test_a_schema_reads_what_its_frames_hold(kind, form, rng):
+    """Levels, numbers in text, marks of missing values and truths, as `Dataset.from_frame` does."""
+    schema = Schema(
+        [
+            Feature("grade", "ordinal", 0, 2, levels=("low", "mid", "high")),
+            Feature("dose", "numeric", 0, 9, missing="median"),
+            Feature("smoker", "nominal", 0, 1, levels=("False", "True")),
+        ],
+        ["no", "yes"],
+    )
+    codes = np.arange(40) % 2
+    grades = np.clip(codes + rng.integers(0, 2, 40), 0, 2)
+    doses = codes * 3 + rng.integers(0, 40, 40) / 8
+    cells = {
+        "smoker": (codes == 1).tolist(),
+        "dose": ["?" if row == 5 else str(dose) for row, dose in enumerate(doses.tolist())],
+        "grade": [schema.features[0].levels[grade] for grade in grades],
+    }
+    doses[5] = np.nan
+    values = np.column_stack([grades, doses, codes])
+    table = pd.DataFrame(cells).astype(form) if form == "category" else form(cells)
+    y = schema.names(codes)
+    found = kind(5, schema=schema).fit(table, y)
+    expected = kind(5, schema=schema).fit(values, y)
+    assert (found.predict_proba(table) == expected.predict_proba(values)).all()
+    cells["grade"][7] = "7391"
+    with pytest.raises(DomainError, match="row 7, feature 'grade'") as caught:
+        found.predict(pd.DataFrame(cells))
+    assert "7391" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_cell_is_quoted(kind):
+    rows = [[1.0], [2.0], [3.0], ["7391 mg"]]
+    with pytest.raises(FeatureError, match="schema") as caught:
+        kind().fit(rows, [0, 1, 0, 1])
+    assert caught.value.__context__ is None
+
+
+def test_counts_do_not_wrap():
+    for most in (65_535, 65_536, 200_000):
+        assert _narrow(np.array([0, most])).tolist() == [0, most]
+    assert _narrow(np.array([65_535])).dtype == np.uint16

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
-from ompd.arrays import F64, I64, U16, U64
+from ompd.arrays import F64, I64, U64
 from ompd.encode import Encoder, Filling
 from ompd.errors import FeatureError, LabelError, NeighborsError, ParameterError, TrainingError
 from ompd.params import Method
@@ -21,12 +22,15 @@ from ompd.search.calibration import Calibration, Priors, check_priors, check_wei
 from ompd.search.decision import Decision, Outcome, Rule, check_decision
 from ompd.threads import at_most
 
+#: In place of `y`, which may be None by mistake.
+_NO_LABELS = object()
+
 
 class _Queries(NamedTuple):
     """Vectors at the table's scale, and how many features of each were missing."""
 
     vectors: U64
-    filled: U16
+    filled: I64
 
 
 class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -75,9 +79,7 @@ class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> Self:
         if np.ma.is_masked(y):
             raise LabelError("y: expected a label for every row, got masked values")
-        X, y = validate_data(
-            self, self._arranged(X), y, dtype=np.float64, ensure_all_finite=self._finite
-        )
+        X, y = self._validated(X, y)
         check_classification_targets(y)
         decision, priors = check_decision(self.decision), check_priors(self.priors)
         weights = None if sample_weight is None else check_weights(sample_weight, len(y))
@@ -189,9 +191,9 @@ class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tuple(Finding(name, "", None, self._method) for name in classes),
             outcome.codes,
             outcome.probabilities,
-            votes.astype(np.uint16),
+            _narrow(votes),
             np.ones(len(votes), dtype=np.bool_),
-            queries.filled,
+            _narrow(queries.filled),
         )
 
     def kneighbors(
@@ -260,13 +262,11 @@ class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _queries(self, X: Any) -> _Queries:
         check_is_fitted(self)
-        X = validate_data(
-            self, self._arranged(X), dtype=np.float64, reset=False, ensure_all_finite=self._finite
-        )
+        X = self._validated(X)
         if self.schema is None:
             X = np.clip(X, self.encoder_.schema.low, self.encoder_.schema.high)
         X, filled = self.filling_.fill(X)
-        return _Queries(limbs_of(self.encoder_.encode(X)), filled.astype(np.uint16))
+        return _Queries(limbs_of(self.encoder_.encode(X)), filled)
 
     @property
     def _fills(self) -> bool:
@@ -274,16 +274,33 @@ class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features = () if self.schema is None else self.schema.features
         return any(feature.missing != "refuse" for feature in features)
 
-    @property
-    def _finite(self) -> bool | str:
-        return "allow-nan" if self._fills else True
+    def _validated(self, X: Any, y: Any = _NO_LABELS) -> Any:
+        """Return `X` as numbers, and `y`; names are looked at as in scikit-learn.
 
-    def _arranged(self, X: Any) -> Any:
-        """Bring columns with names into the schema's order; without one, scikit-learn checks."""
-        # Which would take what stands behind the mask.
+        Without `y` they are queries of a fitted classifier.
+        """
         if np.ma.is_masked(X):
+            # NumPy would take what stands behind the mask.
             raise FeatureError("X: expected real numbers, got masked values")
-        return X if self.schema is None else self.schema.arrange(X)
+        fits = y is not _NO_LABELS
+        if self.schema is not None:
+            X = self.schema.arrange(X)
+            values = self.schema.check(X)
+            if not fits:
+                validate_data(self, X, reset=False, skip_check_array=True)
+                return values
+            validate_data(self, X, y, skip_check_array=True)
+            finite = "allow-nan" if self._fills else True
+            return check_X_y(values, y, dtype=np.float64, ensure_all_finite=finite, estimator=self)
+        try:
+            if fits:
+                return validate_data(self, X, y, dtype=np.float64)
+            return validate_data(self, X, dtype=np.float64, reset=False)
+        except ValueError as error:
+            if "could not convert" not in str(error):
+                raise
+        # NumPy's error quotes the cell.
+        raise FeatureError("X: expected real numbers; what texts mean, a schema says")
 
     def _features(self, X: F64) -> tuple[Feature, ...]:
         if self.schema is not None:
@@ -292,3 +309,10 @@ class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tuple(
             Feature(f"x{j}", "numeric", float(low[j]), float(high[j])) for j in range(X.shape[1])
         )
+
+
+def _narrow(counts: I64) -> npt.NDArray[Any]:
+    """Return counts as the 16 bits of a hospital's report, or as wide as they must be."""
+    if counts.max(initial=0) > np.iinfo(np.uint16).max:
+        return counts.astype(np.uint32)
+    return counts.astype(np.uint16)

@@ -287,6 +287,10 @@ class _Proposal:
             self._note(summary, "ends as found, and a tenth more, rounded")
             return {"kind": "numeric", "low": ends[0], "high": ends[1]}
         span = high - low
+        if max(abs(low), abs(high)) > 2**53:
+            self._note(
+                summary, "numbers of more than 15 digits, of which the last are lost: an id?"
+            )
         if low == high:
             self._note(summary, "all values are the same: a constant has no weight")
             return {"kind": "ordinal", "low": low, "high": high}

@@ -158,10 +158,8 @@ def columns_of(x: Any, names: Sequence[str], *, others: bool = False) -> list[An
     """
     if isinstance(x, np.void) or (isinstance(x, Mapping) and _is_one_row(x)):
         return None
-    if not isinstance(x, (Mapping, np.ndarray)) and not hasattr(x, "columns"):
-        return None
     found = names_of(x)
-    if found is None:
+    if found is None or not (isinstance(x, (Mapping, np.ndarray)) or hasattr(x, "columns")):
         return None
     _check_names(found, names, others=others)
     columns = [x[name] for name in names]
@@ -215,9 +213,11 @@ def names_of(x: Any) -> list[Any] | None:
         return None if x.dtype.names is None else list(x.dtype.names)
     if hasattr(x, "column_names"):  # Arrow, whose `columns` are the columns themselves
         return list(x.column_names)
+    if not hasattr(x, "to_numpy"):
+        return None  # among others polars' lazy frames, of which nothing was read yet
     found = getattr(x, "columns", None)
     # Lists have a method of that name.
-    if found is None and hasattr(x, "to_numpy"):
+    if found is None:
         found = getattr(x, "index", None)
     if found is None or callable(found):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ompd.schema.features import Feature
 from ompd.schema.form import TableForm
 from ompd.schema.matching import arrange, columns_of, has_names
 from ompd.schema.rows import Errors, RowError, RowErrors
-from ompd.schema.values import WIDTH, column_values, error_of, faults_of, reason
+from ompd.schema.values import WIDTH, column_values, error_of, faults_of, reason, settled
 
 
 def read_matrix(
@@ -53,7 +52,7 @@ def read_matrix(
         x = arrange(x, names)
         values = _numbers(x, len(features))
         if values is not None:
-            values = _unmarked(values, features, form)
+            values = _settled(values, features, form)
             return values, faults_of(values, features)
         rows = _rows(x, len(features))
         width = np.array([row is None for row in rows], dtype=np.bool_)
@@ -86,15 +85,15 @@ def _numbers(x: Any, width: int) -> F64 | None:
     return values if values.shape[1] == width else None
 
 
-def _unmarked(values: F64, features: Sequence[Feature], form: TableForm) -> F64:
-    """Put NaN where a number marks a missing value, as in a column; the caller's array stays."""
+def _settled(values: F64, features: Sequence[Feature], form: TableForm) -> F64:
+    """Take numbers as those of columns; the caller's array stays as it is."""
+    result = values
     for place, feature in enumerate(features):
-        for mark in form.numbers_of(feature.name):
-            gaps = values[:, place] == mark
-            if gaps.any():
-                values = values.copy()
-                values[gaps, place] = math.nan
-    return values
+        column = settled(values[:, place], feature, form)
+        if not np.may_share_memory(column, values):
+            result = values.copy() if result is values else result
+            result[:, place] = column
+    return result
 
 
 def _rows(x: Any, width: int) -> list[Sequence[Any] | None]:

@@ -38,6 +38,8 @@ def reason(feature: Feature, fault: int) -> str:
         return "expected a whole number"
     if fault == LEVEL:
         return f"expected {feature.expected}, got another text"
+    if feature.levels:
+        return f"expected {feature.expected}, got another number"
     unit = f" days since {feature.since}" if feature.since else f" {feature.unit}".rstrip()
     return f"expected a value from {feature.low:g} to {feature.high:g}{unit}"
 
@@ -81,6 +83,35 @@ def faults_of(values: F64, features: Sequence[Feature]) -> U8 | None:
     return faults if found.any() else None
 
 
+def written_numbers(feature: Feature) -> dict[float, float]:
+    """Return numbers outside the domain that one level writes, and that level.
+
+    A column of levels such as "1", "2" and "3+" is one of numbers wherever no cell has a "3+".
+    """
+    found: dict[float, float | None] = {}
+    for place, level in enumerate(feature.levels):
+        if NUMBER.fullmatch(level):
+            number = float(level)
+            if not feature.low <= number <= feature.high:
+                found[number] = None if number in found else feature.low + place
+    return {number: level for number, level in found.items() if level is not None}
+
+
+def settled(values: F64, feature: Feature, form: TableForm) -> F64:
+    """Return the numbers of a column with NaN for marks of a missing value, and with levels.
+
+    It is the same array if none of them means anything else.
+    """
+    meant = dict.fromkeys(form.numbers_of(feature.name), math.nan) | written_numbers(feature)
+    result = values
+    for number, value in meant.items():
+        places = values == number
+        if places.any():
+            result = values.copy() if result is values else result
+            result[places] = value
+    return result
+
+
 def column_values(column: Any, feature: Feature, form: TableForm) -> tuple[F64, U8 | None]:
     """Turn one column into numbers.
 
@@ -107,9 +138,7 @@ def column_values(column: Any, feature: Feature, form: TableForm) -> tuple[F64, 
     array = as_array(column)
     kind = array.dtype.kind
     if kind in "iuf":
-        values = np.array(array, dtype=np.float64)
-        for mark in form.numbers_of(feature.name):
-            values[values == mark] = math.nan
+        values = settled(np.array(array, dtype=np.float64), feature, form)
     elif kind == "M" and feature.since:
         since = np.datetime64(feature.since, "s")
         seconds = (array.astype("datetime64[us]") - since) / np.timedelta64(1, "us")
@@ -161,13 +190,25 @@ def as_array(column: Any) -> Array:
     if isinstance(column, np.ndarray):
         return _in_microseconds(column)
     if hasattr(column, "to_pylist"):  # Arrow: chunks and nulls
+        column = _on_the_clock(column)
         return _in_microseconds(np.asarray(column.to_numpy(zero_copy_only=False)))
+    if getattr(getattr(column, "dtype", None), "time_zone", None):  # polars
+        column = column.dt.replace_time_zone(None)
     if hasattr(column, "to_numpy"):
         return _in_microseconds(np.asarray(column.to_numpy()))
     listed = list(column)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
+
+
+def _on_the_clock(column: Any) -> Any:
+    """Return moments of a zone as its clocks showed them, as pandas and polars do."""
+    if getattr(column.type, "tz", None) is None:
+        return column
+    from pyarrow import compute
+
+    return compute.local_timestamp(column)
 
 
 def _in_microseconds(array: Array) -> Array:
@@ -218,6 +259,7 @@ class CellReader:
         self._form = form
         self._marks = form.marks_of(feature.name)
         self._numbers = form.numbers_of(feature.name)
+        self._written = written_numbers(feature)
 
     def read(self, cell: Any) -> tuple[float, int]:
         """Return value and fault; the value of a fault or of what is missing is NaN."""
@@ -236,7 +278,10 @@ class CellReader:
                 value = float(cell)
             except OverflowError:
                 value = math.inf
-            return (math.nan if value in self._numbers else value), 0
+            found = self._written.get(value)
+            if found is None:
+                found = math.nan if value in self._numbers else value
+            return found, 0
         if isinstance(cell, (date, np.datetime64)) and self._since is not None:
             return self._days(cell)
         return math.nan, TEXT

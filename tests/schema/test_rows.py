@@ -277,3 +277,46 @@ def test_contradictions_are_refused(fields, message):
 def test_contradictions_of_a_form_are_refused(fields, message):
     with pytest.raises(SchemaError, match=message):
         Schema(PLAIN.features, PLAIN.classes, TableForm(**fields))
+
+
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series, pl.Series, pa.array])
+def test_numbers_are_the_levels_that_write_them(kind):
+    """A column of grades is one of numbers wherever nobody has a "3+"."""
+    grade = Feature("grade", "nominal", 4, 7, levels=("1", "2", "3.5", "3+"))
+    schema = Schema((grade,), ("a", "b"))
+    for cells in ([1, 2], [1.0, 3.5], [4, 5]):
+        expected = [[{1: 4, 2: 5, 3.5: 6}.get(cell, cell)] for cell in cells]
+        assert schema.check({"grade": kind(cells)}).tolist() == expected
+        assert schema.check([[cell] for cell in cells]).tolist() == expected
+        assert schema.check(np.array(cells)[:, None]).tolist() == expected
+    assert schema.check([["1"], [2], ["3+"]]).tolist() == [[4], [5], [7]]
+    # Where two levels write it, a number is neither.
+    double = Schema((Feature("x", "nominal", 4, 6, levels=("1", "1.0", "2")),), ("a", "b"))
+    assert double.check([["1"], ["1.0"], [2]]).tolist() == [[4], [5], [6]]
+    for cells in ([[1]], {"x": [1]}, [[3]], [["3"]]):
+        with pytest.raises(DomainError, match=r"expected one of '1', .* got another"):
+            double.check(cells)
+
+
+def test_moments_of_a_zone_are_what_its_clocks_showed():
+    schema = Schema((Feature("seen", "numeric", 0, 9000, since="2000-01-01"),), ("a", "b"))
+    moments = pd.to_datetime(["2001-01-01 00:30", "2001-07-01 12:00"]).tz_localize("Europe/Berlin")
+    frame = pd.DataFrame({"seen": moments})
+    table = pa.Table.from_pandas(frame)
+    expected = [[366 + 0.5 / 24], [547.5]]
+    for x in (frame, table, pl.from_pandas(frame), frame.convert_dtypes(dtype_backend="pyarrow")):
+        np.testing.assert_allclose(schema.check(x), expected, rtol=1e-12)
+    assert Schema.infer(table.append_column("class", pa.array(["a", "b"]))).features[0].since
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Schema.infer,
+        lambda lazy: Dataset.from_frame(PLAIN, lazy),
+        PLAIN.check,
+    ],
+)
+def test_lazy_frames_were_not_read_yet(call):
+    with pytest.raises(OmpdError, match="expected"):
+        call(pl.DataFrame(TABLE).lazy())
