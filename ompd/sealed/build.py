@@ -28,8 +28,8 @@ VALUE_BITS = 62
 
 _SAMPLES = 1000
 # Shares of sampled queries that `fetches` must serve exactly, and with proof.
-_EXACT_SHARE = 0.999
-_PROVEN_SHARE = 0.99
+_EXACT_SHARE = 0.9995
+_PROVEN_SHARE = 0.996
 _FETCH_STEP = 4
 
 

@@ -66,8 +66,8 @@ class SealedTable(Queried):
         """Cut, encrypt and shuffle a table, and draw the first window's hints.
 
         Without `layout`, `Layout.choose` gives the size of buckets and chunks. `fetches` is then
-        the smallest multiple of 4 that gives 99.9% of up to 1000 sampled rows of the table the
-        exact distances of their K nearest other rows, and 99% a proof of it; `window` is what the
+        the smallest multiple of 4 that gives 99.95% of up to 1000 sampled rows of the table the
+        exact distances of their K nearest other rows, and 99.6% a proof of it; `window` is what the
         slots allow if queries want as many buckets as those rows do. If a query would fetch half
         of the buckets or more, the table is sent whole.
 
