@@ -25,17 +25,21 @@ _STALE = 30.0
 # that is.
 _LEAST_LEFT = 8
 _MOST_LEFT = 2
+# More than this share of a window is too much for one job.
+_CROWD = 4
 # While a table is on its way, so many queries for every unread one can go through hints, up to
 # this share of a window.
 _MEANWHILE = 4
 
 
 def whole_is_cheaper(layout: Layout, queries: int) -> bool:
-    """Tell whether the whole table is no more bytes than so many queries and their share of hints.
+    """Tell whether the whole table is better than so many queries in one job through hints.
 
-    A window takes one download of the table, so each of its queries takes a share of that.
+    It is if it is no more bytes than their fetches and their share of the next window's download.
+    It is, too, for more than a quarter of a window: people in one job who are alike fetch the same
+    buckets each for themselves, and these chunks would run out of hints for the others.
     """
-    if not layout.fetches:
+    if not layout.fetches or _CROWD * queries > layout.window:
         return True
     each = (layout.request_bytes + layout.answer_bytes) * layout.window + layout.table_bytes
     return queries * each >= layout.table_bytes * layout.window

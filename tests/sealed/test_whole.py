@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ompd.errors import BucketAuthError, FeatureError, FramingError, HintStateError
-from ompd.sealed import Layout, SealedTable, whole_is_cheaper
+from ompd.sealed import Layout, SealedTable, answer, whole_is_cheaper
 from ompd.sealed.hints import Hints
 from ompd.sealed.window import Window
 from tests.sealed.conftest import SMALL, assert_exact, clustered, find, naive
@@ -201,14 +201,34 @@ def test_queries_go_on_while_the_next_window_is_made(small, monkeypatch):
 
 
 def test_the_whole_table_is_chosen_where_it_is_no_more_bytes():
-    # 10 queries through hints are 10 times 100 + 60 + a tenth of the table.
-    layout = Layout(64, 64, 4, 16, 10, 8)
-    each = layout.request_bytes + layout.answer_bytes + layout.table_bytes // 8
-    most = layout.table_bytes // each
-    assert 0 < most < 8
+    # A query is its request, its answer and a 40th of the table.
+    layout = Layout(64, 64, 4, 16, 10, 40)
+    each = layout.request_bytes + layout.answer_bytes + layout.table_bytes / 40
+    most = int(layout.table_bytes / each)
+    assert 0 < most < 10
     assert not whole_is_cheaper(layout, most)
     assert whole_is_cheaper(layout, most + 1)
     assert whole_is_cheaper(Layout(1, 64, 1, 1, 0, 0), 1)
+
+
+def test_the_whole_table_is_chosen_for_more_than_a_quarter_of_a_window():
+    layout = Layout(1 << 20, 64, 1024, 1024, 2, 400)
+    assert not whole_is_cheaper(layout, 100)
+    assert whole_is_cheaper(layout, 101)
+
+
+def test_people_who_are_alike_are_served_in_one_job(rng):
+    # Their queries want the same buckets, whose chunks would run out of hints.
+    vectors = rng.integers(0, 1000, (20_000, 4))
+    labels = rng.integers(0, 2, 20_000)
+    table, ciphertexts = SealedTable.build(vectors, labels, 2, 9)
+    middle = np.abs(vectors - 500).sum(axis=1).argsort()
+    most = table.layout.window // 4
+    assert most >= 4
+    request, ticket = table.ask(np.ascontiguousarray(vectors[middle[:most]]), [1] * most)
+    found = table.read(ticket, answer(ciphertexts, table.layout, request))
+    assert found.answered.all()
+    assert found.certified.mean() > 0.9
 
 
 class Clock:
