@@ -18,7 +18,7 @@ from ompd.schema.form import TableForm
 from ompd.schema.matching import arrange, match_labels
 from ompd.schema.matrix import read_matrix, sift
 from ompd.schema.rows import Errors, RowErrors, check_errors
-from ompd.schema.toml import fields_of, to_toml
+from ompd.schema.toml import explained, fields_of, to_toml
 
 
 class Schema(
@@ -77,11 +77,17 @@ class Schema(
             if name in names:
                 raise SchemaError(f"table {what}: {name!r} is a feature")
         if table.columns and not names <= set(table.columns):
-            raise SchemaError("table columns: expected every feature among them")
-        if not {name for name, _ in table.marks} <= names:
-            raise SchemaError("table marks: expected only names of features")
-        if not {name for _, name in table.texts} <= set(self.classes):
-            raise SchemaError("table texts: expected only names of classes on the right")
+            missing = min(names - set(table.columns))
+            raise SchemaError(f"table columns: expected feature {missing!r} among them")
+        for name, _ in table.marks:
+            if name not in names:
+                raise SchemaError(f"table marks: expected only names of features, got {name!r}")
+        for text, name in table.texts:
+            if name not in self.classes:
+                raise SchemaError(
+                    "table texts: expected only names of classes on the right, got another for "
+                    f"{text!r}"
+                )
 
     @property
     def plain(self) -> Schema:
@@ -328,7 +334,8 @@ class Schema(
         SchemaError
             If the text is not a schema.
         """
-        return _converted(lambda: msgspec.convert(fields_of(data), cls))
+        fields = fields_of(data)
+        return _converted(lambda: msgspec.convert(fields, cls), fields)
 
     def to_json(self) -> bytes:
         """Encode as JSON."""
@@ -343,15 +350,19 @@ class Schema(
         SchemaError
             If the text is not a schema.
         """
-        return _converted(lambda: msgspec.json.decode(data, type=cls))
+        return _converted(lambda: msgspec.json.decode(data, type=cls), None)
 
 
-def _converted(convert: Callable[[], Schema]) -> Schema:
+def _converted(convert: Callable[[], Schema], fields: dict[str, Any] | None) -> Schema:
+    """Make a schema; what is wrong is told in the words of the `fields` of a file, if given."""
+    problem = ""
     try:
         return convert()
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, SchemaError):
-            raise error.__cause__ from None
-        raise SchemaError(f"schema: {error}") from None
+            problem = str(error.__cause__)
+        else:
+            problem = f"schema: {error}" if fields is None else explained(str(error), fields)
     except (msgspec.DecodeError, UnicodeError, TypeError, OverflowError):
-        raise SchemaError("schema: expected JSON") from None
+        problem = "schema: expected JSON"
+    raise SchemaError(problem)

@@ -99,6 +99,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             raise SchemaError(f"{where}: only ordinal and nominal features have levels")
         if len(self.levels) > MAX_LEVELS:
             raise SchemaError(f"{where}: expected at most {MAX_LEVELS} levels")
+        if len({level.strip(" \t") for level in self.levels}) != len(self.levels):
+            raise SchemaError(f"{where}: two levels differ by blanks around them only")
         if len(self.levels) != self.high - self.low + 1:
             raise SchemaError(
                 f"{where}: expected high - low + 1 levels, the number low + i being the i-th, "
@@ -159,7 +161,8 @@ def texts(values: Any, where: str) -> tuple[str, ...]:
     if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in listed):
         raise SchemaError(f"{where}: expected texts of at most {MAX_TEXT} characters")
     if len(set(listed)) != len(listed):
-        raise SchemaError(f"{where}: texts must be unique")
+        twice = next(text for text in listed if listed.count(text) > 1)
+        raise SchemaError(f"{where}: texts must be unique, got {twice!r} twice")
     return listed
 
 

@@ -107,7 +107,8 @@ class _Proposal:
         )
         if missing:
             found["missing"] = "median"
-            self._note(summary, f"{missing} of {summary.rows} are missing")
+            hint = '; "level" if the method is evidence' if found["kind"] == "nominal" else ""
+            self._note(summary, f"{missing} of {summary.rows} are missing{hint}")
         return Feature(name=summary.name, **found)
 
     def _note(self, summary: Summary, text: str) -> None:

@@ -6,10 +6,10 @@ import datetime
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ompd.errors import SchemaError
-from ompd.schema.features import Feature
+from ompd.schema.features import Feature, Kind, Missing
 from ompd.schema.form import MISSING, TableForm
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ def to_toml(schema: Schema) -> str:
     ]
     if not all(feature.complete for feature in schema.features):
         lines += [
-            '# missing = "median": the median of the training rows stands for a missing value;',
-            '# "level": it is a category (kind = "nominal" only); without either, its row is bad.',
+            '# missing = "median": the median of the training rows stands for a missing value, or for a',
+            '# nominal feature the most frequent one; "level": it is a category (kind = "nominal" only),',
+            '# which is better with the method evidence, as "median" is with relief-mw; without either,',
+            "# its row is bad.",
         ]
     lines += _comments(text for name, text in notes if not name)
     lines += ["", f"classes = {_list(schema.classes)}"]
@@ -157,6 +159,8 @@ def fields_of(data: bytes | str) -> dict[str, Any]:
     read: dict[str, Any] = {}
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
+        # Editors put a byte order mark in front.
+        text = text.removeprefix("\ufeff")
         if len(text) > _MOST or _DEEP.search(text):
             problem = "expected TOML that is not nested"
         else:
@@ -181,6 +185,56 @@ def fields_of(data: bytes | str) -> dict[str, Any]:
             if name in table:
                 table[name] = _pairs(table[name])
     return read
+
+
+#: What msgspec says, and what it means to whoever wrote the file.
+_WORDS = {
+    "array": "a list", "str": "a text in quotes", "int": "a number", "float": "a number",
+    "bool": "true or false", "object": "a section",
+}  # fmt: skip
+_NAMES = {
+    "": ("classes", "table", "features"),
+    "table": tuple(name for name in TableForm.__struct_fields__ if name != "notes"),
+    "features": tuple(name for name in Feature.__struct_fields__ if name != "name"),
+}
+_CHOICES = {"kind": get_args(Kind), "missing": get_args(Missing)}
+_PLACED = re.compile(r"(.*?)(?: - at `\$([\w.\[\]]*)`)?", re.DOTALL)
+
+
+def explained(message: str, fields: dict[str, Any]) -> str:
+    """Say what is wrong with the fields of a file, and where, in the words of that file.
+
+    Parameters
+    ----------
+    message : str
+        Of msgspec.
+    fields : dict
+        From `fields_of`.
+    """
+    found = _PLACED.fullmatch(message)
+    what, path = (found[1], found[2] or "") if found else (message, "")
+    steps = re.findall(r"\w+", path)
+    where = ["schema"]
+    if steps[:1] == ["features"] and len(steps) > 1:
+        where = [f"feature {fields['features'][int(steps[1])]['name']!r}", *steps[2:3]]
+    elif len(steps) > 2 and steps[1] in {"texts", "marks"}:
+        listed = fields["table"][steps[1]][int(steps[2])]
+        where = [f"table {steps[1]}"]
+        if isinstance(listed, list):
+            where.append(repr(listed[0]))
+    elif steps:
+        where = [" ".join(step for step in steps if not step.isdecimal())]
+    if match := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
+        known = _NAMES.get("".join(steps[:1]), ())
+        what = f"expected {', '.join(known)}, got {match[1]!r}"
+    elif match := re.fullmatch(r"Object missing required field `(.*)`", what):
+        what = f"expected {match[1]}"
+    elif what.startswith("Invalid enum value"):
+        what = f"expected one of {', '.join(_CHOICES[steps[-1]])}"
+    else:
+        what = re.sub(r"`(\w+)`", lambda word: _WORDS.get(word[1], word[1]), what)
+        what = what[:1].lower() + what[1:]
+    return f"{', '.join(where)}: {what}"
 
 
 def _fields_of_feature(name: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def test_contradictions_are_refused(fields, message):
         ({"label": "x"}, "'x' is a feature"),
         ({"id": "x"}, "'x' is a feature"),
         ({"id": "y", "label": "y"}, "different columns"),
-        ({"columns": ("y",)}, "expected every feature"),
+        ({"columns": ("y",)}, "expected feature 'x'"),
         ({"columns": ("x", "x")}, "unique"),
         ({"columns": ("x",), "label": "y"}, "expected 'y' among them"),
         ({"separator": "a"}, "separator"),
