@@ -206,7 +206,8 @@ def share_exact(table, ciphertexts, vectors, rng, lost):
                 table.abandon(ticket)
                 continue
             found = table.read(ticket, answer(ciphertexts, table.layout, request))
-            assert found.answered.all()
+            # Where one bucket was enough and hung on a lost answer, too few rows came.
+            assert lost or found.answered.all()
             nearest = np.sort(np.abs(vectors - query).sum(axis=1))[:5]
             right = found.distances[0].tolist() == nearest.tolist()
             assert right or not found.certified[0]
