@@ -40,6 +40,8 @@ from ompd.wire import KIND_OF, Frame, Header, Kind, Receipt, Withdrawal
 
 #: Tables of one hospital.
 _MOST_TABLES = 1024
+#: Versions of one table that answer at a time: each has a map and labels of its own.
+_MOST_VERSIONS = 16
 #: Changes that are acknowledged again while none of the versions that they made was asked.
 _MOST_PAST = 64
 
@@ -77,7 +79,7 @@ class Cloud(Party):
         # In each, newest version first; the one in use stays until the hospital has moved on.
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
-        self._upkeep = Upkeep(self.tables, self._post.now, self._lock)
+        self._upkeep = Upkeep(self.tables, self._post.now, self._lock, self._longest)
         if self.tables.kept():
             # What the process before had yet to do.
             self._upkeep.plan(soon=True)
@@ -156,9 +158,11 @@ class Cloud(Party):
         body = self._post.open(frame, _UPLOADS[header.kind])
         del frame
         ref = body.table_id, body.version, header.sender
-        with self._lock:
-            self._check_succession(*ref)
-        have = self.tables.stage(header, body)
+        # Nothing is put down for a table that is withdrawn meanwhile.
+        with self._upkeep.changing(body.table_id):
+            with self._lock:
+                self._check_succession(*ref)
+            have = self.tables.stage(header, body)
         if have < body.rows:
             return self._receipt(header, body.table_id, body.version, 0, have)
         added = self.tables.build(header, body)
@@ -172,6 +176,7 @@ class Cloud(Party):
         except BaseException:
             self.tables.discard(added)
             raise
+        self._upkeep.plan()
         return receipt
 
     def _change(self, frame: Frame) -> bytes:
@@ -213,12 +218,8 @@ class Cloud(Party):
             versions = self._check_succession(*ref)
             now = Past(_digest(header), body.version, 0, self._erased())
             receipt = self._past_receipt(header, body.table_id, 0, now)
-            # Longer than an upload of the table may still be under way.
-            expires = self._post.now() + 2 * UPLOAD_WINDOW
-            end = Version(
-                header.sender, body.version, header, None, receipt,
-                expires=expires, past=(now,), withdrawn=True,
-            )  # fmt: skip
+            end = Version(header.sender, body.version, header, None, receipt, withdrawn=True)
+            end = replace(end, past=(now,), expires=self._post.now() + self._longest(end))
             self.tables.keep(body.table_id, (end, *self._kept(versions, ending=True)))
         self._upkeep.plan()
         return receipt
@@ -342,18 +343,15 @@ class Cloud(Party):
         """Return the versions that go on answering beside a new one.
 
         The hospital asks the version whose receipt it has: the last one asked or, if that has yet
-        to begin, the one before the new one. Others came to nothing. With `ending`, their time is
-        limited in any case.
+        to begin, the one before the new one. Others came to nothing, and of those that were asked
+        the oldest end where there are many. With `ending`, their time is limited in any case.
         """
         before = self._upkeep.living(versions)
-        end = self._post.now() + self._post.window / 2
-        return tuple(
-            replace(old, expires=end if old.expires is None else min(old.expires, end))
-            if ending
-            else old
-            for old in before
-            if (old is before[0] or old.asked) and old.stored is not None
-        )
+        kept = [old for old in before if (old is before[0] or old.asked) and old.stored is not None]
+        if ending:
+            end = self._post.now() + self._post.window / 2
+            kept = [replace(old, expires=min(old.expires or end, end)) for old in kept]
+        return tuple(kept[: _MOST_VERSIONS - 1])
 
     def _base(self, header: Header, body: Change, versions: tuple[Version, ...]) -> Version:
         """Return the version that a change is made of."""
@@ -376,6 +374,11 @@ class Cloud(Party):
     def _past_receipt(self, header: Header, table_id: bytes, k: int, past: Past) -> bytes:
         body = Receipt(table_id, past.version, k, past.have, past.erased)
         return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
+
+    def _longest(self, version: Version) -> float:
+        """How long a version may go on once it is to end, in seconds."""
+        # What ends a table stays longer than an upload of it may still be under way.
+        return 2 * UPLOAD_WINDOW if version.withdrawn else self._post.window
 
     def _erased(self) -> int:
         """By when what is removed now is overwritten, in milliseconds."""

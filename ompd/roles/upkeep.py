@@ -12,16 +12,24 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ompd.errors import OmpdError
 from ompd.stores.tables import Tables, Version
 
 _LOGGER = logging.getLogger("ompd.party")
-#: Seconds until what failed, or waits for a job, is tried again, and the longest sleep: clocks may
-#: be set while it lasts.
+#: Seconds until what waits for a job, or failed, is tried again, twice as many after every failure
+#: more; and the longest sleep: clocks may be set while it lasts.
 _AGAIN = 1.0
 _LONGEST = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Changing:
+    """Who changes a table, one after the other."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
 
 
 class Upkeep:
@@ -34,14 +42,25 @@ class Upkeep:
         The cloud's clock.
     lock : Lock
         Held by whoever lets the place keep versions.
+    longest : callable
+        Of a version: how many seconds it may go on once it is to end.
     """
 
-    def __init__(self, tables: Tables, now: Callable[[], float], lock: threading.Lock) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        now: Callable[[], float],
+        lock: threading.Lock,
+        longest: Callable[[Version], float],
+    ) -> None:
         self._tables = tables
         self._now = now
         self._lock = lock
+        self._longest = longest
+        self._failures = 0
         self._jobs: Counter[tuple[bytes, int]] = Counter()
-        self._changing: dict[bytes, threading.Lock] = {}
+        # Locks of tables that are changed just now, or are to be, and by how many.
+        self._changing: dict[bytes, _Changing] = {}
         self._guard = threading.Lock()
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
@@ -67,9 +86,17 @@ class Upkeep:
     def changing(self, table_id: bytes) -> Iterator[None]:
         """Let nobody else change a table, or erase rows of it."""
         with self._guard:
-            lock = self._changing.setdefault(table_id, threading.Lock())
-        with lock:
-            yield
+            found = self._changing.setdefault(table_id, _Changing())
+            found.users += 1
+        try:
+            with found.lock:
+                yield
+        finally:
+            with self._guard:
+                found.users -= 1
+                if not found.users:
+                    # Anybody may name a table that there is not.
+                    del self._changing[table_id]
 
     def living(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """Return the versions whose time is not over."""
@@ -82,12 +109,22 @@ class Upkeep:
         Raises
         ------
         StoreError
-            If the place refuses; another try may follow.
+            If the place refuses something, when all others are done; another try may follow.
         """
-        self._again = False
+        with self._guard:
+            self._again = False
+        problem: OmpdError | None = None
         for table_id in self._tables.kept():
-            with self.changing(table_id):
-                self._tidy(table_id)
+            try:
+                with self.changing(table_id):
+                    self._tidy(table_id)
+            except OmpdError as error:
+                # It must not keep the rows of other tables.
+                problem = problem or error
+        if self._tables.littered:
+            self._tables.sweep()
+        if problem is not None:
+            raise problem
 
     def plan(self, *, soon: bool = False) -> None:
         """Let the thread look what is due, and when; with `soon`, do what can be done at once."""
@@ -124,29 +161,42 @@ class Upkeep:
                 return min(due, _LONGEST)
         try:
             self.tidy()
-        except OmpdError as error:
-            _LOGGER.warning("tables cannot be tidied, which is tried again: %s", error)
+        except Exception as error:
+            # Whatever it is, what is due must not be forgotten. Of an error that is not one of this
+            # library the text could hold what is in the tables.
+            reason = str(error) if isinstance(error, OmpdError) else type(error).__name__
+            _LOGGER.warning("tables cannot be tidied, which is tried again: %s", reason)
             self._again = True
-            return _AGAIN
+            self._failures += 1
+            return float(min(_LONGEST, _AGAIN * 2 ** min(self._failures - 1, 10)))
+        self._failures = 0
         return _AGAIN if self._again else 0.0
 
     def _due(self) -> float | None:
         """Seconds until something is due, if anything is."""
-        if self._again:
+        if self._again or self._tables.littered:
             return 0.0
-        ends = [
-            each.expires
-            for versions in self._tables.kept().values()
-            for each in versions
-            if each.expires is not None
-        ]
+        versions = [each for found in self._tables.kept().values() for each in found]
+        if tuple(versions) != self._timely(tuple(versions)):
+            return 0.0
+        ends = [each.expires for each in versions if each.expires is not None]
         # A version answers until its last moment.
         return max(0.0, min(ends) - self._now() + 0.001) if ends else None
+
+    def _timely(self, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        """Let no version end later than it may: the clock may have been set back."""
+        now = self._now()
+        return tuple(
+            replace(each, expires=latest)
+            if each.expires is not None and each.expires > (latest := now + self._longest(each)) + 1
+            else each
+            for each in versions
+        )
 
     def _tidy(self, table_id: bytes) -> None:
         with self._lock:
             versions = self._tables.versions(table_id)
-            living = self.living(versions)
+            living = self._timely(self.living(versions))
             with self._guard:
                 asked = {version for table, version in self._jobs if table == table_id}
             if asked - {each.version for each in living}:

@@ -285,6 +285,19 @@ class Tables(Protocol):
             If the place refuses; another try may follow.
         """
 
+    @property
+    def littered(self) -> bool:
+        """Whether something is still there that was to be removed and could not be."""
+
+    def sweep(self) -> None:
+        """Remove what could not be removed when it was to be.
+
+        Raises
+        ------
+        StoreError
+            If the place still refuses; another try may follow.
+        """
+
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         """Let these be all versions of a table, at once and durably; without any, it is forgotten.
 

@@ -97,6 +97,8 @@ class FolderTables:
         self._staging = FileStaging(self._folder, unfinished)
         self._tables: dict[bytes, tuple[Version, ...]] = {}
         self._built: set[str] = set()
+        # Tables of which something is left that could not be removed.
+        self._litter: set[str] = set()
         self._guard = threading.Lock()
         # Held as long as a change needs the folder's lock. A handler of a signal may close within.
         self._changing = threading.RLock()
@@ -207,6 +209,21 @@ class FolderTables:
                 if self._lock.held:
                     self._clean(version.home.partition("-")[0])
 
+    @property
+    def littered(self) -> bool:
+        """Whether something is still there that was to be removed and could not be."""
+        return bool(self._litter) or self._staging.littered
+
+    def sweep(self) -> None:
+        """Remove what could not be removed when it was to be."""
+        self._lock.check(StoreError, "tables")
+        self._staging.sweep()
+        with self._changing:
+            for table in sorted(self._litter):
+                self._clean(table)
+        if self.littered:
+            raise StoreError("tables: what ended cannot be removed")
+
     def versions(self, table_id: bytes) -> tuple[Version, ...]:
         """Return all versions of a table, newest first."""
         self._lock.check(StoreError, "tables")
@@ -305,7 +322,7 @@ class FolderTables:
         self._clean(table)
 
     def _clean(self, table: str, homes: Iterable[str] | None = None) -> None:
-        """Remove data of a table that its file does not name, as far as possible.
+        """Remove data of a table that its file does not name; what cannot be removed is noted.
 
         If the file cannot be read, all stays as it is.
         """
@@ -316,16 +333,21 @@ class FolderTables:
         named = {entry.home for entry in entries} | {_place(entry) for entry in entries}
         if homes is None:
             homes = [path.name for path in self._folder.glob(f"{table}-*")]
+        left = False
         for home in homes:
             if not self._is_spared(home, named):
                 shutil.rmtree(self._folder / home, ignore_errors=True)
+                left = left or (self._folder / home).exists()
                 continue
-            with contextlib.suppress(OSError):
+            try:
                 for path in (self._folder / home).iterdir():
                     if INDEX_FILE.fullmatch(path.name) and not self._is_spared(
                         f"{home}/{path.name}", named
                     ):
-                        path.unlink()
+                        path.unlink(missing_ok=True)
+            except OSError as error:
+                left = left or not isinstance(error, FileNotFoundError)
+        (self._litter.add if left else self._litter.discard)(table)
 
     def _is_spared(self, place: str, named: set[str]) -> bool:
         with self._guard:

@@ -74,6 +74,14 @@ class MemoryTables:
             if isinstance(each.stored, Changing) and (room := each.stored.limbs.room) is not None:
                 room.erase()
 
+    @property
+    def littered(self) -> bool:
+        """Never: memory refuses nothing."""
+        return False
+
+    def sweep(self) -> None:
+        """Do nothing."""
+
     def keep(self, table_id: bytes, versions: tuple[Version, ...]) -> None:
         """Let these be all versions of a table; without any, it is forgotten."""
         if versions:

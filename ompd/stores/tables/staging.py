@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -82,8 +81,8 @@ class Rows(ABC):
         """
 
     @abstractmethod
-    def drop(self) -> None:
-        """Remove the rows, as far as possible."""
+    def drop(self) -> bool:
+        """Remove the rows; tells whether nothing of them is left. May be repeated."""
 
 
 class Staging(ABC):
@@ -100,6 +99,18 @@ class Staging(ABC):
         self._most = most
         self._rows: dict[tuple[str, bytes], Rows] = {}
         self._lock = threading.RLock()
+        # What could not be removed.
+        self._left: list[Rows] = []
+
+    @property
+    def littered(self) -> bool:
+        """Whether rows are still here that were to be removed and could not be."""
+        return bool(self._left)
+
+    def sweep(self) -> None:
+        """Remove what could not be removed when it was to be, as far as possible."""
+        with self._lock:
+            self._left = [rows for rows in self._left if not rows.drop()]
 
     @abstractmethod
     def _begin(self, staged: Staged) -> Rows:
@@ -178,8 +189,9 @@ class Staging(ABC):
                     self._drop(key)
 
     def _drop(self, key: tuple[str, bytes]) -> None:
-        with contextlib.suppress(KeyError):
-            self._rows.pop(key).drop()
+        rows = self._rows.pop(key, None)
+        if rows is not None and not rows.drop():
+            self._left.append(rows)
 
     def _give_up(self, now: int) -> None:
         for key, found in list(self._rows.items()):
@@ -222,9 +234,10 @@ class MemoryRows(Rows):
         """Return all values and labels."""
         return self._values, self._labels
 
-    def drop(self) -> None:
+    def drop(self) -> bool:
         """Forget the rows; a table that was made of them keeps them."""
         self._values, self._labels = np.empty(0, np.uint8), np.empty(0, np.uint16)
+        return True
 
 
 class MemoryStaging(Staging):

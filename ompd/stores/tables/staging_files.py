@@ -24,7 +24,7 @@ import numpy as np
 
 from ompd.arrays import U8, U16, Form, map_values, pack, unpack
 from ompd.errors import OmpdError, StoreError
-from ompd.files import make_folder, refusing, sweep, write_behind, write_private
+from ompd.files import is_exhausted, make_folder, refusing, sweep, write_behind, write_private
 from ompd.stores.tables.contract import Upload
 from ompd.stores.tables.profiles import PROFILES
 from ompd.stores.tables.staging import Rows, Staged, Staging
@@ -146,12 +146,13 @@ class FileRows(Rows):
             first = last
         return values, np.frombuffer(labels[:end], "<u2").astype(np.uint16)
 
-    def drop(self) -> None:
-        """Remove the rows, as far as possible; the next opening of the place tries again."""
+    def drop(self) -> bool:
+        """Remove the rows; the next opening of the place tries again, too."""
         # First, so that nothing that is half gone looks whole.
         with contextlib.suppress(OSError):
             (self._folder / "head").unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        return not self._folder.exists()
 
 
 class FileStaging(Staging):
@@ -173,7 +174,10 @@ class FileStaging(Staging):
         folder = self._folder / name
         try:
             rows = FileRows.open(folder)
-        except OmpdError:
+        except OmpdError as error:
+            if is_exhausted(error):
+                # That says nothing about the upload.
+                raise
             shutil.rmtree(folder, ignore_errors=True)
             return
         key = rows.staged.header.sender, rows.staged.head.table_id
