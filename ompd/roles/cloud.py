@@ -23,8 +23,7 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.roles.party import Party
-from ompd.roles.post import UPLOAD_WINDOW
-from ompd.roles.upkeep import Upkeep
+from ompd.roles.upkeep import Upkeep, longest
 from ompd.stores.tables import (
     CHANGES,
     PROFILES,
@@ -79,7 +78,7 @@ class Cloud(Party):
         # In each, newest version first; the one in use stays until the hospital has moved on.
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
-        self._upkeep = Upkeep(self.tables, self._post.now, self._lock, self._longest)
+        self._upkeep = Upkeep(self.tables, self._post.now, self._lock, self._post.window)
         if self.tables.kept():
             # What the process before had yet to do.
             self._upkeep.plan(soon=True)
@@ -176,7 +175,8 @@ class Cloud(Party):
         except BaseException:
             self.tables.discard(added)
             raise
-        self._upkeep.plan()
+        if self.tables.littered:
+            self._upkeep.plan()
         return receipt
 
     def _change(self, frame: Frame) -> bytes:
@@ -219,7 +219,9 @@ class Cloud(Party):
             now = Past(_digest(header), body.version, 0, self._erased())
             receipt = self._past_receipt(header, body.table_id, 0, now)
             end = Version(header.sender, body.version, header, None, receipt, withdrawn=True)
-            end = replace(end, past=(now,), expires=self._post.now() + self._longest(end))
+            end = replace(
+                end, past=(now,), expires=self._post.now() + longest(end, self._post.window)
+            )
             self.tables.keep(body.table_id, (end, *self._kept(versions, ending=True)))
         self._upkeep.plan()
         return receipt
@@ -374,11 +376,6 @@ class Cloud(Party):
     def _past_receipt(self, header: Header, table_id: bytes, k: int, past: Past) -> bytes:
         body = Receipt(table_id, past.version, k, past.have, past.erased)
         return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
-
-    def _longest(self, version: Version) -> float:
-        """How long a version may go on once it is to end, in seconds."""
-        # What ends a table stays longer than an upload of it may still be under way.
-        return 2 * UPLOAD_WINDOW if version.withdrawn else self._post.window
 
     def _erased(self) -> int:
         """By when what is removed now is overwritten, in milliseconds."""

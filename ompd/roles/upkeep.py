@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import weakref
 from collections import Counter
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ompd.errors import OmpdError
+from ompd.roles.post import UPLOAD_WINDOW
 from ompd.stores.tables import Tables, Version
 
 _LOGGER = logging.getLogger("ompd.party")
@@ -42,8 +44,8 @@ class Upkeep:
         The cloud's clock.
     lock : Lock
         Held by whoever lets the place keep versions.
-    longest : callable
-        Of a version: how many seconds it may go on once it is to end.
+    window : float
+        How many seconds a version may go on once it is to end.
     """
 
     def __init__(
@@ -51,21 +53,26 @@ class Upkeep:
         tables: Tables,
         now: Callable[[], float],
         lock: threading.Lock,
-        longest: Callable[[Version], float],
+        window: float,
     ) -> None:
         self._tables = tables
         self._now = now
         self._lock = lock
-        self._longest = longest
+        self._window = window
         self._failures = 0
         self._jobs: Counter[tuple[bytes, int]] = Counter()
         # Locks of tables that are changed just now, or are to be, and by how many.
         self._changing: dict[bytes, _Changing] = {}
+        self._again = False
+        self._closed = False
+        self.begin()
+        _all.add(self)
+
+    def begin(self) -> None:
+        """Begin without a thread, as in a process that was forked: locks may be held there."""
         self._guard = threading.Lock()
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
-        self._again = False
-        self._closed = False
         # The thread does not keep a cloud alive that nobody uses any more.
         weakref.finalize(self, self._woken.set)
 
@@ -132,7 +139,7 @@ class Upkeep:
             self._again = self._again or soon
             if self._closed:
                 return
-            if self._thread is None or not self._thread.is_alive():  # as after a fork
+            if self._thread is None or not self._thread.is_alive():
                 reference, woken = weakref.ref(self), self._woken
                 self._thread = threading.Thread(
                     target=_keep_up, args=(reference, woken), name="ompd-upkeep", daemon=True
@@ -188,7 +195,8 @@ class Upkeep:
         now = self._now()
         return tuple(
             replace(each, expires=latest)
-            if each.expires is not None and each.expires > (latest := now + self._longest(each)) + 1
+            if each.expires is not None
+            and each.expires > (latest := now + longest(each, self._window)) + 1
             else each
             for each in versions
         )
@@ -224,6 +232,12 @@ class Upkeep:
         self._tables.erase(table_id)
 
 
+def longest(version: Version, window: float) -> float:
+    """Seconds that a version may go on once it is to end."""
+    # What ends a table stays longer than an upload of it may still be under way.
+    return 2 * UPLOAD_WINDOW if version.withdrawn else window
+
+
 def _keep_up(reference: weakref.ref[Upkeep], woken: threading.Event) -> None:
     while True:
         upkeep = reference()
@@ -233,3 +247,15 @@ def _keep_up(reference: weakref.ref[Upkeep], woken: threading.Event) -> None:
         del upkeep
         woken.wait(delay)
         woken.clear()
+
+
+_all: weakref.WeakSet[Upkeep] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for upkeep in list(_all):
+        upkeep.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

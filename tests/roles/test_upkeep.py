@@ -236,3 +236,20 @@ def test_a_cloud_that_is_closed_does_nothing_more(tmp_path):
         **keys_of(made.cloud), tables=FolderTables(tmp_path / "tables"), clock=made.clock
     )
     again.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_closes_though_the_thread_was_at_work(tmp_path):
+    made = scene_of("paper", FolderTables(tmp_path / "tables"))
+    removed(made, "p7")
+    upkeep = made.cloud._upkeep
+    # As if the thread had just been looking, and had been about to sleep.
+    with upkeep._guard, upkeep._woken._cond:
+        child = os.fork()
+        if child == 0:
+            threading.Timer(20, os._exit, (2,)).start()
+            made.cloud.close()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert upkeep._thread is not None
+    made.cloud.close()
