@@ -79,22 +79,13 @@ def read_part(frame: Any, schema: Schema) -> Part:
 
 def _codes(column: Any, schema: Schema, form: TableForm) -> I64:
     """Return the class of each label; texts of the form come first."""
-    classes = list(schema.classes)
-    texts = dict(form.texts)
-    names = [*texts, *(name for name in classes if name not in texts)]
-    place = np.array([classes.index(texts.get(name, name)) for name in names] + [-1])
-    labels = [
-        each.strip(" \t") if isinstance(each, str) and each not in names else each
-        for each in as_array(column).tolist()
-    ]
-    codes, by_place = match_labels(labels, names)
+    codes, by_place = match_labels(as_array(column), schema.classes, dict(form.texts))
     if by_place:
         raise LabelError(
-            f"labels: expected only {', '.join(classes)}, got whole numbers; "
+            f"labels: expected only {', '.join(schema.classes)}, got whole numbers; "
             "schema.table.texts says what they mean"
         )
-    found: I64 = place[np.array(codes, dtype=np.int64)]
-    return found
+    return np.array(codes, dtype=np.int64)
 
 
 def sift_parts(

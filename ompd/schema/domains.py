@@ -184,11 +184,12 @@ class Schema(
     def codes(self, labels: Any) -> I64:
         """Translate labels into class codes; a label means the class whose name it writes.
 
-        Text is a name as it is. A number means the class of that name, however it is written: 1,
-        1.0 and ``np.int64(1)`` all are "1". Its place in `classes` plays no part. Only where no
-        class has a number as its name, and the number could therefore mean nothing else, is a
-        whole number taken as a place, with a warning; `names` turns such codes into labels
-        without one.
+        Text is a name as it is, or with blanks around it; one of `table.texts` means what stands
+        there. A number means the class of that name, however it is written: 1, 1.0 and
+        ``np.int64(1)`` all are "1". Its place in `classes` plays no part. Only where no class has
+        a number as its name and there are no such texts, and the number could therefore mean
+        nothing else, is a whole number taken as a place, with a warning; `names` turns such codes
+        into labels without one.
 
         Parameters
         ----------
@@ -227,7 +228,8 @@ class Schema(
         return self._codes(labels, lenient=True)
 
     def _codes(self, labels: Any, *, lenient: bool) -> I64:
-        codes, by_place = match_labels(labels, self.classes)
+        texts = {} if self.table is None else dict(self.table.texts)
+        codes, by_place = match_labels(labels, self.classes, texts)
         if not lenient and -1 in codes:
             raise LabelError(f"labels: expected only {', '.join(self.classes)}")
         if by_place:

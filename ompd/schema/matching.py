@@ -22,13 +22,19 @@ from ompd.errors import FeatureError, LabelError
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
-def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
+def match_labels(
+    labels: Any, classes: Sequence[str], texts: Mapping[str, str] | None = None
+) -> tuple[list[int], bool]:
     """Find the class that every label writes; -1 for one that names no class.
 
     Parameters
     ----------
     labels : sequence or one-dimensional array of text, numbers or booleans
+        Blanks around text do not count, where it is no name with them.
     classes : sequence of str
+    texts : mapping of str to str, optional
+        What else names a class, and which one; it comes before the classes' own names. Where
+        there are such texts, no number is taken as a place.
 
     Returns
     -------
@@ -50,9 +56,9 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
             labels = getattr(labels, method)()
     if not isinstance(labels, Sequence):
         raise expected
-    names = _Names(classes)
+    names = _Names(classes, texts or {})
     if labels and set(map(type, labels)) == {str}:
-        known = {label: names.by_text.get(label, -1) for label in set(labels)}
+        known = {label: names.code(label) for label in set(labels)}
         return [known[label] for label in labels], False
     seen: dict[tuple[type, Any], int] = {}
     codes = []
@@ -65,10 +71,9 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
         key = (type(label), label)
         code = seen.get(key)
         if code is None:
-            found = names.find(label)
-            code = seen[key] = -1 if found is None else found
+            code = seen[key] = names.code(label)
         codes.append(code)
-    by_place = not names.by_number and any(
+    by_place = names.takes_places and any(
         kind is int and code >= 0 for (kind, _), code in seen.items()
     )
     return codes, by_place
@@ -77,21 +82,29 @@ def match_labels(labels: Any, classes: Sequence[str]) -> tuple[list[int], bool]:
 class _Names:
     """Class names by text and, where they are numbers, by value."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], texts: Mapping[str, str]) -> None:
         self.by_text = {name: code for code, name in enumerate(classes)}
+        self.by_text |= {text: classes.index(name) for text, name in texts.items()}
+        self._classes = len(classes)
         # None marks a value that two names write, as "1" and "1.0" do.
         self.by_number: dict[int | float, int | None] = {}
-        for code, name in enumerate(classes):
+        for name, code in self.by_text.items():
             if _NUMBER.fullmatch(name):
                 value = _value(Decimal(name))
-                self.by_number[value] = None if value in self.by_number else code
+                same = self.by_number.get(value, code) == code
+                self.by_number[value] = code if same else None
+        self.takes_places = not (self.by_number or texts)
 
-    def find(self, label: str | bool | float) -> int | None:
+    def code(self, label: str | bool | float) -> int:
+        """Return the class of one label; -1 for none."""
         if isinstance(label, (str, bool)):
-            return self.by_text.get(str(label))
-        if self.by_number:
-            return self.by_number.get(_value(label))
-        return label if isinstance(label, int) and 0 <= label < len(self.by_text) else None
+            text = str(label)
+            code = self.by_text.get(text)
+            return self.by_text.get(text.strip(" \t"), -1) if code is None else code
+        if self.takes_places:
+            return label if isinstance(label, int) and 0 <= label < self._classes else -1
+        found = self.by_number.get(_value(label))
+        return -1 if found is None else found
 
 
 def _value(number: float | Decimal) -> int | float:
@@ -103,7 +116,7 @@ def _value(number: float | Decimal) -> int | float:
 
 def are_ambiguous(classes: Sequence[str]) -> bool:
     """Whether an integer may name one class and be the place of another."""
-    return any(code != value for value, code in _Names(classes).by_number.items())
+    return any(code != value for value, code in _Names(classes, {}).by_number.items())
 
 
 def arrange(x: Any, names: Sequence[str], *, others: bool = False) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ompd.arrays import F64, U8, Bools
+from ompd.arrays import F64, U8, Array, Bools
 from ompd.errors import FeatureError
 from ompd.schema.features import Feature
 from ompd.schema.form import TableForm
@@ -176,16 +176,15 @@ def as_feature_matrix(x: Any) -> F64:
             "or plain rows in its order"
         )
     _refuse_non_numbers(x)
-    try:
-        array = np.asarray(x)
-    except (ValueError, TypeError, OverflowError):
-        raise FeatureError("features: expected rows of equal length") from None
+    # Outside of `except`, since NumPy quotes cells.
+    array = _made(np.asarray, x)
+    if array is None:
+        raise FeatureError("features: expected rows of equal length")
     if array.dtype.kind == "O":
         _refuse_non_numbers(array.tolist())
-        try:
-            array = array.astype(np.float64)
-        except (ValueError, TypeError, OverflowError):
-            raise FeatureError("features: expected real numbers") from None
+        array = _made(lambda cells: cells.astype(np.float64), array)
+        if array is None:
+            raise FeatureError("features: expected real numbers")
     if array.dtype.kind not in "iuf":
         raise FeatureError(f"features: expected real numbers, got {array.dtype}")
     if array.ndim == 1:
@@ -193,6 +192,13 @@ def as_feature_matrix(x: Any) -> F64:
     if array.ndim != 2:
         raise FeatureError(f"features: expected one or two dimensions, got {array.ndim}")
     return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _made(make: Callable[[Any], Array], x: Any) -> Array | None:
+    try:
+        return make(x)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _refuse_non_numbers(x: Any) -> None:

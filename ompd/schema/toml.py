@@ -39,10 +39,10 @@ def to_toml(schema: Schema) -> str:
     ]
     if not all(feature.complete for feature in schema.features):
         lines += [
-            '# missing = "median": the median of the training rows stands for a missing value, or for a',
-            '# nominal feature the most frequent one; "level": it is a category (kind = "nominal" only),',
-            '# which is better with the method evidence, as "median" is with relief-mw; without either,',
-            "# its row is bad.",
+            '# missing = "median": the median of the training rows stands for a missing value, or',
+            '# for a nominal feature the most frequent one; "level": it is a category of its own',
+            '# (kind = "nominal" only), better with the method evidence, as "median" is with',
+            "# relief-mw; without either, its row is bad.",
         ]
     lines += _comments(text for name, text in notes if not name)
     lines += ["", f"classes = {_list(schema.classes)}"]

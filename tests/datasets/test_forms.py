@@ -15,7 +15,14 @@ import pytest
 
 from ompd.bulk import rows as bulk
 from ompd.datasets import Dataset, _blocks, load
-from ompd.errors import DatasetError, DomainError, FeatureError, LabelError, OmpdError
+from ompd.errors import (
+    DatasetError,
+    DomainError,
+    FeatureError,
+    LabelError,
+    LabelWarning,
+    OmpdError,
+)
 from ompd.roles import asking
 from ompd.schema import Feature, RowError, Schema, TableForm
 
@@ -392,3 +399,50 @@ def test_marks_of_numbers_hold_for_arrays_too():
     array = np.array([[1.0], [-9.0]])
     np.testing.assert_array_equal(form.check(array), [[1], [math.nan]])
     assert array.tolist() == [[1], [-9]]
+
+
+@pytest.mark.parametrize("classes", [CLASSES, CLASSES[::-1], ("0", "1"), ("1", "0")])
+@pytest.mark.parametrize("kind", [int, float, str, object, "category", "Int8", np.uint8])
+@pytest.mark.parametrize("renamed", [True, False])
+def test_classes_that_a_file_numbers_are_never_exchanged(classes, kind, renamed, write):
+    """0 is benign, whatever the order of the classes, whoever reads it and however it is kept."""
+    if "0" in classes:
+        texts, zero = {}, "0"
+        if renamed:
+            texts, zero = {"0": "1", "1": "0"}, "1"
+    else:
+        texts, zero = {"0": "benign", "1": "malignant"}, "benign"
+        if not renamed:
+            texts = {}
+    form = Schema(FEATURES[:1], classes, TableForm(label="y", texts=texts))
+    outcome = [0, 0, 1]
+    path = write("age,y\n" + "".join(f"{50 + row},{code}\n" for row, code in enumerate(outcome)))
+    frame = pd.DataFrame({"age": [50, 51, 52], "y": pd.Series(outcome).astype(kind)})
+    readings = (
+        lambda: load(path, form),
+        lambda: Dataset.from_frame(form, frame),
+        lambda: Dataset.from_arrays(form, frame[["age"]], frame["y"]),
+        lambda: Dataset.from_arrays(form, frame[["age"]], frame["y"], errors="collect"),
+    )
+    for place, read in enumerate(readings):
+        if texts or "0" in classes:
+            names = [form.classes[code] for code in read().labels]
+            assert names == [zero, zero, next(name for name in classes if name != zero)]
+        elif place == 2 and kind not in {float, str}:
+            # Nothing says what they mean: places, and never without a word.
+            with pytest.warns(LabelWarning, match=f"0 as {classes[0]!r}"):
+                assert read().labels.tolist() == outcome
+        elif place < 3:
+            with pytest.raises(LabelError):
+                read()
+
+
+def test_a_number_that_nothing_names_is_no_class():
+    form = Schema(FEATURES[:1], CLASSES, TableForm(label="y", texts={"2": "malignant"}))
+    for labels in ([0, 2], [1, 1], np.array([2, 0])):
+        with pytest.raises(LabelError):
+            Dataset.from_arrays(form, [[1], [2]], labels)
+    form = Schema(FEATURES[:1], CLASSES, TableForm(label="y", texts={"m": "malignant"}))
+    with pytest.raises(LabelError):
+        form.codes([0, 1])
+    assert form.codes(["m ", "benign", " malignant"]).tolist() == [1, 0, 1]

@@ -6,7 +6,7 @@ import pytest
 
 from ompd.datasets import Dataset
 from ompd.errors import FeatureError, LabelError, SchemaError
-from ompd.schema import Feature, Schema
+from ompd.schema import Feature, Schema, as_feature_matrix
 
 SCHEMA = Schema(
     [Feature("age", "ordinal", 0, 120), Feature("dose", "numeric", 0, 2.5)], ["no", "yes"]
@@ -88,3 +88,21 @@ def test_own_data_from_memory():
         SCHEMA.check_codes(["no", "yes"], 2)
     with pytest.raises(LabelError, match="masked"):
         SCHEMA.names(np.ma.array([0, 1], mask=[True, False]))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[1.0, "7391 mg"]],
+        np.array([[1.0, "7391 mg"]], dtype=object),
+        [[1.0, 2.0], [1.0]],
+        np.array([[1.0, {"7391": 1}]], dtype=object),
+        [[1.0, 10**400]],
+    ],
+)
+def test_no_error_hangs_on_one_that_quotes_a_cell(cells):
+    for call in (SCHEMA.check, as_feature_matrix):
+        with pytest.raises(FeatureError) as caught:
+            call(cells)
+        assert caught.value.__context__ is None
+        assert "7391" not in str(caught.value)

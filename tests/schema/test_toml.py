@@ -95,10 +95,10 @@ def test_how_it_looks():
         == """\
 # Schema of a table of patients. A value outside the domain from low to high is refused,
 # so the ends must leave room for patients to come.
-# missing = "median": the median of the training rows stands for a missing value, or for a
-# nominal feature the most frequent one; "level": it is a category (kind = "nominal" only),
-# which is better with the method evidence, as "median" is with relief-mw; without either,
-# its row is bad.
+# missing = "median": the median of the training rows stands for a missing value, or
+# for a nominal feature the most frequent one; "level": it is a category of its own
+# (kind = "nominal" only), better with the method evidence, as "median" is with
+# relief-mw; without either, its row is bad.
 # Check: all
 
 classes = ["benign", "malignant"]
