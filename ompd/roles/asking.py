@@ -208,19 +208,31 @@ def _id_column(features: Any, name: str) -> Array:
 
 
 def id_array(ids: Any) -> Array:
-    """Return ids as integers if all are, else as texts; one that is missing is an empty text."""
-    for method in ("to_pylist", "to_list"):
+    """Return ids as integers if all are, else as texts; one that is missing is an empty text.
+
+    Raises
+    ------
+    ParameterError
+        For whole numbers that became decimals and are too large to be exact as such.
+    """
+    for method in ("to_pylist", "tolist", "to_list"):
         if hasattr(ids, method):
             ids = getattr(ids, method)()
             break
-    array = np.asarray(ids)
-    if array.dtype.kind in "iu":
-        return array
-    listed = [None if _absent(each) else each for each in array.tolist()]
+    # Not by NumPy, which makes the text "nan" of what is missing among texts.
+    listed = [None if _absent(each) else each for each in ids]
+    if all(isinstance(each, (int, np.integer)) and type(each) is not bool for each in listed):
+        array = np.asarray(listed)
+        if array.dtype.kind in "iu":
+            return array
     # Frames turn whole numbers into decimals where one of them is missing.
     whole = all(
         isinstance(each, float) and each.is_integer() for each in listed if each is not None
     )
+    if whole and any(each is not None and abs(each) >= 2**53 for each in listed):
+        raise ParameterError(
+            "ids: expected texts or integers, got decimals that are too large to be exact ids"
+        )
     texts = ["" if each is None else str(int(each) if whole else each) for each in listed]
     return np.array(texts, dtype=np.str_)
 

@@ -17,6 +17,7 @@ from ompd.errors import (
     OutdatedError,
     ParameterError,
     RoleError,
+    SignatureError,
     UnknownDiseaseError,
     VersionError,
 )
@@ -196,6 +197,9 @@ class Library:
         """
         catalogue, key = read_catalogue(data, self._directory, backend, now)
         with self._lock:
+            # Another thread may have learned the hospital's new keys, and a catalogue by them.
+            if self._directory.get(catalogue.hospital).signing_key != key:
+                raise SignatureError("catalogue: the hospital has new keys; get its next one")
             known = self._known.get(catalogue.hospital)
             # Under new keys, what somebody signed with the old ones does not count.
             if known is not None and known.key == key and known.data != data:

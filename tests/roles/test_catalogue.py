@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from types import SimpleNamespace
 
 import msgspec
@@ -36,6 +37,7 @@ from ompd.errors import (
     UnknownKeyError,
     VersionError,
 )
+from ompd.roles import catalogue as catalogue_module
 from ompd.roles.asking import Asked, Rows
 from ompd.roles.retrieval import PROFILES as RETRIEVALS
 from ompd.stores import BudgetLedger, Registry
@@ -384,6 +386,11 @@ def test_ids_never_leave_the_user(clinic, monkeypatch):
         (pd.DataFrame([{**ROWS[0], "id": 5}, ROWS[1]]), "id", ["5", ""]),
         (pd.DataFrame(ROWS).assign(id=pd.array([5, None], dtype="Int64")), "id", ["5", ""]),
         (pd.DataFrame(ROWS).assign(id=pd.array(["x", None], dtype="string")), "id", ["x", ""]),
+        (pd.DataFrame(ROWS).assign(id=pd.Series(["x", None], dtype="str")), "id", ["x", ""]),
+        (pd.DataFrame(ROWS), ["x", math.nan], ["x", ""]),
+        (pd.DataFrame(ROWS), [2**53 + 1, 2**60], [2**53 + 1, 2**60]),
+        (pd.DataFrame(ROWS), [np.int64(7), 9], [7, 9]),
+        (pd.DataFrame(ROWS), [10**30, None], ["1" + "0" * 30, ""]),
         (pa.Table.from_pylist([{**ROWS[0], "id": 5}, {**ROWS[1], "id": None}]), "id", ["5", ""]),
     ],
 )
@@ -398,6 +405,7 @@ def test_rows_have_the_names_that_they_come_with(clinic, frame, ids, expected):
     [
         ({"errors": "ignore"}, ParameterError, "errors: expected one of"),
         ({"ids": ["x"]}, ParameterError, "ids: expected 2, one per row"),
+        ({"ids": [2.0**53, math.nan]}, ParameterError, "too large to be exact"),
         ({"ids": 7}, ParameterError, "ids: expected the name of a column"),
         ({"ids": "patient"}, FeatureError, "expected a value of 'patient'"),
     ],
@@ -740,6 +748,29 @@ def test_new_keys_end_what_was_signed_with_the_old(tmp_path):
         ):
             with pytest.raises(RevokedKeyError):
                 call()
+
+
+def test_new_keys_that_are_learned_meanwhile_are_not_undone(tmp_path, monkeypatch):
+    """One thread has verified a catalogue by the old keys when another learns the new ones."""
+    with Registry(tmp_path / "registry", clock=(clock := World().clock)) as registry:
+        options = {"directory": registry, "clock": clock}
+        old, new = Identity.generate("st-mary"), Identity.generate("st-mary")
+        registry.admit(old.public, "hospital")
+        former = ompd.Hospital(old, **options).catalogue()
+        user = ompd.User.create("alice", **options)
+        read = catalogue_module.read_catalogue
+
+        def overtaken(*arguments):
+            found = read(*arguments)
+            monkeypatch.setattr(catalogue_module, "read_catalogue", read)
+            registry.rotate(new.public, Rotation.make(old, new.public).signature)
+            user.learn(ompd.Hospital(new, **options).catalogue())
+            return found
+
+        monkeypatch.setattr(catalogue_module, "read_catalogue", overtaken)
+        with pytest.raises(SignatureError, match="new keys"):
+            user.learn(former)
+        assert user.diseases("st-mary") == {}
 
 
 @pytest.mark.parametrize("data", [None, "text", 7, [], bytearray(b"x"), b""])
