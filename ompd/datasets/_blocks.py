@@ -200,7 +200,8 @@ class _Fast:
             out = np.zeros((len(spans), longest), dtype=np.uint8)
             gather(self._text, spans, out)
             if out.max() < 0x80:
-                return out.view(f"S{longest}")[:, 0].astype(np.str_)
+                # ASCII is its own code points, of which NumPy's text has four bytes each.
+                return out.astype(np.uint32).view(f"U{longest}")[:, 0]
         body = self.rest.body
         return _usable(body[start:stop].decode("utf-8") for start, stop in spans.tolist())
 

@@ -14,7 +14,7 @@ import numpy as np
 from ompd.arrays import F64, I64, Array
 from ompd.datasets._blocks import ID_AT, LABEL_AT, ROW_AT, Fault, blocks
 from ompd.datasets._columns import Columns
-from ompd.datasets._ids import MAX_ID
+from ompd.datasets._ids import MAX_ID, surely_differ
 from ompd.errors import DatasetError, DomainError, FeatureError, LabelError, OmpdError
 from ompd.schema import Errors, Feature, RowError, RowErrors, Schema
 from ompd.schema.delimited import MAX_COLUMNS, check_text, header
@@ -179,7 +179,7 @@ def sift_table(
 
 
 def _double_ids(table: Table) -> list[Fault]:
-    if table.ids is None:
+    if table.ids is None or surely_differ(table.ids):
         return []
     names = table.ids.tolist()
     if len(set(names)) == len(names):

@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ompd.bulk import rows as bulk
 from ompd.datasets import Dataset, _blocks, load
+from ompd.datasets._ids import surely_differ
 from ompd.errors import (
     DatasetError,
     DomainError,
@@ -446,3 +449,11 @@ def test_a_number_that_nothing_names_is_no_class():
     with pytest.raises(LabelError):
         form.codes([0, 1])
     assert form.codes(["m ", "benign", " malignant"]).tolist() == [1, 0, 1]
+
+
+@given(st.lists(st.text(max_size=5), max_size=20), st.booleans())
+def test_texts_that_surely_differ_do(texts, doubled):
+    ids = np.array([*texts, *texts[: int(doubled)]], dtype=np.str_)
+    # NumPy's texts cannot end in NUL.
+    different = len(set(ids.tolist())) == len(ids)
+    assert surely_differ(ids) == (different and len(ids) > 0)
