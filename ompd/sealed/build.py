@@ -31,6 +31,9 @@ _SAMPLES = 1000
 _EXACT_SHARE = 0.9995
 _PROVEN_SHARE = 0.996
 _FETCH_STEP = 4
+# Tables of so many rows are rather sent whole than through windows of fewer queries than that.
+_SMALL_ROWS = 16384
+_LEAST_WINDOW = 16
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)
@@ -169,12 +172,11 @@ def _measured(layout: Layout, needs: Needs, rows: int, code: RowCode, k: int) ->
         int(np.quantile(needs.proven, _PROVEN_SHARE, method="inverted_cdf")),
     )
     fetches = _FETCH_STEP * -(-most // _FETCH_STEP)
-    if 2 * fetches >= layout.buckets:
-        return Layout(1, padded_bytes(rows * code.row_bits), 1, 1, 0, 0)
     mean = float(np.minimum(needs.wanted, fetches).mean())
-    return replace(
-        layout, fetches=fetches, window=window_of(layout.chunks, layout.chunk, max(1.0, mean))
-    )
+    window = window_of(layout.chunks, layout.chunk, max(1.0, mean))
+    if 2 * fetches >= layout.buckets or (rows <= _SMALL_ROWS and window < _LEAST_WINDOW):
+        return Layout(1, padded_bytes(rows * code.row_bits), 1, 1, 0, 0)
+    return replace(layout, fetches=fetches, window=window)
 
 
 def _shuffled(buckets: int) -> I32:

@@ -27,7 +27,7 @@ Let x be asked for, chosen without looking at H.
    one put in place i is a fresh uniform vector among those that contain x. That is the
    distribution of H given that the first hint with x is the i-th. Averaged over i it is that of H,
    and nothing of it depends on the vector sent.
-3. If no hint contains x (probability below 2^-17), a uniform vector is sent and H stays as it is,
+3. If no hint contains x (probability below 2^-28), a uniform vector is sent and H stays as it is,
    so that 2 holds for this case too.
 
 Hence by induction every vector sent is uniform and independent of the earlier ones and of the
@@ -61,9 +61,9 @@ did itself, which by induction is independent of H. So:
 * A chunk without slots is skipped.
 
 **What still joins two queries** is seen by their users alone. If x is asked for while another fetch
-of x is unread, the hint that waits for x is the one chosen with probability one in 13, the hints
+of x is unread, the hint that waits for x is the one chosen with probability one in 21, the hints
 with x; then the fetch brings nothing unless the other answer comes. A second fetch makes that one
-in 150, an entry that is x makes it nothing; but a query may have no vectors to spare.
+in 400, an entry that is x makes it nothing; but a query may have no vectors to spare.
 
 A wrong answer is noticed whether anyone needed it or not, so that a cloud that lies and watches for
 a reaction learns only that it was caught.

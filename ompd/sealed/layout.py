@@ -14,8 +14,8 @@ from ompd.errors import FramingError, ParameterError
 #: Offsets in a request: uint8 or uint16, as `Layout.offset_type` says.
 Offsets = npt.NDArray[Any]
 #: Primary hints per bucket of a chunk. A bucket is in none of them with probability
-#: (1 - 1/C)**(12 C) < e**-12 < 2**-17, and is then not found.
-COVER = 12
+#: (1 - 1/C)**(20 C) < e**-20 < 2**-28, and is then not found.
+COVER = 20
 #: Tables of at most so many rows are sent whole.
 WHOLE_ROWS = 1024
 
@@ -165,7 +165,7 @@ class Layout:
             if bucket_rows * 8 < neighbors or bucket_rows * 64 > rows:
                 continue
             wanted = _TYPICAL_WANTED * (neighbors / bucket_rows) ** _WANTED_FALLS
-            for chunk_log in range(2, 17):
+            for chunk_log in range(5, 17):
                 chunk = 1 << chunk_log
                 chunks = -(-rows // (bucket_rows * chunk))
                 if chunks < 4:

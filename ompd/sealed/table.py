@@ -68,8 +68,9 @@ class SealedTable(Queried):
         Without `layout`, `Layout.choose` gives the size of buckets and chunks. `fetches` is then
         the smallest multiple of 4 that gives 99.95% of up to 1000 sampled rows of the table the
         exact distances of their K nearest other rows, and 99.6% a proof of it; `window` is what the
-        slots allow if queries want as many buckets as those rows do. If a query would fetch half
-        of the buckets or more, the table is sent whole.
+        slots allow if queries want as many buckets as those rows do. The table is sent whole if a
+        query would fetch half of the buckets or more, or if it has up to 16384 rows and a window
+        would serve fewer than 16 queries.
 
         Parameters
         ----------
