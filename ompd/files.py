@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import time
 import weakref
@@ -32,8 +31,10 @@ _SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Not every file system syncs a folder, and not everybody may read one that they may write to.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
-#: Not every file system gives a file two names.
-_CANNOT_LINK = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+#: Bytes that are copied at a time.
+_COPIED = 1 << 20
+#: Not every file system gives a file two names, and none a file of another.
+_CANNOT_LINK = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 def make_folder(path: Path) -> None:
@@ -80,10 +81,7 @@ def write_private(
         finally:
             os.close(descriptor)
         if exclusive and os.name == "posix":
-            # Unlike a rename, this fails if somebody else was faster.
-            os.link(spare, path)
-            with contextlib.suppress(OSError):
-                spare.unlink()
+            _name(spare, path)
         else:
             os.replace(spare, path)
     except BaseException:
@@ -93,11 +91,28 @@ def write_private(
     try:
         sync_folder(path.parent)
     except OSError:
-        if exclusive:
+        if exclusive and os.name == "posix":
             # Nothing was there before, so that another try finds nothing either.
             with contextlib.suppress(OSError):
                 path.unlink()
         raise
+
+
+def _name(spare: Path, path: Path) -> None:
+    """Give a file its name, unless that is taken."""
+    try:
+        # Unlike a rename, this fails if somebody else was faster.
+        os.link(spare, path)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        # All that is left on such a file system; whoever writes here has the folder's lock.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.replace(spare, path)
+    else:
+        with contextlib.suppress(OSError):
+            spare.unlink()
 
 
 def write_behind(path: Path, offset: int, content: memoryview) -> None:
@@ -155,11 +170,18 @@ def take_over(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
             raise
-        with source.open("rb") as data, target.open("xb") as copy:
-            target.chmod(0o600)
-            shutil.copyfileobj(data, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with source.open("rb") as data:
+                while part := data.read(_COPIED):
+                    write_all(descriptor, memoryview(part))
+            os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise
+        finally:
+            os.close(descriptor)
     sync_folder(target.parent)
 
 

@@ -6,6 +6,7 @@ No result depends on their number.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -60,11 +61,78 @@ def run_ranges(
     others = [_pool(threads, os.getpid()).submit(work) for _ in range(helpers)]
     try:
         work()
+    except BaseException:
+        # Whoever interrupts waits for what is begun, and not for all that is left.
+        for _ in ranges:
+            pass
+        raise
     finally:
         started = [other for other in others if not other.cancel()]
         wait(started)
     for other in started:
         other.result()
+
+
+def run_halves(
+    halve: Callable[[int, int], int],
+    finish: Callable[[int, int], None],
+    count: int,
+    most: int,
+    threads: int,
+    report: Callable[[float], None],
+) -> None:
+    """Halve ``range(count)`` level by level until parts are small, then finish each of them.
+
+    One kernel that does all levels at once could be interrupted only at its end.
+
+    Parameters
+    ----------
+    halve : callable
+        ``halve(first, last)`` works on a part and returns where it is split.
+    finish : callable
+        ``finish(first, last)`` works on a part that is not halved any more.
+    count : int
+    most : int
+        Parts of more than so many items, at least 1, are halved.
+    threads : int
+        At most so many parts at a time.
+    report : callable
+        Called with the finished share from 0 to 1, on the calling thread only.
+    """
+    caller = threading.get_ident()
+    parts = [(0, count)] if count else []
+    # Of uneven halves there may be one level more.
+    levels = max(1, (max(0, count - 1) // most).bit_length())
+    level = 0
+    while (halved := _halved(parts, halve, most, threads)) != parts:
+        parts = halved
+        level += 1
+        report(0.5 * min(1.0, level / levels))
+    finished: list[None] = []
+
+    def end(first: int, last: int) -> None:
+        for part in parts[first:last]:
+            finish(*part)
+            finished.append(None)
+            if threading.get_ident() == caller:
+                report(0.5 + 0.5 * len(finished) / len(parts))
+
+    run_ranges(end, len(parts), threads)
+
+
+def _halved(
+    parts: list[tuple[int, int]], halve: Callable[[int, int], int], most: int, threads: int
+) -> list[tuple[int, int]]:
+    middles = [last for _, last in parts]
+
+    def task(first: int, last: int) -> None:
+        for number in range(first, last):
+            start, stop = parts[number]
+            if stop - start > most:
+                middles[number] = halve(start, stop)
+
+    run_ranges(task, len(parts), threads)
+    return list(pairwise(sorted({0, *middles, *(last for _, last in parts)})))
 
 
 def default_threads() -> int:
@@ -92,6 +160,13 @@ def default_threads() -> int:
 def processors() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def part_of(
+    progress: Callable[[float], None] | None, first: float, last: float
+) -> Callable[[float], None]:
+    """Return what a part of some work reports its share to: from one share of all to another."""
+    return lambda share: None if progress is None else progress(first + (last - first) * share)
 
 
 @contextmanager

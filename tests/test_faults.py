@@ -22,7 +22,7 @@ from ompd.sealed import SealedTable, answer
 from ompd.stores import BudgetLedger, DurableReplayGuard, Registry, TableFolder
 from ompd.wire import Header, Kind
 from tests.faults import torture
-from tests.roles.conftest import Clock, instances
+from tests.roles.conftest import Clock, instances, shelf_of
 from tests.sealed.conftest import SMALL, clustered
 from tests.stores.test_tables import create, labels, same_answers, values
 
@@ -166,8 +166,12 @@ class Site:
         assert not self.hospital.damaged
         assert set(self.hospital.diseases) == {"flu", "gout"}
         assert self.labels("gout")
-        folders = [path for path in self.folder.iterdir() if path.is_dir()]
-        assert len(folders) == 2
+        shelf = shelf_of(self.hospital)
+        tables = (*shelf.tables.values(), *(each.published for each in shelf.waiting.values()))
+        folders = {path.name for path in self.folder.iterdir() if path.is_dir()}
+        assert folders == {
+            "records", *(f"{each.ref.table_id.hex()}-{each.ref.version}" for each in tables)
+        }  # fmt: skip
         assert not leftovers(self.folder)
 
 

@@ -27,6 +27,18 @@ def edge(bucket, rows, buckets):
 
 
 @kernel()
+def middle_bucket(first, last, per):
+    """Where to split the buckets first:last, of which `per` are a leaf."""
+    # Leaves, and whole groups of 32 of them, share a subtree, which keeps their box small.
+    unit = 1
+    if last - first > per * LANES:
+        unit = per * LANES
+    elif last - first > per:
+        unit = per
+    return first + unit * (((last - first + unit - 1) // unit) // 2)
+
+
+@kernel()
 def split_buckets(heads, order, buckets, per, first, last):
     """Reorder rows so that each bucket has the rows from its edge to the next, for first:last.
 
@@ -46,13 +58,7 @@ def split_buckets(heads, order, buckets, per, first, last):
         stop = pending[depth, 1]
         if stop - start <= 1:
             continue
-        # Leaves, and whole groups of 32 of them, share a subtree, which keeps their box small.
-        unit = 1
-        if stop - start > per * LANES:
-            unit = per * LANES
-        elif stop - start > per:
-            unit = per
-        middle = start + unit * (((stop - start + unit - 1) // unit) // 2)
+        middle = middle_bucket(start, stop, per)
         split_once(
             heads, order, edge(start, rows, buckets), edge(stop, rows, buckets),
             edge(middle, rows, buckets), spare, keys,

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ompd.arrays import I64
+from ompd.arrays import I64, Progress
 from ompd.encode.encoder import Encoder
 from ompd.errors import ParameterError
 from ompd.params import PREFIX_BITS
 from ompd.schema import Schema
 from ompd.search import HELD_OUT, LimbTable, leave_one_out, spread
+from ompd.threads import part_of
 
 #: Bits of the widest coordinate that are tried. With more than 16 nothing is gained: the search's
 #: heads are no finer.
@@ -102,7 +103,13 @@ def coarsen(vectors: I64, step: int) -> I64:
 
 
 def choose_step(
-    vectors: I64, labels: I64, classes: int, k: int, *, held_out: int = HELD_OUT
+    vectors: I64,
+    labels: I64,
+    classes: int,
+    k: int,
+    *,
+    held_out: int = HELD_OUT,
+    progress: Progress | None = None,
 ) -> int:
     """Return the coarsest step that costs no accuracy on the training instances.
 
@@ -130,6 +137,9 @@ def choose_step(
         Neighbours that vote, from 1 to N - 1.
     held_out : int
         At most this many instances are classified, spread evenly over the table.
+    progress : callable, optional
+        Called with a share of the work from 0 to 1, which only grows. How many steps it takes is
+        not known before.
 
     Returns
     -------
@@ -149,16 +159,21 @@ def choose_step(
     own = sample[places]
     wanted = None
     step = 1
-    for bits in _BITS:
+    for number, bits in enumerate(_BITS):
         step = 1 << max(0, span.bit_length() - bits)
         if step == 1:
             break
-        wanted = wanted or _judged(vectors, labels, classes, k, own)
+        # That of the vectors as they are comes on top.
+        whole = len(_BITS) + 1
+        wanted = wanted or _judged(
+            vectors, labels, classes, k, own, part_of(progress, 0, 1 / whole)
+        )
         coarse = coarsen(vectors, step)
         if 2 * _alone(coarse[sample], places) < wanted.alone:
             # Nor can it be among all rows; searching thousands of equal ones takes long.
             continue
-        found = _judged(coarse, labels, classes, k, own)
+        reported = part_of(progress, (number + 1) / whole, (number + 2) / whole)
+        found = _judged(coarse, labels, classes, k, own, reported)
         if (
             _TOLERANCE * (wanted.right - found.right) <= len(own)
             and _TOLERANCE * (wanted.alike - found.alike) <= len(own) * k
@@ -176,8 +191,12 @@ class _Counts(NamedTuple):
     alone: int
 
 
-def _judged(vectors: I64, labels: I64, classes: int, k: int, own: I64) -> _Counts:
-    found = leave_one_out(LimbTable.from_prefix_sums(vectors, labels, classes), k, own)
+def _judged(
+    vectors: I64, labels: I64, classes: int, k: int, own: I64, progress: Progress
+) -> _Counts:
+    table = LimbTable.from_prefix_sums(vectors, labels, classes, progress=part_of(progress, 0, 0.8))
+    found = leave_one_out(table, k, own)
+    progress(1.0)
     return _Counts(found.right(), found.alike(), found.alone())
 
 

@@ -309,7 +309,8 @@ class Archive:
                 if _TABLE.fullmatch(name):
                     self._remove(name)
                 elif _FROZEN.fullmatch(name) or _SPOOL.fullmatch(name):
-                    (self._folder / name).unlink()
+                    # One goes with its table's folder.
+                    (self._folder / name).unlink(missing_ok=True)
 
     def _mended(self, disease: str) -> None:
         self.damaged.pop(disease, None)

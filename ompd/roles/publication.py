@@ -140,6 +140,11 @@ class Waiting:
         """The table as it will be asked, but for what the receipt tells."""
         return self.table.published
 
+    def discard(self) -> None:
+        """End what will not be asked."""
+        self.pieces.close()
+        self.published.retrieval.discard()
+
     def upload(self, post: Post) -> Upload:
         """Return the upload's frames, which get the time when they are made."""
         return Upload(post, self.published.cloud, self.nonce, self.pieces)

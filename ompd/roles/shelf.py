@@ -291,7 +291,7 @@ class Shelf:
                     self._archive.wait(disease, waiting)
                 self._unconfirmed[disease] = waiting
                 if other is not None:
-                    other.pieces.close()
+                    other.discard()
             elif self._archive is not None:
                 self._archive.drop(disease, waiting.published.ref)
 
@@ -329,8 +329,8 @@ class Shelf:
             waiting = self._unconfirmed.pop(disease, None)
             table = self._tables.pop(disease)
         if waiting is not None:
-            waiting.pieces.close()
-        table.retrieval.close()
+            waiting.discard()
+        table.retrieval.discard()
 
     def confirm(self, ref: TableRef, cloud: str, k: int, have: int) -> str | None:
         """Ask a table from now on, if this cloud has all of it and votes with this K.
@@ -383,7 +383,7 @@ class Shelf:
         waiting = list(self._unconfirmed.values())
         for table in (*self._tables.values(), *(each.published for each in waiting)):
             try:
-                table.retrieval.close()
+                table.retrieval.discard()
             except OmpdError as error:
                 problem = problem or error
         if problem is not None:

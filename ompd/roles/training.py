@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ompd.arrays import I64
+from ompd.arrays import I64, Progress
 from ompd.confidential import Confidential
 from ompd.datasets import Dataset
 from ompd.encode import Encoder, EvidenceEncoder, Filling, ReliefEncoder
@@ -17,6 +17,7 @@ from ompd.roles.stages import TRAINED, Stages
 from ompd.search import LimbTable
 from ompd.search.calibration import Priors
 from ompd.search.decision import Decision, OpenRule, Rule
+from ompd.threads import part_of
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,24 +73,26 @@ class Trained:
     classes: int
     k: int | None
 
-    @property
-    def table(self) -> LimbTable:
-        """The vectors, made searchable; this takes a while."""
-        return plain(self.vectors, self.labels, self.classes)
+    def table(self, progress: Progress | None = None) -> LimbTable:
+        """Return the vectors, made searchable; this takes a while."""
+        return plain(self.vectors, self.labels, self.classes, progress)
 
 
 def rules(
-    table: Callable[[], LimbTable], k: int, plan: Plan
+    table: Callable[[Progress], LimbTable], k: int, plan: Plan, progress: Progress
 ) -> tuple[Rule | None, OpenRule | None]:
     """Learn how votes become labels, or what that is learned from once K is known.
 
     Parameters
     ----------
     table : callable
-        Returns what `plain` makes of the vectors; not called where nothing is learned.
+        Returns what `plain` makes of the vectors; not called where nothing is learned. It is given
+        what it reports its own share to.
     k : int
         0 if the cloud chooses it.
     plan : Plan
+    progress : callable
+        Called with the finished share from 0 to 1.
 
     Raises
     ------
@@ -98,9 +101,10 @@ def rules(
     """
     if plan.decision == "majority":
         return Rule(None), None
+    made = table(part_of(progress, 0, 0.7))
     if k:
-        return Rule.learn(table(), k, plan.decision, plan.priors), None
-    return None, OpenRule.of(table(), plan.priors)
+        return Rule.learn(made, k, plan.decision, plan.priors), None
+    return None, OpenRule.of(made, plan.priors)
 
 
 def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
@@ -136,6 +140,7 @@ def train(records: Dataset, plan: Plan, stages: Stages) -> Trained:
     return Trained(filling, encoder, vectors, labels, len(schema.classes), k)
 
 
-def plain(vectors: I64, labels: I64, classes: int) -> LimbTable:
+def plain(vectors: I64, labels: I64, classes: int, progress: Progress | None = None) -> LimbTable:
     """Table for searches of the hospital's own; noise may have made vectors negative."""
-    return LimbTable.from_prefix_sums(vectors - vectors.min(axis=0), labels, classes)
+    above = vectors - vectors.min(axis=0)
+    return LimbTable.from_prefix_sums(above, labels, classes, progress=progress)

@@ -22,6 +22,7 @@ from ompd.sealed.checks import Checks
 from ompd.sealed.layout import Layout, padded_bytes, window_of
 from ompd.sealed.partition import Needs, Partition
 from ompd.sealed.rows import RowCode
+from ompd.threads import part_of
 
 #: Coordinates are below 2 to this power.
 VALUE_BITS = 62
@@ -118,8 +119,9 @@ def seal(
     if chosen.fetches:
         samples = np.linspace(0, rows - 1, min(rows, _SAMPLES) if layout is None else 0)
         partition, order, needs = Partition.build(
-            vectors, chosen.buckets, k, samples.astype(np.int64), threads
-        )
+            vectors, chosen.buckets, k, samples.astype(np.int64), threads,
+            part_of(report, 0.05, 0.5),
+        )  # fmt: skip
         if layout is None:
             chosen = _measured(chosen, needs, rows, code, k)
             if not chosen.fetches:

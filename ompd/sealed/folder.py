@@ -205,6 +205,10 @@ class Folder(Confidential):
                 "table": self._id, "digest": digest, "left": left, **_identity(file),
             }  # fmt: skip
             _write(self._path / "closed", marker, {})
+        self.release()
+
+    def release(self) -> None:
+        """Release the lock and nothing else."""
         self._lock.release()
 
     def __repr__(self) -> str:

@@ -24,19 +24,24 @@ from ompd._kernels.retrieval_boxes import (
     box_rows,
     candidates,
     fetches_needed,
+    middle_bucket,
     split_buckets,
 )
 from ompd._kernels.retrieval_whole import rank_all
-from ompd._kernels.splits import box_boxes
-from ompd.arrays import I32, I64, U8, U16, frozen
+from ompd._kernels.splits import box_boxes, split_once
+from ompd.arrays import I32, I64, U8, U16, Progress, frozen
 from ompd.confidential import Confidential
-from ompd.threads import run_ranges
+from ompd.threads import part_of, run_halves, run_ranges
 
 _HEAD_BITS = 16
 #: Bits of the rows that count for nothing, where there are none.
 NONE_GONE: U8 = frozen(np.empty(0, dtype=np.uint8))
 # Rows of a leaf, if buckets have fewer.
 _LEAF = 64
+# Rows of parts that are split by one call; no more, so that it can be interrupted.
+_PART = 1 << 16
+# Samples that are measured between two reports of progress.
+_MEASURED = 128
 # The whole way to the K-th upper bound.
 _ALL = 256
 # Share of the sampled queries whose proof `reach` leaves possible.
@@ -155,7 +160,13 @@ class Partition(Confidential):
 
     @classmethod
     def build(
-        cls, vectors: I64, buckets: int, k: int, samples: I64, threads: int
+        cls,
+        vectors: I64,
+        buckets: int,
+        k: int,
+        samples: I64,
+        threads: int,
+        progress: Progress | None = None,
     ) -> tuple[Self, I64, Needs]:
         """Cut the vectors into buckets and measure how many a query needs.
 
@@ -169,6 +180,8 @@ class Partition(Confidential):
         samples : int64 array of shape (s,)
             Rows that serve as queries; each finds itself and is not counted as a neighbour.
         threads : int
+        progress : callable, optional
+            Called with the finished share from 0 to 1, which only grows.
 
         Returns
         -------
@@ -184,7 +197,7 @@ class Partition(Confidential):
         heads = ((vectors - lows) >> shift).astype(np.uint16)
         order = np.arange(rows)
         per = leaf_buckets(rows, buckets)
-        split_buckets(heads, order, buckets, per, 0, buckets)
+        _split(heads, order, buckets, per, threads, part_of(progress, 0, 0.6))
         leaves = -(-buckets // per)
         groups = -(-leaves // LANES)
         boxes = _far_boxes(groups, columns)
@@ -199,30 +212,42 @@ class Partition(Confidential):
         )
         box_boxes(boxes, above)
         partition = cls(lows, spans, shift, rows, buckets, _ALL, boxes, above, cells)
-        shares, _ = partition._measure(order, vectors, heads, samples, k, threads)
+        measured = part_of(progress, 0.7, 0.85)
+        measured(0)
+        shares, _ = partition._measure(order, vectors, heads, samples, k, threads, measured)
         if len(samples):
             reach = int(np.quantile(shares, _REACHED, method="inverted_cdf"))
             partition = replace(partition, reach=reach)
-        _, needs = partition._measure(order, vectors, heads, samples, k, threads)
+        measured = part_of(progress, 0.85, 1)
+        _, needs = partition._measure(order, vectors, heads, samples, k, threads, measured)
         return partition, order, needs
 
     def _measure(
-        self, order: I64, vectors: I64, heads: U16, samples: I64, k: int, threads: int
+        self,
+        order: I64,
+        vectors: I64,
+        heads: U16,
+        samples: I64,
+        k: int,
+        threads: int,
+        report: Progress,
     ) -> tuple[I64, Needs]:
         """Which `reach` the samples' proofs need, and how many buckets with the present one."""
         shares = np.zeros(len(samples), dtype=np.int64)
         needs = Needs(*(np.zeros(len(samples), dtype=np.int64) for _ in Needs._fields))
         neighbors = min(k + 1, self.rows)
-        run_ranges(
-            lambda first, last: fetches_needed(
-                self.above, self.boxes, self.cells, NONE_GONE, self.buckets, self._per, order,
-                vectors, heads, self.shift, self.blur, samples, neighbors, self.reach, shares,
-                *needs, first, last,
-            ),
-            len(samples),
-            threads,
-            16,
-        )  # fmt: skip
+        for start in range(0, len(samples), _MEASURED):
+            run_ranges(
+                lambda first, last, start=start: fetches_needed(  # type: ignore[misc]
+                    self.above, self.boxes, self.cells, NONE_GONE, self.buckets, self._per, order,
+                    vectors, heads, self.shift, self.blur, samples, neighbors, self.reach, shares,
+                    *needs, start + first, start + last,
+                ),
+                min(_MEASURED, len(samples) - start),
+                threads,
+                16,
+            )  # fmt: skip
+            report(min(1.0, (start + _MEASURED) / len(samples)))
         return shares, needs
 
     def __repr__(self) -> str:
@@ -267,6 +292,24 @@ class Partition(Confidential):
         """As `least_distance`, for many bounds; no matter what, where one is no bucket's."""
         least: I64 = (np.maximum(0, bounds - self.blur) << self.shift) + excess
         return least
+
+
+def _split(heads: U16, order: I64, buckets: int, per: int, threads: int, report: Progress) -> None:
+    """Reorder rows, of which `order` has the numbers, so that each bucket's follow one another."""
+    rows = len(order)
+
+    def halve(first: int, last: int) -> int:
+        middle: int = middle_bucket(first, last, per)
+        start, split, stop = (bucket * rows // buckets for bucket in (first, middle, last))
+        spare, keys = np.empty((2, stop - start), np.int64)
+        split_once(heads, order, start, stop, split, spare, keys)
+        return middle
+
+    def finish(first: int, last: int) -> None:
+        split_buckets(heads, order, buckets, per, first, last)
+
+    most = max(1, min(_PART, rows // (4 * threads)) * buckets // rows)
+    run_halves(halve, finish, buckets, most, threads, report)
 
 
 def leaf_buckets(rows: int, buckets: int) -> int:

@@ -286,6 +286,22 @@ class SealedTable(Queried):
             self._folder = None
             self._window.clear()
 
+    def discard(self) -> None:
+        """End the table without its hints, and let whoever calls remove its folder.
+
+        Answers that have not come are given up. Nothing happens in a process that was forked from
+        the one with the table.
+        """
+        with self._editing, self._lock:
+            if os.getpid() != self._process:
+                return
+            self._open = False
+            self._window.close()
+            if self._folder is not None:
+                self._folder.release()
+            self._folder = None
+            self._window.clear()
+
     def __enter__(self) -> Self:
         return self
 

@@ -23,6 +23,7 @@ break the argument: it is a *stray*, hidden from the scan and measured exactly f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -42,8 +43,8 @@ from ompd._kernels.splits import (
     split_once,
     split_rows,
 )
-from ompd.arrays import I64, LINE, U8, U16, U64, Bools, frozen, zeros_at
-from ompd.threads import default_threads, run_ranges
+from ompd.arrays import I64, LINE, U8, U16, U64, Bools, Progress, frozen, zeros_at
+from ompd.threads import default_threads, run_halves, run_ranges
 
 #: Rows read at a time, so that building needs bounded memory on a mapped table.
 CHUNK = 1 << 16
@@ -51,6 +52,8 @@ CHUNK = 1 << 16
 _COMFORTABLE = 24_000
 _SAMPLE = 2048
 _PROBES = 64
+#: Shares of the time after which rows are read, and ordered.
+_READ, _ORDERED = 0.25, 0.95
 _NONE = frozen(np.empty(0, np.int64))
 
 
@@ -240,29 +243,24 @@ def _choose_bits(limbs: U64, present: I64, low: list[int], high: list[int]) -> i
     return bits
 
 
-def _order(heads: U16, threads: int) -> I64:
-    """Row order of the median splits; the first levels on one thread, the rest on all."""
+def _order(heads: U16, threads: int, report: Progress) -> I64:
+    """Row order of the median splits; the result does not depend on the number of threads."""
     count = heads.shape[0]
     order = np.arange(count, dtype=np.int64)
-    parts = [(0, count)]
+
+    def halve(first: int, last: int) -> int:
+        middle: int = middle_of(first, last)
+        spare, keys = np.empty((2, last - first), np.int64)
+        split_once(heads, order, first, last, middle, spare, keys)
+        return middle
+
+    def finish(first: int, last: int) -> None:
+        split_rows(heads, order, first, last)
+
     if heads.shape[1]:
-        while threads > 1 and len(parts) < 4 * threads and parts[0][1] - parts[0][0] > 2 * GROUP:
-            halves = []
-            for first, last in parts:
-                if last - first <= GROUP:
-                    halves.append((first, last))
-                    continue
-                middle = middle_of(first, last)
-                spare, keys = np.empty((2, last - first), np.int64)
-                split_once(heads, order, first, last, middle, spare, keys)
-                halves += [(first, middle), (middle, last)]
-            parts = halves
-
-    def task(first: int, last: int) -> None:
-        for part in parts[first:last]:
-            split_rows(heads, order, *part)
-
-    run_ranges(task, len(parts), threads)
+        # Some parts for each thread, if they are groups.
+        most = max(2 * GROUP, min(CHUNK, count // (4 * threads)))
+        run_halves(halve, finish, count, most, threads, report)
     return order
 
 
@@ -292,7 +290,7 @@ def build_index(
     threads : int, optional
         Default: all processors. The result does not depend on it.
     progress : callable, optional
-        Called with the finished share in (0, 1], from any thread.
+        Called with the finished share in (0, 1], which only grows.
 
     Returns
     -------
@@ -302,13 +300,18 @@ def build_index(
     threads = threads or default_threads()
     limbs = frozen(limbs)
     count, _, width = limbs.shape
+    caller, lock = threading.get_ident(), threading.Lock()
     done = 0
+
+    def tell(share: float) -> None:
+        if progress is not None and threading.get_ident() == caller:
+            progress(share)
 
     def report(rows: float) -> None:
         nonlocal done
-        done += int(rows)
-        if progress is not None:
-            progress(min(0.99, done / (3 * count)))
+        with lock:
+            done += int(rows)
+        tell(_READ * done / (2 * count))
 
     rows = _Rows(limbs, gone)
     low, high = _extremes(rows, threads, report)
@@ -316,7 +319,7 @@ def build_index(
     kept, floor = _scale(low, high, bits)
     base = _to_limbs([floor[j] for j in kept], width)
     heads = _heads(rows, count, bits, kept, base, threads, report)
-    order = _order(heads, threads)
+    order = _order(heads, threads, lambda share: tell(_READ + (_ORDERED - _READ) * share))
     leaf_count = -(-count // LANES)
     leaves = zeros_at((leaf_count, len(kept), LANES), np.uint16)
     run_ranges(lambda first, last: lay_out(heads, order, first, last, leaves), leaf_count, threads)

@@ -15,6 +15,8 @@ from ompd.search.table import LimbTable, check_vectors
 _PART = 1 << 14
 #: Share of the time after which equal vectors are known.
 _SORTED = 0.05
+#: Share of the time of one class after which its rows are indexed.
+_INDEXED = 0.05
 
 
 def _groups(limbs: U64, report: Callable[[float], None]) -> I64:
@@ -152,14 +154,17 @@ def _nearest_of_class(
         wanted, exclude = wanted[exclude < 0], exclude[exclude < 0]
     if len(wanted):
         table = LimbTable(
-            np.ascontiguousarray(limbs[leaders]), np.zeros(len(leaders), dtype=np.int64), 1
+            np.ascontiguousarray(limbs[leaders]),
+            np.zeros(len(leaders), dtype=np.int64),
+            1,
+            progress=lambda share: report(_INDEXED * share),
         )
         for start in range(0, len(wanted), _PART):
             part = slice(start, start + _PART)
             queries = np.ascontiguousarray(limbs[sample[wanted[part]]])
             _, rows = compute(table, queries, 1, exclude=exclude[part], threads=threads)
             answer[wanted[part]] = leaders[rows[:, 0]]
-            report(min(1.0, (start + _PART) / len(wanted)))
+            report(_INDEXED + (1 - _INDEXED) * min(1.0, (start + _PART) / len(wanted)))
     own = labels == code
     # Another class finds an equal vector first; the class itself its follower or, if it leads,
     # the next row; only a vector that is alone in its class has to be searched for.

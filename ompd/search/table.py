@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
-from ompd.arrays import I64, U64, frozen
+from ompd.arrays import I64, U64, Progress, frozen
 from ompd.errors import LabelError, TableError
 from ompd.params import MAX_CLASSES
 from ompd.search.index import Index, build_index
@@ -40,6 +40,8 @@ class LimbTable:
         Index of exactly these rows, if there is one already.
     room : Room, optional
         Where the limbs lie, if rows can be put behind them.
+    progress : callable, optional
+        Called with the finished share, in (0, 1], of making an index.
 
     Raises
     ------
@@ -54,8 +56,9 @@ class LimbTable:
     classes: int
     index: Index = field(default=None)  # type: ignore[assignment]
     room: Room | None = None
+    progress: InitVar[Progress | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, progress: Progress | None) -> None:
         check_vectors("limbs", self.limbs)
         if len(self.limbs) < 1:
             raise TableError("limbs: expected at least one instance")
@@ -65,7 +68,7 @@ class LimbTable:
         for name in ("limbs", "labels"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.index is None:
-            object.__setattr__(self, "index", build_index(self.limbs))
+            object.__setattr__(self, "index", build_index(self.limbs, progress=progress))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor: arrays that were pickled or copied are not read-only.
@@ -101,9 +104,11 @@ class LimbTable:
         return many or len(self.index.strays) > 0
 
     @classmethod
-    def from_prefix_sums(cls, prefix_sums: I64, labels: I64, classes: int) -> Self:
+    def from_prefix_sums(
+        cls, prefix_sums: I64, labels: I64, classes: int, *, progress: Progress | None = None
+    ) -> Self:
         """Make an unblinded table: every non-negative prefix sum is one limb."""
-        return cls(limbs_of(prefix_sums), labels, classes)
+        return cls(limbs_of(prefix_sums), labels, classes, progress=progress)
 
     def check_rows(self, limbs: U64, labels: I64) -> None:
         """Refuse rows that cannot be appended.

@@ -20,15 +20,18 @@ from ompd.errors import (
 from ompd.roles.reports import longest
 from ompd.roles.retrieval import Way
 from ompd.search import ballots
+from ompd.stores import FolderTables, MemoryTables
 from ompd.stores.tables.sealed import SealedStored
 from ompd.wire import (
     CAPS,
     MAX_BATCH,
     SIGNATURE_BYTES,
     Frame,
+    HardenedUpload,
     Header,
     Kind,
     Query,
+    Receipt,
     Report,
     SealedJob,
     SealedUpload,
@@ -225,10 +228,11 @@ def test_a_short_request_gets_no_answer_of_gigabytes():
     stored = SealedStored.of(body, values, np.empty(0, np.uint16), ballots)
     most = sums_cap(4 * MIB) // MIB
     assert most == 16
-    assert stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * most)))
+    each = stored.layout.request_bytes
+    assert stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(each * most)))
     for sums in (most + 1, 256, 2046):
         with pytest.raises(TooLargeError, match="answer"):
-            stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(2 * sums)))
+            stored.prepare(SealedJob(b"t" * 16, 1, False, bytes(each * sums)))
 
 
 @pytest.mark.parametrize("fetches", [16 * MIB // 64 + 1, (2**31 - 2**20) // 64, 2**32])
@@ -259,6 +263,93 @@ def test_hospitals_ask_for_no_more_than_clouds_answer():
         job = world.hospital.forward(query)
         found = world.user.read(world.hospital.report(world.cloud.answer(job)))
         assert len(found) == rows
+
+
+def piece(rows, count, first=0, coordinates=64, **changes):
+    """A part of a table that announces so many rows of 64 numbers."""
+    body = HardenedUpload(
+        b"t" * 16, 1, coordinates, 2, 3, rows, first, bytes(2 * count),
+        bytes(8 * coordinates * count),
+    )  # fmt: skip
+    return msgspec.structs.replace(body, **changes)
+
+
+@pytest.fixture(params=["memory", "folder"])
+def lent(request, tmp_path):
+    """A hospital that the cloud knows, with what it says to the cloud, and the cloud's folder."""
+    folder = tmp_path / "tables"
+    world = World(profile="hardened")
+    tables = FolderTables(folder) if request.param == "folder" else MemoryTables()
+    cloud = ompd.Cloud.create("lender", tables=tables, clock=world.clock)
+    ompd.introduce(cloud, world.hospital)
+
+    def store(body, nonce=b"n" * 16):
+        frame = post_of(world.hospital).send("lender", body, nonce=nonce, sequence=0)
+        answer = Frame.decode(cloud.store(frame), Kind.RECEIPT)
+        return post_of(world.hospital).open(answer, Receipt).have
+
+    yield store, folder
+    cloud.close()
+
+
+def occupied(folder):
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("rows", [1 << 28, 2**32 - 1])
+def test_a_table_that_is_announced_too_large_costs_nothing(lent, rows):
+    store, folder = lent
+    before = occupied(folder)
+    spent, error = cost(store, piece(rows, 100))
+    assert isinstance(error, TooLargeError)
+    assert spent < MIB
+    assert occupied(folder) == before
+
+
+def test_what_is_announced_takes_no_room_before_it_is_there(lent):
+    store, folder = lent
+    # 1.5 GiB are announced, and 50 KB come, and again what is there or has no place yet.
+    rows = 3 << 20
+    tracemalloc.start()
+    assert store(piece(rows, 100)) == 100
+    for first in (0, 0, 200, rows - 100):
+        assert store(piece(rows, 100, first)) == 100
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MIB
+    assert occupied(folder) < MIB
+
+
+def test_another_table_in_the_same_place_frees_what_was_there(lent):
+    store, folder = lent
+    body = piece(3 << 20, 2000)
+    store(body)
+    tracemalloc.start()
+    for number in range(4):
+        assert store(body, bytes([number]) * 16) == 2000
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * MIB
+    assert occupied(folder) < 2 * MIB
+
+
+def test_a_table_does_not_come_in_crumbs(lent, monkeypatch):
+    """Each piece costs a look at all before: a million of one row would rewrite terabytes."""
+    monkeypatch.setattr("ompd.stores.tables.staging._FEW_PIECES", 5)
+    store, _ = lent
+    for first in range(5):
+        assert store(piece(1 << 20, 1, first)) == first + 1
+    # Nor by pieces that overlap nearly as a whole.
+    for body in (piece(1 << 20, 1, 5), piece(1 << 20, 6)):
+        with pytest.raises(TooLargeError, match="a MiB or more"):
+            store(body)
+    assert store(piece(1 << 20, 1, 4)) == 5
+    # What comes in proper pieces may be as long as it likes.
+    assert store(piece(1 << 20, 6000), b"o" * 16) == 6000
+    for turn in range(1, 8):
+        assert (
+            store(piece(1 << 20, 2500, 6000 + 2500 * (turn - 1)), b"o" * 16) == 6000 + 2500 * turn
+        )
 
 
 def claimed(prefix, count):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import random
 import stat
 import subprocess
 import sys
+import threading
 import warnings
 
 import msgspec
@@ -26,6 +28,7 @@ from ompd.errors import (
     UnknownDiseaseError,
     VersionError,
 )
+from ompd.files import write_private
 from ompd.search import LimbTable
 from ompd.search.decision import Rule
 from ompd.stores import BudgetLedger, FolderTables, MemoryTables
@@ -33,6 +36,7 @@ from ompd.wire import Frame, HardenedUpload, Kind, Receipt, SealedUpload
 from tests.faults import torture
 from tests.places import ROOT
 from tests.roles.conftest import Clock, instances, post_of, shelf_of
+from tests.roles.test_profiles import population
 
 PROFILES = ("paper", "hardened", "sealed")
 PLACES = ("memory", "folder")
@@ -622,8 +626,14 @@ def test_publishing_on_a_bad_disk(tmp_path, profile, full):
         assert torture(prepare, act, check, full=full, kept=2) >= {"open", "write"}
 
 
+@pytest.mark.parametrize("linked", [True, False], ids=["", "copied"])
 @FULL
-def test_staging_on_a_bad_disk(tmp_path, full):
+def test_staging_on_a_bad_disk(tmp_path, monkeypatch, full, linked):
+    def refused(*arguments, **options):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    if not linked:
+        monkeypatch.setattr(os, "link", refused)
     source = tmp_path / "hospital"
     source.mkdir()
     world = Site(source, "paper", "memory")
@@ -660,6 +670,39 @@ def test_staging_on_a_bad_disk(tmp_path, full):
         assert not list(cloud.folder.rglob("*.new"))
 
     assert torture(prepare, act, check, full=full, kept=8) >= {"open", "write"}
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_file_system_where_files_have_one_name(tmp_path, monkeypatch, profile, number):
+    def refused(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    wanted = expected(tmp_path, profile)
+    monkeypatch.setattr(os, "link", refused)
+    site = Site(tmp_path, profile)
+    site.hospital.deliver(site.publish(), site.cloud.store)
+    assert site.told() == wanted
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.is_relative_to(
+            tmp_path / "plain-0-1500"
+        )
+    site.start_hospital()
+    site.start_cloud()
+    assert site.told() == wanted
+    assert not site.spools()
+    assert not site.staged()
+
+
+def test_a_new_file_takes_no_name_that_is_taken_where_files_have_one(tmp_path, monkeypatch):
+    def refused(*arguments, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    write_private(tmp_path / "file", [b"first"], exclusive=True)
+    with pytest.raises(FileExistsError):
+        write_private(tmp_path / "file", [b"second"], exclusive=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
 
 
 KILLED = """
@@ -771,6 +814,58 @@ def test_stopping_leaves_the_old_table_and_no_files(tmp_path, profile):
         assert site.told() == told
     site.start_hospital(crash=True)
     assert site.told() == told
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_progress_is_told_from_the_start_in_small_steps(tmp_path, monkeypatch, profile):
+    """Whoever waits for a large table sees that it goes on, and can end it between two steps."""
+    monkeypatch.setattr("ompd.search.relief._PART", 200)
+    site = Site(tmp_path, profile, "memory")
+    shares, threads = [], set()
+
+    def told(share):
+        shares.append(share)
+        threads.add(threading.get_ident())
+
+    data = population(6000)
+    site.hospital.publish("flu", data, cloud="cloud", decision="probability", progress=told)
+    assert shares == sorted(set(shares))
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert threads == {threading.get_ident()}
+    steps = np.diff(shares)
+    assert steps.max() < 0.07
+    assert len(steps) > 60
+
+
+def test_a_withdrawn_table_leaves_no_hints_and_no_folder(tmp_path):
+    site = Site(tmp_path, "sealed")
+    data = population()
+    site.hospital.deliver(site.hospital.publish("flu", data, cloud="cloud", k=5), site.cloud.store)
+    assert site.hospital.remaining("flu") < len(data.labels)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    # One that waits for its receipt ends as well.
+    site.hospital.publish("flu", data, cloud="cloud", k=5)
+    site.hospital.deliver(site.hospital.withdraw("flu"), site.cloud.store)
+    assert len(os.listdir("/proc/self/fd")) < descriptors
+    assert not site.hospital.diseases
+    names = {path.name for path in (tmp_path / "state").iterdir() if path.is_dir()}
+    assert names == {"records"}
+    site.start_hospital()
+    assert not site.hospital.diseases
+    assert not site.hospital.damaged
+    site.hospital.deliver(site.publish(), site.cloud.store)
+    assert site.hospital.tables["flu"].ref.version == 4
+    site.told()
+
+
+def test_a_newer_upload_lets_go_of_the_sealed_table_before(tmp_path):
+    site = Site(tmp_path, "sealed")
+    site.publish(seed=1)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    uploads = [site.publish(seed=seed) for seed in (2, 3)]
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(list((tmp_path / "state").glob("*-?"))) == 1
+    del uploads
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ompd._kernels.retrieval_boxes import split_buckets
 from ompd.errors import (
     BucketAuthError,
     FeatureError,
@@ -27,6 +28,7 @@ from ompd.errors import (
 )
 from ompd.sealed import Layout, SealedTable, answer, check_layout, check_request
 from ompd.sealed.checks import Checks
+from ompd.sealed.partition import Partition, leaf_buckets
 from ompd.sealed.rows import RowCode
 from tests.sealed.conftest import SMALL, assert_exact, clustered, find, naive
 
@@ -441,3 +443,22 @@ def test_rows_take_no_more_bits_than_the_table_needs(rows, classes, bits):
     ramp = np.full((rows, 2), 5)
     ramp[0, 1] = 5 + 3
     assert RowCode.fit(ramp, classes).row_bits == bits + (rows > 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("part", [1, 7, 100])
+@given(rows=st.integers(1, 500), share=st.integers(1, 500), seed=st.integers(0, 2**32 - 1))
+def test_rows_are_ordered_part_by_part_as_in_one_call(part, threads, rows, share, seed):
+    vectors = np.random.default_rng(seed).integers(0, 50, (rows, 3))
+    buckets = min(rows, share)
+    shares = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ompd.sealed.partition._PART", part)
+        _, order, _ = Partition.build(
+            vectors, buckets, 1, np.arange(min(3, rows - 1)), threads, shares.append
+        )
+    heads = (vectors - vectors.min(axis=0)).astype(np.uint16)
+    same = np.arange(rows)
+    split_buckets(heads, same, buckets, leaf_buckets(rows, buckets), 0, buckets)
+    assert order.tolist() == same.tolist()
+    assert shares == sorted(shares)

@@ -361,6 +361,9 @@ class Retrieval(ABC):
             If what was kept is missing or damaged.
         """
 
+    def discard(self) -> None:  # noqa: B027  (nothing by default)
+        """End a table whose folder was removed; nothing of it goes onto the disk."""
+
     def close(self) -> None:  # noqa: B027  (nothing by default)
         """Put what outlives the process onto the disk.
 

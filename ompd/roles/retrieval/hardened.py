@@ -19,10 +19,11 @@ from ompd.roles.frozen import Frozen, Release, noise_key_of, record_names
 from ompd.roles.retrieval.contract import Edit, Made, TableRef, Way
 from ompd.roles.retrieval.voted import Voted, change_fields
 from ompd.roles.spool import Place, temporary
-from ompd.roles.stages import CHOSEN, HIDDEN, TRAINED, Stages
+from ompd.roles.stages import CHOSEN, HIDDEN, RULED, TRAINED, Stages
 from ompd.roles.training import Plan, plain, rules, train
 from ompd.roles.uploads import Pieces
 from ompd.search import check_k, choose_k
+from ompd.threads import part_of
 from ompd.wire import (
     MAX_BATCH,
     MAX_K,
@@ -68,9 +69,10 @@ class HardenedRetrieval(Voted):
         if frozen is None:
             trained = train(records, plan, stages)
             choosing = stages.until(CHOSEN)
-            k = trained.k or choose_k(trained.table)
-            choosing(0.5)
-            step = choose_step(trained.vectors, labels, classes, min(k, len(labels) - 1))
+            k = trained.k or choose_k(trained.table(part_of(choosing, 0, 0.1)))
+            others = min(k, len(labels) - 1)
+            steps = part_of(choosing, 0.2, 1)
+            step = choose_step(trained.vectors, labels, classes, others, progress=steps)
             vectors = coarsen(trained.vectors, step)
             frozen = _freeze(
                 plan, trained.filling, CoarseEncoder(trained.encoder, step), vectors, k
@@ -89,7 +91,9 @@ class HardenedRetrieval(Voted):
             digests = noise.instance_digests(vectors, names)
             release.charges.extend(zip(names, digests, strict=True))
             vectors = noise.instances(vectors, names)
-        rule, open_rule = rules(lambda: plain(vectors, labels, classes), k, plan)
+        rule, open_rule = rules(
+            lambda told: plain(vectors, labels, classes, told), k, plan, stages.until(RULED)
+        )
         retrieval, upload = cls.build(
             ref,
             frozen.key,

@@ -58,8 +58,7 @@ class PaperRetrieval(Voted):
         """Train and blind; a K that is not known is left to the cloud."""
         trained = train(records, plan, stages)
         k = trained.k or 0
-        stages.until(CHOSEN)
-        rule, open_rule = rules(lambda: trained.table, k, plan)
+        rule, open_rule = rules(trained.table, k, plan, stages.until(CHOSEN))
         retrieval, upload = cls.build(
             ref,
             trained.vectors,

@@ -23,7 +23,7 @@ from ompd.roles.uploads import Pieces
 from ompd.sealed import Change, Layout, SealedTable, Ticket, whole_is_cheaper
 from ompd.search import choose_k
 from ompd.search.decision import OpenRule, Rule
-from ompd.threads import default_threads
+from ompd.threads import default_threads, part_of
 from ompd.wire import (
     MAX_BATCH,
     Kind,
@@ -109,8 +109,9 @@ class SealedRetrieval(Retrieval):
             If the upload cannot be written.
         """
         table, buckets = SealedTable.build(
-            vectors, labels, classes, k, context=_context(ref), changes=True, progress=progress
-        )
+            vectors, labels, classes, k, context=_context(ref), changes=True, progress=progress,
+            threads=default_threads(),
+        )  # fmt: skip
         layout = table.layout
         head = SealedUpload(
             table_id=ref.table_id,
@@ -244,6 +245,10 @@ class SealedRetrieval(Retrieval):
         """Return vectors and labels of the table with all changes, in the order of its rows."""
         return self.table.merged(body.buckets)
 
+    def discard(self) -> None:
+        """End the table, whose folder was removed, without putting hints there."""
+        self.table.discard()
+
     def close(self) -> None:
         """Put the hints back into the folder that the table is kept in, if it is."""
         self.table.close()
@@ -253,11 +258,10 @@ def _decided(
     trained: Trained, plan: Plan, progress: Progress
 ) -> tuple[int, Rule | None, OpenRule | None]:
     """Choose K, and learn the rule, in one table that is not needed for longer."""
-    table = trained.table
-    progress(0.3)
+    table = trained.table(part_of(progress, 0, 0.6))
     k = trained.k or choose_k(table)
-    progress(0.5)
-    return k, *rules(lambda: table, k, plan)
+    progress(0.8)
+    return k, *rules(lambda told: table, k, plan, part_of(progress, 0.8, 1))
 
 
 def _upload_bytes(records: Dataset, method: str, k: int | None, cap: int) -> int:

@@ -19,6 +19,9 @@ from ompd.wire import Header, SealedUpload
 PATIENCE = 2 * 86_400_000
 #: Uploads of one hospital that may be here unfinished.
 _MOST = 16
+#: Pieces may be as small as they like up to so many, and have a MiB on average beyond: each costs
+#: a look at all before it.
+_FEW_PIECES = 256
 
 
 class Staged(NamedTuple):
@@ -32,6 +35,8 @@ class Staged(NamedTuple):
         A body without its rows: what all of them say.
     rows, width, have : int
         Rows in all, bytes of values per row, and rows that are here.
+    pieces : int
+        In which these came.
     """
 
     header: Header
@@ -39,6 +44,7 @@ class Staged(NamedTuple):
     rows: int
     width: int
     have: int
+    pieces: int = 0
 
     @property
     def size(self) -> int:
@@ -47,7 +53,7 @@ class Staged(NamedTuple):
 
     def moved(self, header: Header, rows: int) -> Staged:
         """Return what is true after so many more rows."""
-        return self._replace(header=header, have=self.have + rows)
+        return self._replace(header=header, have=self.have + rows, pieces=self.pieces + 1)
 
 
 class Rows(ABC):
@@ -144,6 +150,7 @@ class Staging(ABC):
                 raise ContextMismatchError("upload: a piece says something else than the first")
             here = found.staged.have - piece.first
             if 0 <= here < piece.count:
+                _check_pieces(found.staged)
                 values = memoryview(piece.values)[here * piece.width :]
                 self._rows[key] = found
                 try:
@@ -212,6 +219,11 @@ class Staging(ABC):
             raise TooLargeError(
                 f"upload: expected at most {self._most} bytes of values, with those that wait"
             )
+
+
+def _check_pieces(staged: Staged) -> None:
+    if staged.pieces >= _FEW_PIECES + (staged.have * staged.width >> 20):
+        raise TooLargeError("upload: expected pieces of a MiB or more")
 
 
 class MemoryRows(Rows):

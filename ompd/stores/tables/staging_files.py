@@ -100,7 +100,9 @@ class FileRows(Rows):
         if profile is None:
             raise StoreError("upload: is of no profile")
         head: Upload = decode_body(profile.upload, found.body)
-        staged = Staged(found.header, head, found.rows, found.width, found.have)
+        staged = Staged(
+            found.header, head, found.rows, found.width, found.have, len(found.pieces)
+        )  # fmt: skip
         rows = cls(folder, staged, found.pieces)
         with refusing(StoreError, "upload"):
             labels = 0 if isinstance(head, SealedUpload) else 2 * staged.have
