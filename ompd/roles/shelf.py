@@ -383,7 +383,7 @@ class Shelf:
         waiting = list(self._unconfirmed.values())
         for table in (*self._tables.values(), *(each.published for each in waiting)):
             try:
-                table.retrieval.discard()
+                table.retrieval.close()
             except OmpdError as error:
                 problem = problem or error
         if problem is not None:

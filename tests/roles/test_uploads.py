@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -35,12 +36,18 @@ from ompd.stores import BudgetLedger, FolderTables, MemoryTables
 from ompd.wire import Frame, HardenedUpload, Kind, Receipt, SealedUpload
 from tests.faults import torture
 from tests.places import ROOT
-from tests.roles.conftest import Clock, instances, post_of, shelf_of
+from tests.roles.conftest import Clock, post_of, shelf_of
 from tests.roles.test_profiles import population
 
 PROFILES = ("paper", "hardened", "sealed")
 PLACES = ("memory", "folder")
 UPLOADS = (Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD)
+#: What takes every step takes long.
+EVERY = pytest.mark.parametrize(
+    "every",
+    [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
+    ids=["some steps", "every step"],
+)
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
 IDENTITIES = {name: Identity.generate(name) for name in ("st-mary", "cloud", "alice")}
 PEOPLE = np.random.default_rng(9).integers(0, 13, (20, 3))
@@ -50,6 +57,16 @@ PEOPLE = np.random.default_rng(9).integers(0, 13, (20, 3))
 def small_pieces(monkeypatch):
     """A table of a thousand rows has several pieces."""
     monkeypatch.setattr("ompd.roles.spool.PIECE_BYTES", 8000)
+
+
+def records(seed=0, rows=1500):
+    """Records of real numbers, since blinding decides ties in `paper` and each time otherwise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    values = np.clip(rng.normal(labels[:, np.newaxis] * 3 + 3, 1.5, (rows, 3)), 0, 12)
+    schema = ompd.Schema([ompd.Feature(f"f{j}", "numeric", 0, 13) for j in range(3)], ("no", "yes"))
+    features = values + rng.random((rows, 3))
+    return SimpleNamespace(schema=schema, features=features, labels=labels)
 
 
 class Site:
@@ -95,7 +112,7 @@ class Site:
         options = {"k": 5} | options
         if self.profile == "hardened" and seed:
             options["retrain"] = True
-        data = instances(seed=seed, rows=rows)
+        data = records(seed, rows)
         return self.hospital.publish(disease, data, cloud="cloud", **options)
 
     def told(self, disease="flu"):
@@ -473,7 +490,7 @@ def test_a_k_that_the_cloud_chooses_after_a_restart(tmp_path, decision):
     site.start_hospital(crash=True)
     site.hospital.deliver(site.hospital.resend("flu"), site.cloud.store)
     table = site.hospital.tables["flu"]
-    data = instances(rows=1500)
+    data = records()
     vectors = table.encoder.encode(data.features)
     plain = LimbTable.from_prefix_sums(vectors, data.labels, 2)
     assert table.rule == Rule.learn(plain, table.k, decision, "equal")
@@ -590,9 +607,10 @@ def test_damaged_pieces_at_the_cloud_are_sent_again(tmp_path, file, how):
 # --- disks that refuse, processes that end -------------------------------------------------------
 
 
+@EVERY
 @FULL
 @pytest.mark.parametrize("profile", PROFILES)
-def test_publishing_on_a_bad_disk(tmp_path, profile, full):
+def test_publishing_on_a_bad_disk(tmp_path, profile, full, every):
     def prepare(at):
         folder = tmp_path / str(at)
         folder.mkdir()
@@ -623,12 +641,13 @@ def test_publishing_on_a_bad_disk(tmp_path, profile, full):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreWarning)
-        assert torture(prepare, act, check, full=full, kept=2) >= {"open", "write"}
+        assert torture(prepare, act, check, full=full, kept=2, every=every) >= {"open", "write"}
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["", "copied"])
+@EVERY
 @FULL
-def test_staging_on_a_bad_disk(tmp_path, monkeypatch, full, linked):
+def test_staging_on_a_bad_disk(tmp_path, monkeypatch, full, linked, every):
     def refused(*arguments, **options):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
@@ -669,7 +688,7 @@ def test_staging_on_a_bad_disk(tmp_path, monkeypatch, full, linked):
         assert not list(cloud.folder.rglob("staged-*"))
         assert not list(cloud.folder.rglob("*.new"))
 
-    assert torture(prepare, act, check, full=full, kept=8) >= {"open", "write"}
+    assert torture(prepare, act, check, full=full, kept=8, every=every) >= {"open", "write"}
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
@@ -712,13 +731,16 @@ import ompd.roles.spool
 from tests.faults import STEPS
 from tests.roles.test_uploads import Site
 
-ompd.roles.spool.PIECE_BYTES = 8000
-base, profile, who = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+base, profile, who, growth = pathlib.Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
+# Some four pieces.
+rows, ompd.roles.spool.PIECE_BYTES = {{
+    "paper": (300, 30_000), "hardened": (300, 2500), "sealed": (1500, 8000)
+}}[profile]
 site = Site(base, profile)
-site.hospital.deliver(site.publish(), site.cloud.store)
+site.hospital.deliver(site.publish(rows=rows), site.cloud.store)
 told = site.told()
 if who == "cloud":
-    site.publish(seed=1)
+    assert len(site.publish(seed=1, rows=rows)) > 2
 site.hospital.close()
 site.cloud.close()
 site.hospital = site.cloud = None
@@ -746,7 +768,9 @@ while True:
             allowed = steps
             for name in STEPS:
                 setattr(os, name, dying(getattr(os, name)))
-            upload = site.publish(seed=1) if who == "hospital" else site.hospital.resend("flu")
+            if who == "hospital":
+                site.publish(seed=1, rows=rows)
+            upload = site.hospital.resend("flu")
             site.hospital.deliver(upload, site.cloud.store)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
@@ -763,7 +787,7 @@ while True:
         try:
             upload = site.hospital.resend("flu")
         except LookupError:
-            upload = site.publish(seed=1)
+            upload = site.publish(seed=1, rows=rows)
         site.hospital.deliver(upload, site.cloud.store)
     assert site.told() != told
     assert not site.spools() and not site.staged()
@@ -774,19 +798,23 @@ while True:
     shutil.rmtree(site.folder)
     if code != 9:
         break
-    steps += 1 + steps // 12
+    steps += 1 + steps // growth
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@EVERY
 @pytest.mark.parametrize("who", ["hospital", "cloud"])
 @pytest.mark.parametrize("profile", PROFILES)
-def test_killed_at_any_step(tmp_path, profile, who):
+def test_killed_at_any_step(tmp_path, profile, who, every):
     base = tmp_path / "base"
     base.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(root=str(ROOT)), str(base), profile, who],
-        capture_output=True, text=True, check=False, timeout=300,
+        [
+            sys.executable, "-c", KILLED.format(root=str(ROOT)), str(base), profile, who,
+            str(1 << 30 if every else 3),
+        ],
+        capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip
     assert not done.returncode, done.stderr
     lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
