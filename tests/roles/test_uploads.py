@@ -734,13 +734,13 @@ from tests.roles.test_uploads import Site
 base, profile, who, growth = pathlib.Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
 # Some four pieces.
 rows, ompd.roles.spool.PIECE_BYTES = {{
-    "paper": (300, 30_000), "hardened": (300, 2500), "sealed": (1500, 8000)
+    "paper": (300, 30_000), "hardened": (300, 2500), "sealed": (3000, 8000)
 }}[profile]
 site = Site(base, profile)
 site.hospital.deliver(site.publish(rows=rows), site.cloud.store)
 told = site.told()
 if who == "cloud":
-    assert len(site.publish(seed=1, rows=rows)) > 2
+    assert len(site.publish(seed=1, rows=rows, k=7)) > 2
 site.hospital.close()
 site.cloud.close()
 site.hospital = site.cloud = None
@@ -769,7 +769,7 @@ while True:
             for name in STEPS:
                 setattr(os, name, dying(getattr(os, name)))
             if who == "hospital":
-                site.publish(seed=1, rows=rows)
+                site.publish(seed=1, rows=rows, k=7)
             upload = site.hospital.resend("flu")
             site.hospital.deliver(upload, site.cloud.store)
         except BaseException as error:
@@ -787,7 +787,7 @@ while True:
         try:
             upload = site.hospital.resend("flu")
         except LookupError:
-            upload = site.publish(seed=1, rows=rows)
+            upload = site.publish(seed=1, rows=rows, k=7)
         site.hospital.deliver(upload, site.cloud.store)
     assert site.told() != told
     assert not site.spools() and not site.staged()
