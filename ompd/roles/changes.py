@@ -16,6 +16,7 @@ from ompd.errors import (
     ContextMismatchError,
     NeighborsError,
     ParameterError,
+    StoreError,
     TooLargeError,
     UnknownDiseaseError,
 )
@@ -25,7 +26,7 @@ from ompd.roles.frozen import record_names
 from ompd.roles.pending_changes import ChangeUpload, Pending
 from ompd.roles.post import Post
 from ompd.roles.publication import Published
-from ompd.roles.retrieval import Edit, TableRef
+from ompd.roles.retrieval import Edit, Retrieval, TableRef
 from ompd.roles.rows import Taken, codes_of
 from ompd.roles.shelf import Shelf
 from ompd.roles.uploads import Upload
@@ -44,6 +45,11 @@ _NO_KIND = -1
 _NO_ROWS = np.empty(0, np.int64)
 _NO_LABELS: U16 = np.empty(0, np.uint16)
 _NO_NAMES: U64 = np.empty(0, np.uint64)
+#: Changes of one table that may wait for their receipts.
+_MOST_WAITING = 1024
+#: A receipt is waited for as long as this part of a window. Half a window after a removal the cloud
+#: ends the versions before, and would leave a hospital without an answer that does not know.
+_PATIENCE = 1 / 8
 
 
 class Changes:
@@ -60,6 +66,10 @@ class Changes:
         self._post = post
         self._books = shelf.books
         self._waiting: dict[str, list[Pending]] = {}
+        # What the last of them makes. Those between are made anew where they are needed: each is as
+        # large as all ids.
+        self._ahead: dict[str, Book] = {}
+        self._sent: dict[bytes, float] = {}
         # One change at a time: each is made of the one before.
         self._lock = threading.RLock()
         for disease, table in shelf.tables.items():
@@ -67,29 +77,29 @@ class Changes:
 
     def _take_up(self, disease: str, table: Published) -> None:
         """Wait again for the receipts that did not come before the process ended."""
-        now = table
+        if table.retrieval.edits_at_once:
+            # The number may not have come as far as the change.
+            with contextlib.suppress(StoreError):
+                live = self._books.of(disease).rows.live
+                if table.rows != live:
+                    self._shelf.changed(disease, replace(table, rows=live), done=True)
         waiting: list[Pending] = []
         for step in self._books.left(disease):
             if step.kind == _NO_KIND:
                 # The process ended before it was in effect, or anybody was told that it is.
                 self._books.give_up(table.ref.table_id, step)
                 continue
-            book = self._books.of(disease) if not waiting else waiting[-1].book
-            pending = self._pending(now, book, step)
-            waiting.append(pending)
-            now = pending.table
+            book = self._ahead.get(disease) or self._books.of(disease)
+            if step.kind == Kind.WITHDRAWAL:
+                waiting.append(Pending(step, table, len(book.rows)))
+                continue
+            after = book.after(step.delta)
+            ref = TableRef(table.ref.table_id, step.version)
+            table = _changed(table, ref, table.retrieval.at(ref), after)
+            waiting.append(Pending(step, table, len(after.rows)))
+            self._ahead[disease] = after
         if waiting:
             self._waiting[disease] = waiting
-
-    def _pending(self, base: Published, book: Book, step: Step) -> Pending:
-        if step.kind == Kind.WITHDRAWAL:
-            return Pending(step, base, book)
-        after = book.after(step.delta)
-        ref = TableRef(base.ref.table_id, step.version)
-        retrieval = base.retrieval.at(ref)
-        return Pending(
-            step, replace(base, ref=ref, retrieval=retrieval, rows=after.rows.live), after
-        )
 
     def add(self, disease: str, records: Dataset) -> Upload:
         """As `Hospital.add`."""
@@ -164,9 +174,10 @@ class Changes:
                 step = self._step(table, book, ref, _nothing(book), Withdrawal(*_named(ref)))
                 self._books.add(ref.table_id, step)
                 # Whatever else waited has no part in what is left.
-                waiting = [Pending(step, table, book)]
+                waiting = [Pending(step, table, len(book.rows))]
                 self._waiting[disease] = waiting
-            return ChangeUpload(self._post, list(waiting))
+                self._ahead.pop(disease, None)
+            return self._upload(waiting)
 
     def drift(self, disease: str) -> Drift:
         """As `Hospital.drift`."""
@@ -179,7 +190,20 @@ class Changes:
         """Return the frames of all changes that wait; None if there are none."""
         with self._lock:
             waiting = self._waiting.get(disease)
-            return ChangeUpload(self._post, list(waiting)) if waiting else None
+            return self._upload(waiting) if waiting else None
+
+    def late(self) -> list[str]:
+        """Return the diseases with changes whose receipts should have come; after a restart, all.
+
+        What a frame was made of just now is not late for a while.
+        """
+        with self._lock:
+            before = self._post.now() - self._post.window * _PATIENCE
+            return [
+                disease
+                for disease, waiting in self._waiting.items()
+                if not before < self._sent.get(waiting[0].ref.table_id, before) <= self._post.now()
+            ]
 
     def superseded(self, disease: str, version: int) -> None:
         """Forget the changes of versions before one that was published anew and is asked now."""
@@ -189,6 +213,8 @@ class Changes:
             ]
             if waiting:
                 self._waiting[disease] = waiting
+            else:
+                self._ahead.pop(disease, None)
 
     def confirm(self, ref: TableRef, cloud: str, receipt: Receipt) -> bool:
         """Ask a changed table from now on; False if the receipt is for no change that waits.
@@ -218,14 +244,23 @@ class Changes:
             self._shelf.withdrawn(disease)
             self._books.drop(disease, ref.table_id)
             del self._waiting[disease]
+            self._ahead.pop(disease, None)
             return
         if receipt.k not in (0, table.k):
             raise NeighborsError(f"k: expected {table.k} as before, got {receipt.k}")
-        if receipt.have != len(change.book.rows):
+        if receipt.have != change.rows:
             raise ContextMismatchError("receipt: names another number of rows than there are")
+        if change is waiting[-1]:
+            book = self._ahead[disease]
+        else:
+            book = self._books.of(disease)
+            for each in waiting[: place + 1]:
+                book = book.after(each.step.delta)
         self._shelf.changed(disease, table)
-        self._books.changed(disease, ref.table_id, ref.version, change.book)
+        self._books.changed(disease, ref.table_id, ref.version, book)
         self._waiting[disease] = waiting[place + 1 :]
+        if not self._waiting[disease]:
+            del self._waiting[disease], self._ahead[disease]
 
     @contextlib.contextmanager
     def settled(self, disease: str) -> Iterator[tuple[Published, Book]]:
@@ -251,7 +286,12 @@ class Changes:
             return table, self._books.of(disease)
         if waiting[-1].withdraws:
             raise UnknownDiseaseError("disease: it is being withdrawn")
-        return waiting[-1].table, waiting[-1].book
+        if len(waiting) >= _MOST_WAITING:
+            raise ParameterError(
+                f"disease: expected at most {_MOST_WAITING} changes that wait for their receipts; "
+                "deliver them before another"
+            )
+        return waiting[-1].table, self._ahead[disease]
 
     def _made(
         self,
@@ -280,10 +320,15 @@ class Changes:
             self._shelf.ledger.spend_each(charges, self._shelf.epsilon)
         self._books.add(ref.table_id, step)
         after = book.after(delta)
-        table = replace(base, ref=ref, retrieval=retrieval, rows=after.rows.live)
-        waiting = [*self._waiting.get(disease, []), Pending(step, table, after)]
-        self._waiting[disease] = waiting
-        return ChangeUpload(self._post, waiting)
+        table = _changed(base, ref, retrieval, after)
+        waiting = [*self._waiting.get(disease, []), Pending(step, table, len(after.rows))]
+        self._waiting[disease], self._ahead[disease] = waiting, after
+        return self._upload(waiting)
+
+    def _upload(self, waiting: list[Pending]) -> Upload:
+        """Return the frames of changes that wait; whoever asked for them is about to send them."""
+        self._sent[waiting[0].ref.table_id] = self._post.now()
+        return ChangeUpload(self._post, list(waiting), self._sent)
 
     def _at_once(
         self,
@@ -304,10 +349,10 @@ class Changes:
             raise
         after = book.after(delta)
         table = replace(base, retrieval=retrieval, rows=after.rows.live)
-        self._shelf.changed(disease, table)
+        self._shelf.changed(disease, table, done=True)
         self._books.changed(disease, ref.table_id, ref.version, after)
         done = Receipt(*_named(ref), k=base.k, have=len(after.rows))
-        return ChangeUpload(self._post, [], done)
+        return ChangeUpload(self._post, [], self._sent, done)
 
     def _step(self, base: Published, book: Book, ref: TableRef, delta: Delta, body: Body) -> Step:
         return Step(
@@ -318,6 +363,11 @@ class Changes:
             encode_body(body),
             secrets.token_bytes(16),
         )
+
+
+def _changed(base: Published, ref: TableRef, retrieval: Retrieval, book: Book) -> Published:
+    """Return a table as it is asked once the cloud has a change."""
+    return replace(base, ref=ref, retrieval=retrieval, rows=book.rows.live)
 
 
 def _named(ref: TableRef) -> tuple[bytes, int]:

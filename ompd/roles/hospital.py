@@ -154,11 +154,13 @@ class Hospital(Editor):
         return self._merges.upload(answer)
 
     def due(self) -> list[Due]:
-        """Return what should be done now beside answering: new windows, and merges of changes.
+        """Return what should be done now beside answering: new windows, merges, lost changes.
 
         A server calls it every few seconds, with a thread to do what is due. Windows are due before
         they end, by how many queries came in the last minutes; merges when a thirtieth of a table
-        has changed, or a row was removed a day ago. What was begun is not due for a while.
+        has changed, or a row was removed a day ago. Changes whose receipts did not come within an
+        eighth of a window are due to be sent again, in all profiles: half a window after a removal
+        the cloud does not answer for what was before. What was begun is not due for a while.
         """
         return self._merges.due()
 

@@ -60,7 +60,8 @@ class Merges:
 
     def due(self) -> list[Due]:
         """As `Hospital.due`."""
-        found = []
+        # First: without their receipts the table may get no answers soon.
+        found = [Due(disease, "resend") for disease in self._changes.late()]
         waiting = self._shelf.waiting
         for disease, table in self._shelf.tables.items():
             if (

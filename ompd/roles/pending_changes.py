@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ompd.roles.books import Book, Step
+from ompd.roles.books import Step
 from ompd.roles.post import Post
 from ompd.roles.publication import Published
 from ompd.roles.retrieval import TableRef
@@ -25,12 +25,13 @@ class Pending:
     step : Step
     table : Published
         As it is asked once the cloud has the change; as it is now, if it is withdrawn.
-    book : Book
+    rows : int
+        Of the table then, removed ones included.
     """
 
     step: Step
     table: Published
-    book: Book
+    rows: int
 
     @property
     def ref(self) -> TableRef:
@@ -44,17 +45,34 @@ class Pending:
 
 
 class ChangeUpload(Upload):
-    """The frames of changes that wait, in order; see `Upload`."""
+    """The frames of changes that wait, in order; see `Upload`.
 
-    def __init__(self, post: Post, changes: list[Pending], done: Receipt | None = None) -> None:
+    Parameters
+    ----------
+    post : Post
+    changes : list of Pending
+    sent : dict of bytes to float
+        When a frame for a table was last made, by its id.
+    done : Receipt, optional
+        If nothing waits.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        changes: list[Pending],
+        sent: dict[bytes, float],
+        done: Receipt | None = None,
+    ) -> None:
         self._post = post
         self._changes = changes
+        self._sent = sent
         self._done = done
 
     @property
     def rows(self) -> int:
         """Rows of the table after the last change, removed ones included."""
-        return len(self._changes[-1].book.rows) if self._changes else 0
+        return self._changes[-1].rows if self._changes else 0
 
     def __len__(self) -> int:
         """Return the number of frames; 0 where no cloud is told."""
@@ -64,6 +82,7 @@ class ChangeUpload(Upload):
         """Make one frame."""
         change = self._changes[number]
         kind = _KINDS[change.step.kind]
+        self._sent[change.ref.table_id] = self._post.now()
         return self._post.send(
             change.table.cloud,
             decode_body(kind.body, change.step.body),

@@ -309,11 +309,15 @@ class Shelf:
             raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
         return waiting
 
-    def changed(self, disease: str, table: Published) -> None:
-        """Ask a table as a change made it from now on; a `StoreError` leaves all as it was."""
+    def changed(self, disease: str, table: Published, *, done: bool = False) -> None:
+        """Ask a table as a change made it from now on; a `StoreError` leaves all as it was.
+
+        What is `done`, since the table's own folder has it, a disk that refuses cannot undo.
+        """
         with self._lock:
             if self._archive is not None:
-                self._archive.changed(disease, table)
+                with contextlib.suppress(*([StoreError] if done else [])):
+                    self._archive.changed(disease, table)
             self._tables[disease] = table
 
     def withdrawn(self, disease: str) -> None:

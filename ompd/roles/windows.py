@@ -22,14 +22,16 @@ class Due(NamedTuple):
     Attributes
     ----------
     disease : str
-    what : {"renew", "merge"}
+    what : {"renew", "merge", "resend"}
         A new window: ``hospital.renewed(cloud.answer(hospital.renew(disease)))``. Or a new version
         with all changes in it:
         ``hospital.deliver(hospital.merged(cloud.answer(hospital.merge(disease))), cloud.store)``.
+        Or changes whose receipts did not come:
+        ``hospital.deliver(hospital.resend(disease), cloud.store)``.
     """
 
     disease: str
-    what: Purpose
+    what: Purpose | Literal["resend"]
 
 
 class _Open(NamedTuple):
