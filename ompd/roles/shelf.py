@@ -305,18 +305,16 @@ class Shelf:
         """
         self.check()
         waiting = self.waiting.get(disease_name(disease))
-        if waiting is None:
-            raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
-        return waiting
+        if waiting is not None:
+            return waiting
+        raise UnknownDiseaseError("disease: no upload of it waits for a receipt")
 
     def changed(self, disease: str, table: Published, *, done: bool = False) -> None:
-        """Ask a table as a change made it from now on; a `StoreError` leaves all as it was.
-
-        What is `done`, since the table's own folder has it, a disk that refuses cannot undo.
-        """
+        """Ask a table as a change made it; a `StoreError` leaves all as before, but not if done."""
         with self._lock:
-            if self._archive is not None:
-                with contextlib.suppress(*([StoreError] if done else [])):
+            # A disk that refuses cannot undo what is done, since the table's own folder has it.
+            with contextlib.suppress(*([StoreError] if done else [])):
+                if self._archive is not None:
                     self._archive.changed(disease, table)
             self._tables[disease] = table
 

@@ -230,11 +230,12 @@ print(steps)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.long
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_killed_pair_goes_on(tmp_path, profile):
     done = subprocess.run(
         [sys.executable, "-c", _DYING, str(tmp_path), profile],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 22
