@@ -282,10 +282,8 @@ class Shelf:
         with self._lock:
             other = self._unconfirmed.get(disease)
             asked = self._tables.get(disease)
-            newest = max(
-                other.published.ref.version if other else 0,
-                asked.ref.version if asked else 0,
-            )
+            versions = (each.ref.version for each in (other and other.published, asked) if each)
+            newest = max(versions, default=0)
             if waiting.published.ref.version > newest:
                 if self._archive is not None:
                     self._archive.wait(disease, waiting)
