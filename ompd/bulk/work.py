@@ -80,24 +80,30 @@ def in_parts(
         for _ in range(working)
     ]
     told = 0
+
+    def watch() -> None:
+        nonlocal told
+        while True:
+            try:
+                # Not by joining threads: one whose joining is interrupted counts as ended (3.11).
+                while not over.wait(_LOOK):
+                    done = sum(last - first for first, last in list(found))
+                    advance(done - told)
+                    told = done
+                break
+            except KeyboardInterrupt:
+                if stop.is_set():
+                    raise
+                stop.set()
+
     try:
         for worker in workers:
             worker.start()
+        watch()
     except BaseException:
+        # An interruption may come between any two statements, those of `watch` as well.
         stop.set()
         raise
-    while True:
-        try:
-            # Not by joining threads: one whose joining is interrupted counts as ended (3.11).
-            while not over.wait(_LOOK):
-                done = sum(last - first for first, last in list(found))
-                advance(done - told)
-                told = done
-            break
-        except KeyboardInterrupt:
-            if stop.is_set():
-                raise
-            stop.set()
     advance(sum(last - first for first, last in found) - told)
     if failures:
         raise failures[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from ompd.bulk import work
 from ompd.bulk.work import in_parts
 from ompd.roles import Diagnoses
 from ompd.threads import at_most, default_threads
@@ -57,3 +60,51 @@ def test_what_holds_for_the_caller_holds_for_the_work():
     with at_most(17):
         in_parts(work, 3, lambda: 1, 2, lambda count: None)
     assert seen == [17] * 3
+
+
+def interrupted_at(number, call):
+    """Call, and raise KeyboardInterrupt at the so manieth line of `in_parts`; whether it was."""
+    left = number
+
+    def inside(frame, event, argument):
+        nonlocal left
+        left -= event == "line"
+        if event == "line" and left == 0:
+            raise KeyboardInterrupt
+        return inside
+
+    def tracer(frame, event, argument):
+        return inside if frame.f_code.co_filename == work.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def test_nothing_is_begun_after_an_interruption_wherever_it_comes(monkeypatch):
+    monkeypatch.setattr(work, "_LOOK", 0.001)
+    ended = set()
+    for number in range(1, 90):
+        begun = []
+
+        def part(first, last, begun=begun):
+            begun.append(first)
+            time.sleep(0.002)
+            return Diagnoses.failed("x", last - first)
+
+        def call(part=part):
+            return in_parts(part, 40, lambda: 1, 2, lambda more: None)
+
+        try:
+            ended.add(interrupted_at(number, call))
+        except KeyboardInterrupt:
+            # What each thread was about to begin may still begin.
+            known = len(begun)
+            time.sleep(0.02)
+            assert len(begun) <= known + 2
+            ended.add("raised")
+    assert ended >= {True, "raised"}
