@@ -10,7 +10,7 @@ from ompd.search.engine import check_k, compute
 from ompd.search.index import Index, build_index
 from ompd.search.left_out import HELD_OUT, LeftOut, leave_one_out, spread
 from ompd.search.relief import nearest_hit_miss
-from ompd.search.room import MemoryRoom, Room
+from ompd.search.room import MemoryRoom, Room, spare_rows
 from ompd.search.table import LimbTable, limbs_of
 from ompd.search.verdicts import ballots, classify
 from ompd.search.vote import tally, vote
@@ -33,6 +33,7 @@ __all__ = [
     "leave_one_out",
     "limbs_of",
     "nearest_hit_miss",
+    "spare_rows",
     "spread",
     "tally",
     "vote",

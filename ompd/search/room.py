@@ -50,6 +50,11 @@ class Room(Protocol):
         """Overwrite the `blank` rows with zeros; no search reads them any more."""
 
 
+def spare_rows(rows: int) -> int:
+    """Return for how many rows there should be room where so many are."""
+    return rows + max(rows // _SPARE, _LEAST_SPARE)
+
+
 class MemoryRoom:
     """Room in memory; see `Room`.
 
@@ -72,8 +77,7 @@ class MemoryRoom:
     def copied(cls, limbs: U64, more: int = 0) -> MemoryRoom:
         """Copy rows to where there is room for `more`, and some to spare."""
         rows = len(limbs)
-        capacity = rows + more + max((rows + more) // _SPARE, _LEAST_SPARE)
-        values = np.empty((capacity, *limbs.shape[1:]), np.uint64)
+        values = np.empty((spare_rows(rows + more), *limbs.shape[1:]), np.uint64)
         values[:rows] = limbs
         return cls(values, rows)
 

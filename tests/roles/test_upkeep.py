@@ -17,7 +17,7 @@ from ompd.stores import FolderTables, MemoryTables
 from ompd.wire import Withdrawal
 from tests.roles.conftest import keys_of, post_of
 from tests.roles.test_changes import K, drawn
-from tests.roles.test_erasing import asks, bytes_of, is_on_disk, removed, scene_of
+from tests.roles.test_erasing import asks, bytes_of, is_on_disk, removed, scene_of, stored
 
 
 @pytest.fixture
@@ -253,3 +253,13 @@ def test_a_forked_process_closes_though_the_thread_was_at_work(tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert upkeep._thread is not None
     made.cloud.close()
+
+
+def test_rows_that_are_added_go_behind_those_that_were_uploaded(still):
+    made = scene_of("paper", MemoryTables())
+    first = stored(made).limbs.limbs
+    more(made)
+    second = stored(made).limbs.limbs
+    assert len(second) == len(first) + 2
+    assert np.shares_memory(first, second)
+    asks(made)

@@ -7,14 +7,17 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ompd.errors import OmpdError
-from ompd.search import ballots
+from ompd.search import MemoryRoom, ballots
 from ompd.search.verdicts import Ballots
+from ompd.stores.tables.blinded import words
 from ompd.stores.tables.changes import tended
 from ompd.stores.tables.contract import Change, Upload, Version
 from ompd.stores.tables.profiles import PROFILES, Changing
 from ompd.stores.tables.sharing import cut, sharing
-from ompd.stores.tables.staging import MemoryStaging
+from ompd.stores.tables.staging import MemoryRows, MemoryStaging
 from ompd.wire import Header
 
 
@@ -41,11 +44,17 @@ class MemoryTables:
     def build(self, upload: Header, body: Upload) -> Version:
         """Index an upload whose pieces are all here."""
         rows = self._staging.whole(upload, body)
+        assert isinstance(rows, MemoryRows)  # noqa: S101  (the staging makes no others)
         try:
             stored = PROFILES[upload.kind].of(body, *rows.read(), self._ballots)
         except OmpdError:
             self._staging.end(rows)
             raise
+        if isinstance(stored, Changing) and np.may_share_memory(stored.limbs.limbs, rows.room):
+            # What is added goes behind the rows where they are.
+            table = stored.limbs
+            room = MemoryRoom(words(rows.room, -1, *table.limbs.shape[1:]), len(table))
+            stored = stored.with_limbs(table.moved(room, room.seen(len(table))))
         return Version(upload.sender, body.version, upload, stored, home=secrets.token_hex(8))
 
     def change(self, header: Header, body: Change, base: Version) -> Version:

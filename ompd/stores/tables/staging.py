@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from ompd.arrays import U8, U16, Array
-from ompd.errors import ContextMismatchError, TooLargeError
+from ompd.errors import ContextMismatchError, StoreError, TooLargeError
+from ompd.search import spare_rows
 from ompd.stores.tables.contract import Upload, Version
 from ompd.stores.tables.profiles import PROFILES
 from ompd.wire import Header, SealedUpload
@@ -227,28 +228,33 @@ def _check_pieces(staged: Staged) -> None:
 
 
 class MemoryRows(Rows):
-    """Rows in memory, in arrays that grow where they are."""
+    """Rows in memory: values where those of all rows have room, and some to spare."""
 
     def __init__(self, staged: Staged) -> None:
         self.staged = staged
-        self._values = np.empty(0, np.uint8)
+        try:
+            # What nobody wrote to takes no space.
+            self.room = np.empty(spare_rows(staged.rows) * staged.width, np.uint8)
+        except MemoryError:
+            raise StoreError("upload: the memory is too small for what it announces") from None
         self._labels = np.empty(0, np.uint16)
 
     def append(self, header: Header, values: memoryview, labels: memoryview) -> None:
         """Put whole rows behind those that are here."""
         have, width = self.staged.have, self.staged.width
-        _put(self._values, have * width, np.frombuffer(values, np.uint8))
+        added = np.frombuffer(values, np.uint8)
+        self.room[have * width :][: len(added)] = added
         if labels:
             _put(self._labels, have, np.frombuffer(labels, "<u2"))
         self.staged = self.staged.moved(header, len(values) // width)
 
     def read(self) -> tuple[U8, U16]:
         """Return all values and labels."""
-        return self._values, self._labels
+        return self.room[: self.staged.have * self.staged.width], self._labels
 
     def drop(self) -> bool:
         """Forget the rows; a table that was made of them keeps them."""
-        self._values, self._labels = np.empty(0, np.uint8), np.empty(0, np.uint16)
+        self.room, self._labels = np.empty(0, np.uint8), np.empty(0, np.uint16)
         return True
 
 
