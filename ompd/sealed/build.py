@@ -34,7 +34,7 @@ _PROVEN_SHARE = 0.996
 _FETCH_STEP = 4
 # Tables of so many rows are rather sent whole than through windows of fewer queries than that.
 _SMALL_ROWS = 16384
-_LEAST_WINDOW = 16
+_LEAST_WINDOW = 8
 
 
 @dataclass(frozen=True, repr=False, eq=False, slots=True)

@@ -70,7 +70,7 @@ class SealedTable(Queried):
         exact distances of their K nearest other rows, and 99.6% a proof of it; `window` is what the
         slots allow if queries want as many buckets as those rows do. The table is sent whole if a
         query would fetch half of the buckets or more, or if it has up to 16384 rows and a window
-        would serve fewer than 16 queries.
+        would serve fewer than 8 queries.
 
         Parameters
         ----------
