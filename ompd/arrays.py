@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import VersionError
-from ompd.files import refusing
+from ompd.files import digest_at, refusing
 
 Bools = npt.NDArray[np.bool_]
 F64 = npt.NDArray[np.float64]
@@ -324,6 +324,28 @@ def _filled(
         if progress is not None:
             progress((first + len(part)) / len(whole))
     return tuple(digests)
+
+
+def file_digests(file: Path, row_bytes: int, rows: int) -> tuple[bytes, ...]:
+    """Return what `block_digests` returns of a file's first rows, without mapping them.
+
+    Pages of a file that is mapped twice count twice for the process.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor = os.open(file, os.O_RDONLY)
+
+    def digest(block: int) -> bytes:
+        first, last = block * BLOCK_ROWS, min(rows, (block + 1) * BLOCK_ROWS)
+        return digest_at(descriptor, first * row_bytes, (last - first) * row_bytes)
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            return tuple(pool.map(digest, range(-(-rows // BLOCK_ROWS))))
+    finally:
+        os.close(descriptor)
 
 
 def map_values(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -31,7 +32,7 @@ _SPARE = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Not every file system syncs a folder, and not everybody may read one that they may write to.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
-#: Bytes that are copied at a time.
+#: Bytes that are copied or read at a time.
 _COPIED = 1 << 20
 #: Not every file system gives a file two names, and none a file of another.
 _CANNOT_LINK = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -194,6 +195,24 @@ def write_all(descriptor: int, part: memoryview) -> None:
     """
     while part:
         part = part[os.write(descriptor, part) :]
+
+
+def digest_at(descriptor: int, place: int, size: int) -> bytes:
+    """Return the SHA-256 of bytes of a file, which are read and not mapped: they take no memory.
+
+    Raises
+    ------
+    OSError
+        If they cannot be read, or the file is shorter.
+    """
+    digest = hashlib.sha256()
+    while size:
+        part = os.pread(descriptor, min(size, _COPIED), place)
+        if not part:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        digest.update(part)
+        place, size = place + len(part), size - len(part)
+    return digest.digest()
 
 
 def sync_folder(folder: Path) -> None:

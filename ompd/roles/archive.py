@@ -254,6 +254,16 @@ class Archive:
             self.lost.pop(disease, None)
             self._clean(entry, now)
 
+    def note(self, disease: str, waiting: Waiting) -> None:
+        """Remember how far the upload that waits is, if possible: the cloud knows it as well."""
+        self.check()
+        with self._lock, contextlib.suppress(StoreError):
+            entry = self._entries[disease]
+            kept = entry.waiting
+            if kept is not None and kept.nonce == waiting.nonce:
+                now = msgspec.structs.replace(kept, have=waiting.pieces.have)
+                self._replace(msgspec.structs.replace(entry, waiting=now))
+
     def keep(self, disease: str, published: Published) -> None:
         """Save a table that is asked from now on, and remove the one before."""
         self.check()

@@ -342,12 +342,7 @@ class Shelf:
         ContextMismatchError, NeighborsError, StoreError, HintStateError
             As `Hospital.confirm`.
         """
-        with self._lock:
-            found = [
-                (disease, each)
-                for disease, each in self._unconfirmed.items()
-                if each.published.ref == ref
-            ]
+        found = [each for each in self.waiting.items() if each[1].published.ref == ref]
         if not found:
             raise ContextMismatchError("receipt: no such upload waits for one")
         ((disease, waiting),) = found
@@ -356,6 +351,9 @@ class Shelf:
         if have > waiting.pieces.rows:
             raise ContextMismatchError("receipt: names more rows than there are")
         if have < waiting.pieces.rows:
+            waiting.pieces.spool.have = have
+            if self._archive is not None:
+                self._archive.note(disease, waiting)
             return None
         table = waiting.table.confirmed(k)
         with self._lock:

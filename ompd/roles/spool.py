@@ -70,9 +70,14 @@ class Spool(Confidential):
     shape : Shape
     digests : tuple of bytes
         SHA-256 of each piece.
+
+    Attributes
+    ----------
+    have : int
+        Rows that the cloud had when it was last heard of.
     """
 
-    __slots__ = ("__weakref__", "_close", "_descriptor", "_lock", "digests", "shape")
+    __slots__ = ("__weakref__", "_close", "_descriptor", "_lock", "digests", "have", "shape")
 
     def __init__(self, descriptor: int, shape: Shape, digests: tuple[bytes, ...]) -> None:
         self._descriptor = descriptor
@@ -80,6 +85,7 @@ class Spool(Confidential):
         self._lock = threading.Lock()
         self.shape = shape
         self.digests = digests
+        self.have = 0
 
     @classmethod
     def make(

@@ -84,6 +84,7 @@ class StoredUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head: bytes
     shape: Shape
     digests: tuple[bytes, ...]
+    have: int = 0
 
     def __repr__(self) -> str:
         return "<StoredUpload>"
@@ -179,6 +180,7 @@ def stored_upload(waiting: Waiting, folder: Path) -> StoredUpload:
         head=encode_body(waiting.pieces.head),
         shape=spool.shape,
         digests=spool.digests,
+        have=spool.have,
     )
 
 
@@ -192,6 +194,7 @@ def restored_upload(kept: StoredUpload, table_id: bytes, folder: Path, file: Pat
     """
     head = decode_body(PROFILES[kept.table.profile].upload, kept.head)
     spool = Spool.open(file, kept.shape, kept.digests)
+    spool.have = kept.have
     try:
         published = restored_table(kept.table, table_id, folder)
         open_rule = None

@@ -22,6 +22,10 @@ class Parts(Protocol):
     def rows(self) -> int:
         """What `Receipt.have` is once all of it is at the cloud."""
 
+    @property
+    def have(self) -> int:
+        """What a receipt said last: where sending begins."""
+
     def __len__(self) -> int:
         """Return how many bodies there are."""
 
@@ -73,6 +77,11 @@ class Pieces:
     def rows(self) -> int:
         """Instances or buckets of the table."""
         return self.spool.shape.rows
+
+    @property
+    def have(self) -> int:
+        """Rows that the cloud had when it was last heard of."""
+        return self.spool.have
 
     def __len__(self) -> int:
         """Return how many pieces there are."""
@@ -169,7 +178,8 @@ class Upload(Sequence[bytes]):
         OmpdError
             Whatever the two raise.
         """
-        have = lost = 0
+        # If the cloud has more or less by now, the first receipt says so.
+        have, lost = self._parts.have, 0
         while True:
             place = min(self._parts.after(have), len(self) - 1)
             receipt = confirm(send(self[place]))

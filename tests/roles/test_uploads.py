@@ -41,6 +41,8 @@ from tests.roles.test_profiles import population
 
 PROFILES = ("paper", "hardened", "sealed")
 PLACES = ("memory", "folder")
+#: Enough that there are several pieces, and that a sealed table is not sent whole.
+ROWS = {"paper": 1500, "hardened": 1500, "sealed": 3000}
 UPLOADS = (Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD)
 #: What takes every step takes long.
 EVERY = pytest.mark.parametrize(
@@ -108,7 +110,8 @@ class Site:
         )
         self.meet()
 
-    def publish(self, seed=0, rows=1500, disease="flu", **options):
+    def publish(self, seed=0, rows=None, disease="flu", **options):
+        rows = rows or ROWS[self.profile]
         options = {"k": 5} | options
         if self.profile == "hardened" and seed:
             options["retrain"] = True
@@ -134,7 +137,7 @@ class Site:
         return sorted((self.folder / "tables").glob("staged-*"))
 
 
-def expected(tmp_path, profile, seed=0, rows=1500, **options):
+def expected(tmp_path, profile, seed=0, rows=None, **options):
     """What a hospital and a cloud that nothing happens to say of the same records."""
     folder = tmp_path / f"plain-{seed}-{rows}"
     folder.mkdir()
@@ -246,8 +249,8 @@ def test_an_interrupted_upload_goes_on_where_the_cloud_is(tmp_path, profile, arr
 
     again = site.hospital.resend("flu")
     site.hospital.deliver(again, send)
-    # The first one asks how far the cloud is.
-    assert sent == [0, *range(at + arrives, len(again))]
+    # None is sent twice but the one whose receipt was lost, which asks how far the cloud is.
+    assert sent == list(range(at, len(again)))
     assert site.told() == expected(tmp_path, profile, seed=2)
     assert not site.spools()
     assert not site.staged()
@@ -704,7 +707,7 @@ def test_a_file_system_where_files_have_one_name(tmp_path, monkeypatch, profile,
     assert site.told() == wanted
     for path in tmp_path.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.is_relative_to(
-            tmp_path / "plain-0-1500"
+            tmp_path / "plain-0-None"
         )
     site.start_hospital()
     site.start_cloud()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -24,7 +25,15 @@ import numpy as np
 
 from ompd.arrays import U8, U16, Form, map_values, pack, unpack
 from ompd.errors import OmpdError, StoreError
-from ompd.files import is_exhausted, make_folder, refusing, sweep, write_behind, write_private
+from ompd.files import (
+    digest_at,
+    is_exhausted,
+    make_folder,
+    refusing,
+    sweep,
+    write_behind,
+    write_private,
+)
 from ompd.stores.tables.contract import Upload
 from ompd.stores.tables.profiles import PROFILES
 from ompd.stores.tables.staging import Rows, Staged, Staging
@@ -139,13 +148,18 @@ class FileRows(Rows):
         )
         with refusing(StoreError, "upload"):
             labels = (self._folder / "labels").read_bytes()
-        first, end = 0, 2 * staged.have if labels else 0
-        for last, of_values, of_labels in self._pieces:
-            part = values[first * staged.width : last * staged.width]
-            codes = labels[2 * first : 2 * last]
-            if _DIGEST(part.data).digest() != of_values or _DIGEST(codes).digest() != of_labels:
-                raise StoreError("upload: a piece was damaged on disk; send all of it again")
-            first = last
+            descriptor = os.open(self.values, os.O_RDONLY)
+        first, end, width = 0, 2 * staged.have if labels else 0, staged.width
+        try:
+            for last, of_values, of_labels in self._pieces:
+                with refusing(StoreError, "upload"):
+                    found = digest_at(descriptor, first * width, (last - first) * width)
+                codes = labels[2 * first : 2 * last]
+                if found != of_values or _DIGEST(codes).digest() != of_labels:
+                    raise StoreError("upload: a piece was damaged on disk; send all of it again")
+                first = last
+        finally:
+            os.close(descriptor)
         return values, np.frombuffer(labels[:end], "<u2").astype(np.uint16)
 
     def drop(self) -> bool:
