@@ -127,7 +127,8 @@ class Cloud(Party):
         A change makes a version of the newest one, which goes on answering as well. If it removes
         rows, the versions that have them end after half a window, and the rows are overwritten by
         the time that the receipt tells, one window from now; only a job that takes longer than
-        the other half delays it. A withdrawn table ends likewise.
+        the other half delays it. A withdrawn table ends likewise, as a sealed version when the
+        next is there, which may leave rows out.
 
         Raises
         ------
@@ -168,14 +169,15 @@ class Cloud(Party):
         try:
             assert added.stored is not None  # noqa: S101  (it was just built)
             k = added.stored.k
-            receipt = self._receipt(header, body.table_id, body.version, k, have)
+            erased = self._replaced(header, self.tables.versions(body.table_id))
+            receipt = self._receipt(header, body.table_id, body.version, k, have, erased)
             with self._lock:
-                kept = self._kept(self._check_succession(*ref))
+                kept = self._kept(self._check_succession(*ref), ending=bool(erased))
                 self.tables.keep(body.table_id, (replace(added, receipt=receipt), *kept))
         except BaseException:
             self.tables.discard(added)
             raise
-        if self.tables.littered:
+        if erased or self.tables.littered:
             self._upkeep.plan()
         return receipt
 
@@ -285,12 +287,14 @@ class Cloud(Party):
                 if each.upload == header:
                     return each.receipt
                 if _unplaced(each.upload) == _unplaced(header):
-                    rows = each.stored.rows
-                    return self._receipt(header, table_id, each.version, each.stored.k, rows)
+                    told = each.stored.k, each.stored.rows, self._replaced(header, versions[1:])
+                    return self._receipt(header, table_id, each.version, *told)
         return None
 
-    def _receipt(self, header: Header, table_id: bytes, version: int, k: int, have: int) -> bytes:
-        body = Receipt(table_id, version, k, have)
+    def _receipt(
+        self, header: Header, table_id: bytes, version: int, k: int, have: int, erased: int = 0
+    ) -> bytes:
+        body = Receipt(table_id, version, k, have, erased)
         return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
 
     def _check_succession(self, table_id: bytes, version: int, owner: str) -> tuple[Version, ...]:
@@ -374,11 +378,14 @@ class Cloud(Party):
         return None
 
     def _past_receipt(self, header: Header, table_id: bytes, k: int, past: Past) -> bytes:
-        body = Receipt(table_id, past.version, k, past.have, past.erased)
-        return self._post.send(header.sender, body, nonce=header.nonce, sequence=header.sequence)
+        return self._receipt(header, table_id, past.version, k, past.have, past.erased)
+
+    def _replaced(self, header: Header, versions: tuple[Version, ...]) -> int:
+        # Nobody tells this cloud which rows a sealed table has no more.
+        return self._erased() if header.kind == Kind.SEALED_UPLOAD and versions else 0
 
     def _erased(self) -> int:
-        """By when what is removed now is overwritten, in milliseconds."""
+        # By when what is removed now is overwritten, in milliseconds.
         return int((self._post.now() + self._post.window) * 1000)
 
 

@@ -18,6 +18,8 @@ from ompd.errors import (
     ParameterError,
     RefusedError,
 )
+from ompd.roles.upkeep import Upkeep
+from ompd.stores import FolderTables
 from ompd.wire import Frame, Kind, SealedAnswer
 from tests.roles.conftest import Clock, World, keys_of, post_of
 
@@ -116,7 +118,7 @@ class Growing:
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random_changes_and_crashes_equal_one_table(tmp_path_factory, data):
-    rows = data.draw(st.sampled_from([30, 60, 1400]))
+    rows = data.draw(st.sampled_from([30, 60, 2400]))
     world = Growing(
         tmp_path_factory.mktemp("state") / "here", data.draw(st.integers(0, 1 << 20)), rows
     )
@@ -145,7 +147,7 @@ def test_random_changes_and_crashes_equal_one_table(tmp_path_factory, data):
 
 @pytest.fixture
 def growing(tmp_path):
-    made = Growing(tmp_path / "state", rows=1400)
+    made = Growing(tmp_path / "state", rows=2400)
     yield made
     made.hospital.close()
 
@@ -161,12 +163,12 @@ def test_a_merge_takes_changes_to_the_cloud_without_training(growing):
     assert after.rule == before.rule
     assert after.ref.version > before.ref.version
     assert after.retrieval.table.edits.changed == 0
-    assert after.retrieval.table._secret.rows == 1399
+    assert after.retrieval.table._secret.rows == 2399
     assert after.retrieval.table._secret.cipher.key != before.retrieval.table._secret.cipher.key
     assert growing.check(8) > 0.9
     # What was counted since training goes on.
     drift = growing.hospital.drift("flu")
-    assert drift.added == pytest.approx(3 / 1400)
+    assert drift.added == pytest.approx(3 / 2400)
 
 
 def test_queries_go_on_while_a_merge_is_on_its_way(growing):
@@ -194,7 +196,7 @@ def test_a_merge_that_waits_outlives_the_process(growing):
     growing.start()
     growing.check()
     growing.hospital.deliver(growing.hospital.resend("flu"), growing.cloud.store)
-    assert growing.hospital.tables["flu"].retrieval.table._secret.rows == 1403
+    assert growing.hospital.tables["flu"].retrieval.table._secret.rows == 2403
     growing.add(1)
     growing.check()
 
@@ -250,7 +252,7 @@ def test_what_is_due(growing, monkeypatch):
     growing.add(2)
     assert hospital.due() == []
     monkeypatch.setattr("ompd.sealed.edits._FEW", 1)
-    monkeypatch.setattr("ompd.sealed.edits._SHARE", 1000)
+    monkeypatch.setattr("ompd.sealed.edits._SHARE", 10_000)
     assert hospital.due() == [("flu", "merge")]
     frame = hospital.merge("flu")
     assert hospital.due() == []
@@ -285,6 +287,42 @@ def test_k_neighbours_must_be_left():
     world.hospital.deliver(world.hospital.remove("flu", list(range(55))), world.cloud.store)
     (found,) = world.user.read(world.frames([1, 2, 3])[-1])
     assert sum(found.votes.values()) == 5
+
+
+def test_the_clouds_copy_of_a_removed_row_ends_a_window_after_the_merge(tmp_path, monkeypatch):
+    monkeypatch.setattr(Upkeep, "plan", lambda self, soon=False: None)
+    world = World(profile="sealed")
+    world.cloud = ompd.Cloud(
+        **keys_of(world.cloud), tables=FolderTables(tmp_path), clock=world.clock
+    )
+    ompd.introduce(world.hospital, world.cloud, world.user)
+    hospital, cloud = world.hospital, world.cloud
+    world.publish(data=records(np.random.default_rng(3), 40), k=3)
+    ref = hospital.tables["flu"].ref
+    answer = cloud.answer(hospital.merge("flu"))
+    body = post_of(hospital).open(Frame.decode(answer, Kind.SEALED_ANSWER), SealedAnswer)
+    old = bytes(body.buckets)[:64]
+
+    def there():
+        return any(old in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+    hospital.deliver(hospital.remove("flu", [7]), cloud.store)
+    world.clock.now += 3600
+    cloud.tidy()
+    assert there()
+    receipt = hospital.deliver(hospital.merged(cloud.answer(hospital.merge("flu"))), cloud.store)
+    assert receipt.erased == (world.clock.now + 120) * 1000
+    world.clock.now += 59
+    cloud.tidy()
+    assert there()
+    # Nobody asks meanwhile.
+    world.clock.now += 2
+    cloud.tidy()
+    assert not there()
+    assert [each.version for each in cloud.tables.versions(ref.table_id)] == [
+        hospital.tables["flu"].ref.version
+    ]
+    world.frames([1, 2, 3])
 
 
 def test_only_sealed_tables_are_merged(world):
