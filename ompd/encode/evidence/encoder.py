@@ -27,6 +27,7 @@ from ompd.errors import ParameterError, SchemaError, StoreError
 from ompd.schema import Schema
 from ompd.search import HELD_OUT, LimbTable, leave_one_out, spread
 from ompd.search.calibration import Calibration
+from ompd.threads import part_of
 
 #: Logarithms of probabilities end at this many nats below 0. How unlikely an unlikely class is says
 #: little about a patient, but with many classes it would be most of the distance. Chosen on 11
@@ -44,6 +45,8 @@ _SHARE = 4
 _TOLERANCE = 0.01
 #: Instances that are learned from. Rows beyond are as new to the learners as a query is.
 _MOST_LEARNED = 20_000
+#: Rows that are judged at a time: kernels and trees take some kilobytes for each.
+_JUDGED = 1 << 13
 
 #: Starts a stored encoder. The version changes with anything that changes what `encode` makes of
 #: stored arrays.
@@ -149,13 +152,18 @@ class EvidenceEncoder:
         with threadpool_limits(1), checked:
             learned = _spread(codes, _MOST_LEARNED)
             columns = Columns.fit(schema, values[learned])
-            opinions, models = _cross_fit(columns, values[learned], codes[learned], seed, progress)
-            stack = Stack.fit(opinions, codes[learned])
             others = np.setdiff1d(np.arange(len(codes)), learned)
+            # To learn from a row takes about as long as to judge six.
+            until = 6 * len(learned) / (6 * len(learned) + len(others))
+            told = part_of(progress, 0, until)
+            opinions, models = _cross_fit(columns, values[learned], codes[learned], seed, told)
+            stack = Stack.fit(opinions, codes[learned])
             instances = np.empty((len(codes), _coordinates(len(schema.classes))), np.int64)
             instances[learned] = _fixed_point(stack.evidence(opinions))
             instances[others] = _fixed_point(
-                stack.evidence(_opinions(columns, models, values[others]))
+                stack.evidence(
+                    _opinions(columns, models, values[others], part_of(progress, until, 0.99))
+                )
             )
         neighbors = _choose_neighbors(instances, codes, len(schema.classes))
         if progress is not None:
@@ -264,13 +272,24 @@ def _spread(codes: I64, most: int) -> I64:
     return np.sort(np.concatenate(parts))
 
 
-def _opinions(columns: Columns, models: tuple[Model, ...], values: F64) -> F64:
+def _opinions(
+    columns: Columns,
+    models: tuple[Model, ...],
+    values: F64,
+    progress: Callable[[float], None] | None = None,
+) -> F64:
     """Logarithms of class probabilities by learner, shape (m, classes, learners)."""
-    scores = [
-        model.scores(learner.design(columns, values))
-        for learner, model in zip(LEARNERS, models, strict=True)
-    ]
-    return np.stack(scores, axis=-1)
+    parts = []
+    for first in range(0, max(1, len(values)), _JUDGED):
+        part = values[first : first + _JUDGED]
+        scores = [
+            model.scores(learner.design(columns, part))
+            for learner, model in zip(LEARNERS, models, strict=True)
+        ]
+        parts.append(np.stack(scores, axis=-1))
+        if progress is not None and len(part):
+            progress((first + len(part)) / len(values))
+    return np.concatenate(parts)
 
 
 def _cross_fit(
