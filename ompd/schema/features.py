@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from datetime import date
 from typing import Any, Literal, get_args
@@ -87,6 +88,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             raise SchemaError(f"{where}: expected texts as about and unit")
         if self.missing not in get_args(Missing):
             raise SchemaError(f"{where}: missing must be one of {get_args(Missing)}")
+        # The same object as the default, or JSON would not leave it out after pickling.
+        msgspec.structs.force_setattr(self, "missing", sys.intern(self.missing))
         if self.missing == "level" and self.kind != "nominal":
             raise SchemaError(f"{where}: only a nominal feature has missing='level'")
         msgspec.structs.force_setattr(self, "levels", texts(self.levels, f"{where}, levels"))

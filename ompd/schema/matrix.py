@@ -105,6 +105,8 @@ def _rows(x: Any, width: int) -> list[Sequence[Any] | None]:
     rows = x.tolist() if isinstance(x, np.ndarray) else list(x)
     if rows and not any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
         rows = [rows]
+    if rows and isinstance(rows[0], (list, tuple, np.ndarray)) and np.ndim(rows[0][:1]) > 1:
+        raise FeatureError("features: expected one or two dimensions")
     if rows and not any(_fits(row, width) for row in rows):
         raise FeatureError(f"features: expected {width} per row, got {np.size(rows[0])}")
     return [list(row) if _fits(row, width) else None for row in rows]
