@@ -39,7 +39,7 @@ def test_tied_votes_go_to_the_smaller_summed_distance():
 
 
 @pytest.mark.parametrize("way", [Way.SHARED, Way.FREE])
-@pytest.mark.parametrize("rows", [40, 2500])
+@pytest.mark.parametrize("rows", [40, 6000])
 @pytest.mark.parametrize("k", [3, 5, 7])
 def test_votes_are_those_of_the_plain_search(rng, rows, k, way):
     vectors = rng.integers(0, 1 << 12, (rows, 3))

@@ -15,7 +15,7 @@ from ompd.wire import Frame, Kind, SealedAnswer, SealedJob
 from tests.roles.conftest import World, instances, post_of
 
 
-def population(rows=1500):
+def population(rows=4000):
     """Records spread so widely that their table is not sent whole."""
     rng = np.random.default_rng(11)
     data = instances(rows=rows)
