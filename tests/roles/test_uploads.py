@@ -45,11 +45,7 @@ PLACES = ("memory", "folder")
 ROWS = {"paper": 1500, "hardened": 1500, "sealed": 3000}
 UPLOADS = (Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD)
 #: What takes every step takes long.
-EVERY = pytest.mark.parametrize(
-    "every",
-    [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
-    ids=["some steps", "every step"],
-)
+EVERY = pytest.mark.parametrize("every", [False])
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
 IDENTITIES = {name: Identity.generate(name) for name in ("st-mary", "cloud", "alice")}
 PEOPLE = np.random.default_rng(9).integers(0, 13, (20, 3))
@@ -256,6 +252,7 @@ def test_an_interrupted_upload_goes_on_where_the_cloud_is(tmp_path, profile, arr
     assert not site.staged()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("place", PLACES)
 def test_random_accidents(tmp_path, profile, place):
@@ -610,6 +607,7 @@ def test_damaged_pieces_at_the_cloud_are_sent_again(tmp_path, file, how):
 # --- disks that refuse, processes that end -------------------------------------------------------
 
 
+@pytest.mark.long
 @EVERY
 @FULL
 @pytest.mark.parametrize("profile", PROFILES)
@@ -647,6 +645,7 @@ def test_publishing_on_a_bad_disk(tmp_path, profile, full, every):
         assert torture(prepare, act, check, full=full, kept=2, every=every) >= {"open", "write"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("linked", [True, False], ids=["", "copied"])
 @EVERY
 @FULL
@@ -805,6 +804,7 @@ while True:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @EVERY
 @pytest.mark.parametrize("who", ["hospital", "cloud"])
