@@ -373,7 +373,7 @@ def test_a_failing_disk_leaves_the_old_version_or_the_new_one(still, tmp_path, p
         assert {each.name for each in homes[0].glob("index*")} == indexes
         made.cloud.close()
 
-    # Each version has a map of its own, which has a descriptor, and its staged rows another.
+    # Each version has a map of its own, which has a descriptor; so has the one that erasing makes.
     assert "write" in torture(prepare, act, check, full=full, kept=4, every=False)
 
 

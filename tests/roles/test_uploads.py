@@ -44,7 +44,6 @@ PLACES = ("memory", "folder")
 #: Enough that there are several pieces, and that a sealed table is not sent whole.
 ROWS = {"paper": 1500, "hardened": 1500, "sealed": 3000}
 UPLOADS = (Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD)
-#: What takes every step takes long.
 EVERY = pytest.mark.parametrize("every", [False])
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
 IDENTITIES = {name: Identity.generate(name) for name in ("st-mary", "cloud", "alice")}
