@@ -37,6 +37,9 @@ class Rows(NamedTuple):
     error: Array
     ids: Array | None
 
+    def __repr__(self) -> str:
+        return f"<Rows: {len(self.error)}, {len(self.values)} of them good>"
+
 
 def rows_of(table: Any, schema: Schema | None, errors: Errors, ids: Array | None = None) -> Rows:
     """Check a table row by row.

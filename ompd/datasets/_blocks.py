@@ -76,6 +76,9 @@ class Block(NamedTuple):
     ids: Array | None
     faults: list[Fault]
 
+    def __repr__(self) -> str:
+        return f"<Block of {len(self.rows)} rows>"
+
 
 def blocks(text: Text, columns: Columns, where: str) -> Iterator[Block]:
     """Read all rows.

@@ -33,6 +33,9 @@ class Part(NamedTuple):
     codes: I64
     ids: list[str | None] | None
 
+    def __repr__(self) -> str:
+        return f"<Part of {len(self.codes)} rows>"
+
 
 def needed(names: Sequence[Any], schema: Schema) -> tuple[list[str], str, str]:
     """Return the names of the features, of the label and of the id in a table with these names.

@@ -59,6 +59,9 @@ class People(NamedTuple):
     told: RowErrors
     ids: Array | None
 
+    def __repr__(self) -> str:
+        return f"<People: {len(self.good)} rows, {len(self.values)} of them good>"
+
 
 def scan(
     path: str | os.PathLike[str], schema: Schema, id: str | None = None

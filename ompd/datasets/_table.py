@@ -51,6 +51,9 @@ class Table(NamedTuple):
     faults: list[Fault]
     columns: Columns
 
+    def __repr__(self) -> str:
+        return f"<Table of {len(self.codes)} rows>"
+
 
 def read_table(raw: bytes, schema: Schema, where: str, *, lenient: bool = False) -> Table:
     """Parse the bytes of a file: one instance per row.

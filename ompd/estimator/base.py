@@ -32,6 +32,9 @@ class _Queries(NamedTuple):
     vectors: U64
     filled: I64
 
+    def __repr__(self) -> str:
+        return f"<_Queries: {len(self.filled)} rows>"
+
 
 class NeighborClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The part of a classifier that does not depend on how features become vectors."""

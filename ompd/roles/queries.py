@@ -42,6 +42,9 @@ class _Member(NamedTuple):
     request: Request
     features: F64
 
+    def __repr__(self) -> str:
+        return f"<_Member {self.place}>"
+
 
 class JobFrame(NamedTuple):
     """A job of a batch.

@@ -56,6 +56,9 @@ class Text(NamedTuple):
     line: int
     attributes: tuple[Attribute, ...] | None
 
+    def __repr__(self) -> str:
+        return f"<Text of {len(self.body)} bytes>"
+
     @property
     def quote(self) -> str:
         """The sign around a cell. ARFF allows two."""
