@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import threading
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -104,12 +103,7 @@ class Cloud(Party):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def store(self, upload: bytes) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ompd.wire.fields import Body, Count, TableId, Unsigned63
 
 
-class PaperChange(Body, frozen=True):
-    """Hospital to cloud: rows of a blinded table that go, change their class, or come.
+class _Change(Body, frozen=True):
+    """Hospital to cloud: rows of a table that go, change their class, or come.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class PaperChange(Body, frozen=True):
     labels : bytes
         Classes of the added rows, likewise.
     values : bytes
-        Of the added rows, as in a `PaperUpload`.
+        Of the added rows, as in the upload of such a table.
     """
 
     table_id: TableId
@@ -40,28 +40,12 @@ class PaperChange(Body, frozen=True):
     values: bytes
 
 
-class HardenedChange(Body, frozen=True):
-    """Hospital to cloud: rows of a table on the ring that go, change their class, or come.
+class PaperChange(_Change, frozen=True):
+    """A change of a blinded table."""
 
-    Parameters
-    ----------
-    table_id : bytes
-    version, base, rows : int
-    removed, relabelled, codes, labels : bytes
-        As in a `PaperChange`.
-    values : bytes
-        Of the added rows, as in a `HardenedUpload`.
-    """
 
-    table_id: TableId
-    version: Unsigned63
-    base: Unsigned63
-    rows: Count
-    removed: bytes
-    relabelled: bytes
-    codes: bytes
-    labels: bytes
-    values: bytes
+class HardenedChange(_Change, frozen=True):
+    """A change of a table on the ring."""
 
 
 class Withdrawal(Body, frozen=True):
