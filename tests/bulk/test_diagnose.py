@@ -197,6 +197,15 @@ def test_a_hospital_elsewhere(small_parts):
     assert found == by_hand(world, rows)
 
 
+@pytest.fixture
+def interruptible():
+    """A process in the background ignores interrupts, and so would Python."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_leaves_what_is_done(small_parts):
     world = World()
     world.publish(data=records())
@@ -221,6 +230,7 @@ def test_an_interruption_leaves_what_is_done(small_parts):
     assert set(found[12:].error) == {"interrupted"}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interruption_is_one(small_parts):
     world = World()
     world.publish(data=records())

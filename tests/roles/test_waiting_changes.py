@@ -147,13 +147,10 @@ def changing(scene, change):
     scene.hospital.deliver(scene.hospital.relabel("flu", ["p3"], [CLASSES[2]]), scene.cloud.store)
 
 
-@pytest.mark.parametrize(
-    "profile", [pytest.param("paper", marks=pytest.mark.long), "hardened", "sealed"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("profile", ["paper", "hardened", "sealed"])
 @pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
-@pytest.mark.parametrize(
-    "ends", [False, pytest.param(True, marks=pytest.mark.long)], ids=["", "and ending"]
-)
+@pytest.mark.parametrize("ends", [False, True], ids=["", "and ending"])
 def test_a_failing_disk_of_a_hospital(tmp_path, profile, full, ends):
     change = drawn(np.random.default_rng(4), 2, 50)
 
