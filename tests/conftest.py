@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import numpy as np
@@ -23,3 +24,10 @@ settings.load_profile("ompd")
 def rng() -> np.random.Generator:
     """Seeded random numbers."""
     return np.random.default_rng(20211130)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _light_collections() -> None:
+    """Leave out of collections, which many tests of crashes ask for, what was there before."""
+    gc.collect()
+    gc.freeze()

@@ -12,6 +12,13 @@ import pytest
 
 from ompd.errors import OmpdError
 
+#: Some steps in every run of the tests, each of them in the long ones.
+EVERY = pytest.mark.parametrize(
+    "every",
+    [False, pytest.param(True, marks=pytest.mark.long)],
+    ids=["some steps", "every step"],
+)
+
 #: Functions of `os` by which anything reaches the disk.
 STEPS = (
     "open", "write", "ftruncate", "posix_fallocate", "fsync", "replace", "link", "unlink", "rmdir",
@@ -28,6 +35,8 @@ class Disk:
         self._left = at
         self._full = full
         self.failed = ""
+        #: Those that could fail, in their order.
+        self.steps: list[str] = []
 
     def step(self, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function with its failures."""
@@ -36,6 +45,7 @@ class Disk:
             reading = name == "open" and not arguments[1] & os.O_CREAT
             if self._full and (reading or name not in _NEED_ROOM):
                 return plain(*arguments, **options)
+            self.steps.append(name)
             self._left -= 1
             if self._left == -1 or (self._full and self._left < -1):
                 self.failed = self.failed or name
@@ -66,8 +76,8 @@ def torture(
     check: Callable[[Any, bool], None],
     *,
     full: bool,
+    every: bool,
     kept: int = 0,
-    every: bool = True,
 ) -> set[str]:
     """Let an action fail at each of its steps, or at some of them.
 
@@ -80,18 +90,29 @@ def torture(
     check : callable
         Called with the world and whether the action was refused. Tries again, and compares.
     full : bool
+    every : bool
+        False takes the first and the last step of each kind.
     kept : int, default 0
         Descriptors that a refused action may keep open, for another try.
-    every : bool, default True
-        False leaves steps out, the more the later they are.
 
     Returns
     -------
     set of str
         Which steps failed.
     """
-    kinds = set()
+    kinds: set[str] = set()
     at = 0
+    chosen: list[int] = []
+    if not every:
+        world = prepare(1000)
+        with failing(1000, full=full) as disk:
+            act(world)
+        check(world, False)
+        last = {name: number for number, name in enumerate(disk.steps)}
+        chosen = sorted({*last.values(), *map(disk.steps.index, last)}, reverse=True)
+        if not chosen:
+            return kinds
+        at = chosen.pop()
     while at < 1000:
         world = prepare(at)
         descriptors = len(os.listdir("/proc/self/fd"))
@@ -105,8 +126,11 @@ def torture(
             assert disk.failed
             assert len(os.listdir("/proc/self/fd")) <= descriptors + kept
         check(world, refused)
-        if not disk.failed:
+        if disk.failed:
+            kinds.add(disk.failed)
+        elif every:
             return kinds
-        kinds.add(disk.failed)
-        at += 1 if every else 1 + at // 3
+        if not every and not chosen:
+            return kinds
+        at = at + 1 if every else chosen.pop()
     raise AssertionError("the action has no end")

@@ -17,6 +17,7 @@ from ompd.schema import Feature, Schema
 from ompd.search import LimbTable
 from ompd.threads import default_threads
 from tests import naive
+from tests.marks import long
 
 KINDS = (ReliefMWClassifier, EvidenceClassifier)
 
@@ -173,7 +174,7 @@ def test_jobs_reach_the_search(split, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("priors", ["equal", "training"])
+@pytest.mark.parametrize("priors", ["equal", *long("training")])
 def test_weights_of_rows_calibrate(kind, priors, split):
     train, test = split
     ones = kind(5, schema=train.schema, priors=priors).fit(train.features, train.labels)

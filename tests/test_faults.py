@@ -21,7 +21,7 @@ from ompd.errors import OmpdError, ReplayError, StoreError, StoreWarning, Versio
 from ompd.sealed import SealedTable, answer
 from ompd.stores import BudgetLedger, DurableReplayGuard, Registry, TableFolder
 from ompd.wire import Header, Kind
-from tests.faults import torture
+from tests.faults import EVERY, torture
 from tests.roles.conftest import Clock, instances, shelf_of
 from tests.sealed.conftest import SMALL, clustered
 from tests.stores.test_tables import create, labels, same_answers, values
@@ -58,8 +58,9 @@ class Sealed:
         self.table = SealedTable.open(self.folder)
 
 
+@EVERY
 @FULL
-def test_saving_a_sealed_table(tmp_path, full):
+def test_saving_a_sealed_table(tmp_path, full, every):
     def check(world, refused):
         assert world.table.saved == (not refused)
         if refused:
@@ -77,12 +78,14 @@ def test_saving_a_sealed_table(tmp_path, full):
         lambda world: world.table.save(world.folder),
         check,
         full=full,
+        every=every,
     )
     assert kinds >= {"open", "write", "mkdir"}
 
 
+@EVERY
 @FULL
-def test_closing_a_sealed_table(tmp_path, full):
+def test_closing_a_sealed_table(tmp_path, full, every):
     def prepare(at):
         world = Sealed(tmp_path / str(at))
         world.table.save(world.folder)
@@ -102,10 +105,11 @@ def test_closing_a_sealed_table(tmp_path, full):
         world.ask()
         assert not leftovers(world.folder)
 
-    assert torture(prepare, Sealed.close, check, full=full) >= {"open", "write"}
+    assert torture(prepare, Sealed.close, check, full=full, every=every) >= {"open", "write"}
 
 
-def test_opening_a_sealed_table(tmp_path):
+@EVERY
+def test_opening_a_sealed_table(tmp_path, every):
     def prepare(at):
         world = Sealed(tmp_path / str(at))
         world.table.save(world.folder)
@@ -121,7 +125,7 @@ def test_opening_a_sealed_table(tmp_path):
         if world.table.remaining:
             world.ask()
 
-    assert torture(prepare, Sealed.open, check, full=False) >= {"unlink", "fsync"}
+    assert torture(prepare, Sealed.open, check, full=False, every=every) >= {"unlink", "fsync"}
 
 
 # --- a hospital -----------------------------------------------------------------------------------
@@ -189,8 +193,9 @@ def confirm(site):
     site.hospital.confirm(site.receipt)
 
 
+@EVERY
 @FULL
-def test_confirming_a_table(sites, full):
+def test_confirming_a_table(sites, full, every):
     def prepare(at):
         site = sites(at)
         site.before = site.labels("flu")
@@ -208,11 +213,12 @@ def test_confirming_a_table(sites, full):
         assert site.labels("flu") == now
         site.whole()
 
-    assert torture(prepare, confirm, check, full=full, kept=1) >= {"open", "write"}
+    assert torture(prepare, confirm, check, full=full, every=every, kept=1) >= {"open", "write"}
 
 
+@EVERY
 @FULL
-def test_a_process_that_ends_after_the_failure(sites, full):
+def test_a_process_that_ends_after_the_failure(sites, full, every):
     def prepare(at):
         site = sites(at)
         site.receipt = site.cloud.store(*site.publish("flu", seed=1))
@@ -226,11 +232,12 @@ def test_a_process_that_ends_after_the_failure(sites, full):
         site.labels("flu")
         site.whole()
 
-    torture(prepare, confirm, check, full=full, kept=1)
+    torture(prepare, confirm, check, full=full, every=every, kept=1)
 
 
+@EVERY
 @FULL
-def test_publishing(sites, full):
+def test_publishing(sites, full, every):
     def check(site, refused):
         if refused:
             site.upload = site.publish("flu", seed=1)
@@ -244,10 +251,11 @@ def test_publishing(sites, full):
     def act(site):
         site.upload = site.publish("flu", seed=1)
 
-    assert torture(sites, act, check, full=full, kept=2) >= {"open", "write", "mkdir"}
+    assert torture(sites, act, check, full=full, every=every, kept=2) >= {"open", "write", "mkdir"}
 
 
-def test_opening_and_closing_a_hospital(sites):
+@EVERY
+def test_opening_and_closing_a_hospital(sites, every):
     def check_closed(site, refused):
         if refused:
             with pytest.raises(StoreError, match="another process"):
@@ -256,7 +264,9 @@ def test_opening_and_closing_a_hospital(sites):
         site.open()
         site.whole()
 
-    kinds = torture(sites, lambda site: site.hospital.close(), check_closed, full=False)
+    kinds = torture(
+        sites, lambda site: site.hospital.close(), check_closed, full=False, every=every
+    )
     assert not kinds  # tables that are returned whole have no hints to put back
 
     def prepare(at):
@@ -277,7 +287,7 @@ def test_opening_and_closing_a_hospital(sites):
         site.open()
         site.whole()
 
-    assert torture(prepare, act, check_opened, full=False) >= {"open", "fsync"}
+    assert torture(prepare, act, check_opened, full=False, every=every) >= {"open", "fsync"}
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -286,9 +296,10 @@ ALICE = Identity("alice", SigningKey(1234), EnvelopeKey(b"\1" + bytes(range(32))
 LATER = Identity("alice", SigningKey(4321), EnvelopeKey(b"\1" + bytes(range(1, 33))))
 
 
+@EVERY
 @FULL
 @pytest.mark.parametrize("replace", [False, True])
-def test_saving_an_identity(tmp_path, full, replace):
+def test_saving_an_identity(tmp_path, full, replace, every):
     if replace:
         save_identity(tmp_path / "first", ALICE, "secret", _n=2)
 
@@ -312,7 +323,7 @@ def test_saving_an_identity(tmp_path, full, replace):
             act(folder)
         assert load_identity(folder, "secret").public == LATER.public
 
-    assert torture(prepare, act, check, full=full) >= {"open", "write"}
+    assert torture(prepare, act, check, full=full, every=every) >= {"open", "write"}
 
 
 def test_what_a_crash_left_of_an_identity_is_removed(tmp_path):
@@ -328,9 +339,10 @@ def test_what_a_crash_left_of_an_identity_is_removed(tmp_path):
 # --- tables of limbs ------------------------------------------------------------------------------
 
 
+@EVERY
 @FULL
 @pytest.mark.parametrize("change", ["create", "replace", "append", "remove", "rebuild"])
-def test_changing_a_table_of_limbs(tmp_path, full, change):
+def test_changing_a_table_of_limbs(tmp_path, full, change, every):
     limbs = values(60)
     if change != "create":
         create(tmp_path / "first", limbs[:50])
@@ -378,7 +390,7 @@ def test_changing_a_table_of_limbs(tmp_path, full, change):
         for path in world.folder.iterdir():
             assert path.name == "lock" or path.stat().st_mode & 0o777 == 0o600
 
-    assert torture(prepare, act, check, full=full) >= {"open", "write"}
+    assert torture(prepare, act, check, full=full, every=every) >= {"open", "write"}
 
 
 # --- folders --------------------------------------------------------------------------------------

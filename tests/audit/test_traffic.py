@@ -7,6 +7,7 @@ import pytest
 
 from ompd.audit import sealed
 from ompd.audit.traffic import MISDEEDS, SECONDS, TrafficScene
+from tests.marks import long
 
 TRIALS = 15
 
@@ -21,7 +22,7 @@ def watched(scene, misdeed, trials=TRIALS):
 
 
 @pytest.mark.parametrize("misdeed", MISDEEDS)
-@pytest.mark.parametrize("spent", [False, True])
+@pytest.mark.parametrize("spent", [False, *long(True)])
 def test_everything_that_leaves_is_always_the_same(wbc, misdeed, spent):
     patience = 60.0 if misdeed == "delay" else 0.0
     views = watched(TrafficScene.of(wbc, patience=patience, spent=spent), misdeed)

@@ -107,7 +107,7 @@ def test_bad_rows_do_not_stop_the_others(split, named):
     train, test = split
     names = [feature.name for feature in train.schema.features]
     plain = ompd.diagnose(test.features, train, k=5)
-    frame = pd.DataFrame(test.features, columns=names)
+    frame = pd.DataFrame(test.features.copy(), columns=names)
     frame.loc[2, names[0]] = 999.25
     frame.loc[2, names[1]] = np.nan
     frame.loc[5, names[8]] = 1.5

@@ -21,6 +21,7 @@ from ompd.bulk.score import score
 from ompd.errors import DatasetError, ParameterError, StoreError
 from tests.bulk.conftest import records
 from tests.faults import failing
+from tests.marks import long
 from tests.places import ROOT
 
 
@@ -293,7 +294,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("out", ["out.csv", *long("out.parquet")])
 def test_killed_at_any_time_it_goes_on(tmp_path, pieces, out):
     write(tmp_path / "in.csv", 4000)
     options = {"k": 5, "id": "case"}
@@ -312,7 +313,7 @@ def test_killed_at_any_time_it_goes_on(tmp_path, pieces, out):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("out", ["out.parquet", *long("out.csv")])
 def test_a_full_disk_while_it_is_put_together(tmp_path, pieces, out):
     write(tmp_path / "in.csv", 4000)
     options = {"k": 5, "id": "case"}

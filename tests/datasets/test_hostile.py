@@ -199,8 +199,8 @@ def test_rows_that_take_no_room(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="expected at most 4194303 rows"):
         load(path, SCHEMA)
     monkeypatch.setattr(arrow, "MOST_ROWS", rows)
-    monkeypatch.setattr(arrow, "MOST_BYTES", 1000)
-    with pytest.raises(DatasetError, match="unfolds to more than 1000 bytes"):
+    monkeypatch.setattr(arrow, "MOST_BYTES", 100)
+    with pytest.raises(DatasetError, match="unfolds to more than 100 bytes"):
         load(path, SCHEMA)
 
 

@@ -184,6 +184,7 @@ def test_plausible_classes_are_told_apart_among_many():
     assert np.abs(one - alike).sum() < 0.01 * 65536
 
 
+@pytest.mark.long
 def test_ten_classes_are_learned():
     from sklearn.datasets import load_digits
 

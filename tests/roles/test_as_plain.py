@@ -9,6 +9,7 @@ import ompd
 from ompd.datasets import Dataset
 from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.search.calibration import CALIBRATION_ROWS
+from tests.marks import long
 from tests.roles.conftest import World
 
 SCHEMA = ompd.Schema(
@@ -28,7 +29,7 @@ def records(rows, seed=5):
 @pytest.mark.parametrize(
     ("method", "rows"), [("relief-mw", CALIBRATION_ROWS + 1500), ("evidence", 300)]
 )
-@pytest.mark.parametrize("decision", ["probability", "majority"])
+@pytest.mark.parametrize("decision", ["probability", *long("majority")])
 def test_labels_and_probabilities_are_those_of_the_classifier(profile, method, rows, decision, rng):
     world, train = World(profile=profile), records(rows)
     world.publish(data=train, method=method, decision=decision, k=9)

@@ -17,7 +17,7 @@ from ompd.roles.books import Book, Delta, Step
 from ompd.roles.drift import Summary
 from ompd.roles.rows import Rows
 from ompd.wire import Kind
-from tests.faults import torture
+from tests.faults import EVERY, torture
 
 TABLE, OTHER = b"t" * 16, b"o" * 16
 SCHEMA = Schema((Feature("a", "numeric", 0, 9), Feature("b", "nominal", 0, 3)), ("no", "yes"))
@@ -171,8 +171,9 @@ def test_tables_that_nobody_has_are_removed(tmp_path):
     assert files_in(tmp_path / "records") == []
 
 
+@EVERY
 @pytest.mark.parametrize("full", [False, True])
-def test_a_failing_disk_leaves_the_old_book_or_the_new_one(tmp_path, full):
+def test_a_failing_disk_leaves_the_old_book_or_the_new_one(tmp_path, full, every):
     rng = np.random.default_rng(1)
     book = book_of()
     delta = delta_of(book, rng)
@@ -198,7 +199,7 @@ def test_a_failing_disk_leaves_the_old_book_or_the_new_one(tmp_path, full):
             same(book.after(waiting[0].delta), after)
 
     assert {"write", "fsync", "replace"} - (set() if not full else {"fsync", "replace"}) <= torture(
-        prepare, act, check, full=full
+        prepare, act, check, full=full, every=every
     )
 
 

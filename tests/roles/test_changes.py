@@ -201,7 +201,7 @@ def play(scene, rng, steps):
 @pytest.mark.parametrize("profile", ["paper", "hardened", "sealed"])
 @pytest.mark.parametrize("folder", [False, True])
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(STEPS), max_size=14))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_any_changes_leave_a_table_as_published_at_once(
     tmp_path_factory, profile, folder, seed, steps
 ):

@@ -25,7 +25,8 @@ from ompd.roles.upkeep import Upkeep
 from ompd.search import ballots
 from ompd.stores import FolderTables, MemoryTables
 from ompd.wire import HardenedChange, PaperChange, Receipt, Withdrawal
-from tests.faults import torture
+from tests.faults import EVERY, torture
+from tests.marks import long
 from tests.roles.conftest import World, keys_of, post_of
 from tests.roles.test_changes import K, drawn
 
@@ -338,9 +339,12 @@ def test_changes_of_another_profile_or_hospital_are_refused(still):
     asks(made)
 
 
+@EVERY
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("full", [False, True])
-def test_a_failing_disk_leaves_the_old_version_or_the_new_one(still, tmp_path, profile, full):
+@pytest.mark.parametrize("full", [False, *long(True)])
+def test_a_failing_disk_leaves_the_old_version_or_the_new_one(
+    still, tmp_path, profile, full, every
+):
     def prepare(at):
         made = scene_of(profile, FolderTables(tmp_path / f"{at}"))
         made.path = tmp_path / f"{at}"
@@ -374,7 +378,7 @@ def test_a_failing_disk_leaves_the_old_version_or_the_new_one(still, tmp_path, p
         made.cloud.close()
 
     # Each version has a map of its own, which has a descriptor; so has the one that erasing makes.
-    assert "write" in torture(prepare, act, check, full=full, kept=4, every=False)
+    assert "write" in torture(prepare, act, check, full=full, every=every, kept=4)
 
 
 def test_erasing_that_was_cut_off_is_done_when_the_folder_is_opened(still, tmp_path, monkeypatch):

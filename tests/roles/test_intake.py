@@ -19,6 +19,7 @@ from ompd.errors import (
     TrainingError,
 )
 from ompd.wire import CAPS, Kind
+from tests.marks import long
 from tests.roles.conftest import World, instances
 
 PROFILES = ("sealed", "hardened", "paper")
@@ -129,7 +130,7 @@ def test_tables_that_could_not_be_had_whole_are_refused_before_training(monkeypa
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("rows", [300, 5000])
+@pytest.mark.parametrize("rows", [300, *long(5000)])
 def test_the_size_that_is_checked_is_that_of_what_is_sent(monkeypatch, rows, method):
     data = instances(rows=rows)
     sent = len(World(profile="sealed").publish(data=data, method=method))

@@ -15,6 +15,7 @@ from ompd.roles import cloud as cloud_module
 from ompd.roles.upkeep import Upkeep
 from ompd.stores import FolderTables, MemoryTables
 from ompd.wire import Withdrawal
+from tests.marks import long
 from tests.roles.conftest import keys_of, post_of
 from tests.roles.test_changes import K, drawn
 from tests.roles.test_erasing import asks, bytes_of, is_on_disk, removed, scene_of, stored
@@ -147,7 +148,7 @@ def test_a_clock_that_is_set_back_does_not_put_erasing_off(still, tmp_path, fold
     assert made.cloud._upkeep.step() is None
 
 
-@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("folder", [True, *long(False)])
 @pytest.mark.parametrize("profile", ["paper", "hardened"])
 def test_many_small_changes_take_no_more_than_a_few(still, tmp_path, profile, folder):
     path = tmp_path / "tables"

@@ -34,7 +34,8 @@ from ompd.search import LimbTable
 from ompd.search.decision import Rule
 from ompd.stores import BudgetLedger, FolderTables, MemoryTables
 from ompd.wire import Frame, HardenedUpload, Kind, Receipt, SealedUpload
-from tests.faults import torture
+from tests.faults import EVERY, torture
+from tests.marks import long
 from tests.places import ROOT
 from tests.roles.conftest import Clock, post_of, shelf_of
 from tests.roles.test_profiles import population
@@ -44,7 +45,6 @@ PLACES = ("memory", "folder")
 #: Enough that there are several pieces, and that a sealed table is not sent whole.
 ROWS = {"paper": 1500, "hardened": 1500, "sealed": 3000}
 UPLOADS = (Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD)
-EVERY = pytest.mark.parametrize("every", [False])
 FULL = pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
 IDENTITIES = {name: Identity.generate(name) for name in ("st-mary", "cloud", "alice")}
 PEOPLE = np.random.default_rng(9).integers(0, 13, (20, 3))
@@ -53,7 +53,7 @@ PEOPLE = np.random.default_rng(9).integers(0, 13, (20, 3))
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """A table of a thousand rows has several pieces."""
-    monkeypatch.setattr("ompd.roles.spool.PIECE_BYTES", 8000)
+    monkeypatch.setattr("ompd.roles.spool.PIECE_BYTES", 14_000)
 
 
 def records(seed=0, rows=1500):
@@ -220,7 +220,7 @@ def test_an_upload_is_a_sequence_of_frames_with_the_present_time(tmp_path):
         upload[0]
 
 
-@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("crash", [True, *long(False)])
 @pytest.mark.parametrize("arrives", [False, True])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_an_interrupted_upload_goes_on_where_the_cloud_is(tmp_path, profile, arrives, crash):
@@ -458,7 +458,7 @@ def test_buckets_come_in_pieces_of_whole_ones(tmp_path):
 # --- a hospital that starts again ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("crash", [True, *long(False)])
 @pytest.mark.parametrize("method", ["relief-mw", "evidence"])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_hospital_started_again_asks_its_tables(tmp_path, profile, method, crash):
@@ -577,7 +577,7 @@ def test_a_damaged_spool_concerns_one_upload(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", ["changed", "cut", "gone"])
-@pytest.mark.parametrize("file", ["values", "labels", "head"])
+@pytest.mark.parametrize("file", ["values", "head", *long("labels")])
 def test_damaged_pieces_at_the_cloud_are_sent_again(tmp_path, file, how):
     site = Site(tmp_path, "paper")
     site.hospital.deliver(site.publish(disease="gout"), site.cloud.store)
@@ -606,10 +606,9 @@ def test_damaged_pieces_at_the_cloud_are_sent_again(tmp_path, file, how):
 # --- disks that refuse, processes that end -------------------------------------------------------
 
 
-@pytest.mark.long
 @EVERY
 @FULL
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", ["paper", *long("hardened", "sealed")])
 def test_publishing_on_a_bad_disk(tmp_path, profile, full, every):
     def prepare(at):
         folder = tmp_path / str(at)
@@ -644,7 +643,6 @@ def test_publishing_on_a_bad_disk(tmp_path, profile, full, every):
         assert torture(prepare, act, check, full=full, kept=2, every=every) >= {"open", "write"}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("linked", [True, False], ids=["", "copied"])
 @EVERY
 @FULL
@@ -692,7 +690,7 @@ def test_staging_on_a_bad_disk(tmp_path, monkeypatch, full, linked, every):
     assert torture(prepare, act, check, full=full, kept=8, every=every) >= {"open", "write"}
 
 
-@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
+@pytest.mark.parametrize("number", [errno.EPERM, *long(errno.EXDEV, errno.ENOTSUP)])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_file_system_where_files_have_one_name(tmp_path, monkeypatch, profile, number):
     def refused(*arguments, **options):
@@ -803,18 +801,27 @@ while True:
 """
 
 
-@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @EVERY
-@pytest.mark.parametrize("who", ["hospital", "cloud"])
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("profile", "who"),
+    [
+        ("paper", "hospital"),
+        *(
+            pytest.param(profile, who, marks=pytest.mark.long)
+            for profile in PROFILES
+            for who in ("hospital", "cloud")
+            if (profile, who) != ("paper", "hospital")
+        ),
+    ],
+)
 def test_killed_at_any_step(tmp_path, profile, who, every):
     base = tmp_path / "base"
     base.mkdir()
     done = subprocess.run(
         [
             sys.executable, "-c", KILLED.format(root=str(ROOT)), str(base), profile, who,
-            str(1 << 30 if every else 3),
+            str(1 << 30 if every else 1),
         ],
         capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip

@@ -12,7 +12,8 @@ import pytest
 
 from ompd.errors import ParameterError, StoreError, UnknownDiseaseError
 from ompd.roles import changes
-from tests.faults import torture
+from tests.faults import EVERY, torture
+from tests.marks import long
 from tests.places import ROOT
 from tests.roles.test_changes import CLASSES, Scene, drawn
 
@@ -147,11 +148,11 @@ def changing(scene, change):
     scene.hospital.deliver(scene.hospital.relabel("flu", ["p3"], [CLASSES[2]]), scene.cloud.store)
 
 
-@pytest.mark.long
+@EVERY
 @pytest.mark.parametrize("profile", ["paper", "hardened", "sealed"])
 @pytest.mark.parametrize("full", [False, True], ids=["one step fails", "the disk is full"])
-@pytest.mark.parametrize("ends", [False, True], ids=["", "and ending"])
-def test_a_failing_disk_of_a_hospital(tmp_path, profile, full, ends):
+@pytest.mark.parametrize("ends", [True, *long(False)])
+def test_a_failing_disk_of_a_hospital(tmp_path, profile, full, ends, every):
     change = drawn(np.random.default_rng(4), 2, 50)
 
     def check(scene, refused):
@@ -167,6 +168,7 @@ def test_a_failing_disk_of_a_hospital(tmp_path, profile, full, ends):
         lambda scene: changing(scene, change),
         check,
         full=full,
+        every=every,
         kept=3,
     )
     assert "write" in found

@@ -8,6 +8,7 @@ import pytest
 from ompd._kernels.retrieval import find_hints
 from ompd.errors import FramingError
 from ompd.sealed import Layout, SealedTable, answer
+from tests.marks import long
 from tests.sealed.conftest import clustered
 
 #: Standard scores that chance does not reach: p is far below 1e-6.
@@ -102,7 +103,7 @@ def seen_from(requests, places):
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("skew", ["one query", "neighbours", "spread"])
+@pytest.mark.parametrize("skew", ["one query", *long("neighbours", "spread")])
 def test_offsets_are_uniform_and_tell_nothing_of_the_places(sealed, how, skew):
     table, ciphertexts, vectors = sealed
     queries = {

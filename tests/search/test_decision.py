@@ -16,6 +16,7 @@ from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.search import LimbTable
 from ompd.search.calibration import Calibration
 from ompd.search.decision import Rule, check_decision, default_decision
+from tests.marks import long
 
 PROFILES = ("sealed", "hardened", "paper")
 METHODS = ("relief-mw", "evidence")
@@ -127,7 +128,7 @@ def test_only_the_published_scheme_has_the_published_rule():
     assert [case for case in found if found[case] == "majority"] == [("paper", "relief-mw")]
 
 
-@pytest.mark.parametrize("decision", ["probability", "majority"])
+@pytest.mark.parametrize("decision", ["probability", *long("majority")])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_hospital_and_classifier_say_the_same(profile, method, decision):

@@ -22,7 +22,8 @@ from ompd.errors import ContextMismatchError, OmpdError, StoreError, StoreWarnin
 from ompd.stores import FolderTables, MemoryTables
 from ompd.stores.tables import folder, table_file
 from ompd.wire import Frame, Kind, SealedAnswer, Verdict
-from tests.faults import torture
+from tests.faults import EVERY, torture
+from tests.marks import long
 from tests.places import ROOT
 from tests.roles.conftest import World, post_of
 
@@ -348,7 +349,9 @@ def test_too_few_open_files_are_no_damage(tmp_path, left):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spent = [os.open(os.devnull, os.O_RDONLY)]
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(spent) + 20, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard)
+        )
         with contextlib.suppress(OSError):
             while True:
                 spent.append(os.dup(spent[0]))
@@ -472,12 +475,11 @@ def data(folder):
     ]
 
 
+@EVERY
 @FULL
-@pytest.mark.parametrize("ends", [False, True], ids=["", "and ending"])
-@pytest.mark.parametrize(
-    "profile", [pytest.param("paper", marks=pytest.mark.long), "hardened", "sealed"]
-)
-def test_storing(tmp_path, profile, ends, full):
+@pytest.mark.parametrize("ends", [True, *long(False)])
+@pytest.mark.parametrize("profile", ["paper", "hardened", "sealed"])
+def test_storing(tmp_path, profile, ends, full, every):
     past = Past(tmp_path, profile)
 
     def prepare(at):
@@ -503,11 +505,12 @@ def test_storing(tmp_path, profile, ends, full):
         past.check(world, 2, 1)
         world.cloud.close()
 
-    assert torture(prepare, act, check, full=full) >= {"open", "write", "mkdir"}
+    assert torture(prepare, act, check, full=full, every=every) >= {"open", "write", "mkdir"}
 
 
+@EVERY
 @FULL
-def test_answering_goes_on(tmp_path, full):
+def test_answering_goes_on(tmp_path, full, every):
     past = Past(tmp_path, "hardened")
 
     def prepare(at):
@@ -527,10 +530,11 @@ def test_answering_goes_on(tmp_path, full):
         assert (new.asked, old.expires) == (True, past.site.clock.now + 120)
         world.cloud.close()
 
-    assert torture(prepare, act, check, full=full) >= {"open", "write"}
+    assert torture(prepare, act, check, full=full, every=every) >= {"open", "write"}
 
 
-def test_starting(tmp_path):
+@EVERY
+def test_starting(tmp_path, every):
     past = Past(tmp_path, "hardened")
 
     def prepare(at):
@@ -553,7 +557,7 @@ def test_starting(tmp_path):
         past.check(world, 2, 1)
         world.cloud.close()
 
-    assert torture(prepare, act, check, full=False, kept=2) >= {"open", "unlink"}
+    assert torture(prepare, act, check, full=False, every=every, kept=2) >= {"open", "unlink"}
 
 
 KILLED = """
@@ -565,7 +569,7 @@ from ompd.wire import Frame, Kind, SealedAnswer, Verdict
 from tests.faults import STEPS
 from tests.stores.test_folder_tables import Site, data
 
-base = pathlib.Path(sys.argv[1])
+base, growth = pathlib.Path(sys.argv[1]), int(sys.argv[3])
 os.chdir(base.parent)
 site = Site(base, sys.argv[2])
 first = site.store()
@@ -620,15 +624,18 @@ while True:
     assert not list(path.glob("staged-*"))
     if code != 9:
         break
-    steps += 1
+    steps += 1 + steps // growth
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@EVERY
 @pytest.mark.parametrize("profile", ["hardened", "sealed"])
-def test_a_killed_cloud_has_the_old_versions_or_the_new_ones(tmp_path, profile):
+def test_a_killed_cloud_has_the_old_versions_or_the_new_ones(tmp_path, profile, every):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(root=str(ROOT)), str(tmp_path / "base"), profile],
+        [sys.executable, "-c", KILLED.format(root=str(ROOT)), str(tmp_path / "base"), profile,
+            str(1 << 30 if every else 3),
+        ],
         capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
     assert not done.returncode, done.stderr

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ompd.errors import LabelError, OmpdError, TableError, VersionError
 from ompd.search import compute
 from ompd.stores import TableFolder
+from tests.marks import long
 from tests.places import ROOT
 
 
@@ -301,7 +302,7 @@ for steps in range(60):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("action", ["append", "remove", "create", "rebuild"])
+@pytest.mark.parametrize("action", ["append", "remove", *long("create", "rebuild")])
 def test_a_killed_writer_leaves_the_old_table_or_the_new_one(tmp_path, action):
     limbs = values(70)
     create(tmp_path / "base", limbs[:60])
