@@ -237,6 +237,10 @@ class StoreError(OmpdError, ValueError):
     """A file of durable state cannot be used: it is missing, damaged, foreign or locked."""
 
 
+class ConfigError(OmpdError, ValueError):
+    """A configuration is missing, not of its form, or contradicts what it names."""
+
+
 class UnknownDiseaseError(OmpdError, LookupError):
     """No table is registered for this disease."""
 

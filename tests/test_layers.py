@@ -44,7 +44,9 @@ TABLE = {
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (4, "blind datasets encode sealed search"),
-    "commands": (6, "audit bulk crypto datasets encode roles search stores"),
+    # Servers and the client of a user; the only one that speaks HTTP.
+    "service": (5, "crypto datasets roles stores wire"),
+    "commands": (6, "audit bulk crypto datasets encode roles search service stores"),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
     "__main__": (7, "commands"),
@@ -63,12 +65,12 @@ LIBRARIES = {
     "py_ecc": ("py_ecc", "", "crypto"),
     "pyblst": ("pyblst", "", "crypto"),
     "cryptography": ("cryptography", "", "crypto"),
-    "msgspec": ("msgspec", "", "arrays crypto datasets roles schema sealed stores wire"),
+    "msgspec": ("msgspec", "", "arrays crypto datasets roles schema sealed service stores wire"),
     "numpy": (
         "numpy",
         "",
         "_kernels arrays audit blind bulk commands compilation datasets encode estimator files "
-        "roles schema sealed search stores threads wire",
+        "roles schema sealed search service stores threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
@@ -77,6 +79,14 @@ LIBRARIES = {
     "matplotlib": ("matplotlib", "audit", "audit"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
+    "starlette": ("starlette", "service", "service"),
+    "uvicorn": ("uvicorn", "service", "service"),
+    "uvloop": ("uvicorn", "service", "service"),
+    "httptools": ("uvicorn", "service", "service"),
+    "aiohttp": ("aiohttp", "service", "service"),
+    "httpx": ("httpx", "service", "service"),
+    "structlog": ("structlog", "service", "service"),
+    "prometheus_client": ("prometheus-client", "service", "service"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),
 }
 

@@ -1,0 +1,1 @@
+"""Hospital and cloud as servers, and the client of a user."""

@@ -1,0 +1,124 @@
+"""Parties as their configurations say, with all state that outlives the process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ompd.crypto import Identity
+from ompd.crypto.identity_files import load_identity, read_card, read_private
+from ompd.crypto.prekey_files import open_prekeys
+from ompd.errors import ConfigError, PasswordError, StoreError
+from ompd.files import make_folder, refusing
+from ompd.roles import Cloud, Hospital, User
+from ompd.roles.party import FRESHNESS_WINDOW
+from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
+from ompd.stores import BudgetLedger, DurableReplayGuard
+from ompd.stores.registry import Registry
+from ompd.stores.tables import FolderTables
+
+
+@contextmanager
+def open_hospital(config: HospitalConfig, **options: Any) -> Iterator[Hospital]:
+    """Open a hospital on its state; closes all at the end.
+
+    Parameters
+    ----------
+    config : HospitalConfig
+    **options
+        More of `Hospital`.
+
+    Raises
+    ------
+    ConfigError, KeystoreError, PasswordError, StoreError
+        If what it names is missing, of another party, or in use.
+    """
+    with ExitStack() as stack:
+        identity, common = _common(config, "hospital", stack)
+        if config.noise is not None:
+            ledger = BudgetLedger(config.noise.ledger, limit=config.noise.limit)
+            stack.callback(ledger.close)
+            common |= {"epsilon": config.noise.epsilon, "ledger": ledger}
+        hospital = Hospital(
+            identity,
+            profile=config.profile,
+            state=config.state,
+            share=config.users_share,
+            prekeys=_prekeys(config, identity),
+            **common,
+            **options,
+        )
+        stack.callback(hospital.close)
+        yield hospital
+
+
+@contextmanager
+def open_cloud(config: CloudConfig, **options: Any) -> Iterator[Cloud]:
+    """Open a cloud on its state; closes all at the end. As `open_hospital`."""
+    with ExitStack() as stack:
+        identity, common = _common(config, "cloud", stack)
+        with refusing(StoreError, config.state.name):
+            make_folder(config.state)
+        tables = FolderTables(config.state / "tables")
+        stack.callback(tables.close)
+        replays = DurableReplayGuard(config.state / "frames", FRESHNESS_WINDOW)
+        stack.callback(replays.close)
+        cloud = Cloud(
+            identity,
+            tables=tables,
+            replays=replays,
+            prekeys=_prekeys(config, identity),
+            **common,
+            **options,
+        )
+        stack.callback(cloud.close)
+        yield cloud
+
+
+@contextmanager
+def open_user(config: UserConfig) -> Iterator[User]:
+    """Open a user; closes the registry at the end. As `open_hospital`."""
+    with ExitStack() as stack:
+        identity, common = _common(config, "user", stack)
+        yield User(identity, least_profile=config.least_profile, **common)
+
+
+def _common(config: PartyConfig, role: str, stack: ExitStack) -> tuple[Identity, dict[str, Any]]:
+    """Return the identity, and what every party takes."""
+    card = read_card(config.identity)
+    if card.public.id != config.id:
+        raise ConfigError("identity: the folder holds another party's than `id` says")
+    if card.role not in ("", role):
+        raise ConfigError(f"identity: expected keys of a {role}, got those of a {card.role}")
+    if not os.path.lexists(config.registry):
+        raise ConfigError(f"registry: there is no {config.registry.name}")
+    identity = load_identity(config.identity, _password(config.password_file))
+    registry = Registry(config.registry)
+    stack.callback(registry.close)
+    return identity, {"directory": registry}
+
+
+def _prekeys(config: PartyConfig, identity: Identity) -> Any:
+    return open_prekeys(config.identity, _password(config.password_file), identity)
+
+
+def _password(path: Path) -> str:
+    """Return the first line of a file of passwords.
+
+    Raises
+    ------
+    KeystoreError
+        If it cannot be read, or others can read it.
+    PasswordError
+        If it is not UTF-8.
+    """
+    text: str | None = None
+    content = read_private(path)
+    with suppress(UnicodeDecodeError):
+        text = content.decode()
+    if text is None:
+        raise PasswordError("password: expected a file in UTF-8")
+    return text.partition("\n")[0].removesuffix("\r")
