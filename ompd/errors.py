@@ -241,6 +241,25 @@ class ConfigError(OmpdError, ValueError):
     """A configuration is missing, not of its form, or contradicts what it names."""
 
 
+class UnreachableError(OmpdError, ConnectionError):
+    """Another party cannot be reached, or what came back is no answer of it."""
+
+
+class BusyError(OmpdError, RuntimeError):
+    """A server has as much to do as it takes on.
+
+    Parameters
+    ----------
+    message : str
+    seconds : int
+        After how long another try is worth its while.
+    """
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class UnknownDiseaseError(OmpdError, LookupError):
     """No table is registered for this disease."""
 

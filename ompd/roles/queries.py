@@ -31,7 +31,17 @@ from ompd.roles.retrieval import Way
 from ompd.roles.shelf import Shelf
 from ompd.roles.turns import OpenJob, Request
 from ompd.schema import Schema
-from ompd.wire import ANY_FORM, OUTDATED, Body, Frame, Kind, Query, Refusal, form_of
+from ompd.wire import (
+    ANY_FORM,
+    OUTDATED,
+    Body,
+    Frame,
+    Kind,
+    Query,
+    Refusal,
+    answer_cap,
+    form_of,
+)
 
 
 class _Member(NamedTuple):
@@ -56,11 +66,17 @@ class JobFrame(NamedTuple):
         Id of the cloud that it is for.
     places : tuple of int
         Which queries of the input are in it, in order.
+    table : bytes
+        Id of the table that is asked: a cloud answers on one table after the other.
+    longest : int
+        Bytes that no answer to it is above.
     """
 
     frame: bytes
     cloud: str
     places: tuple[int, ...]
+    table: bytes
+    longest: int
 
     def __repr__(self) -> str:
         return f"<JobFrame of {len(self.places)} queries>"
@@ -179,7 +195,8 @@ class Queries:
                 self._answers.give_up(job)
                 refused |= dict.fromkeys(places, error)
             else:
-                frames.append(JobFrame(frame, table.cloud, places))
+                longest = answer_cap(job.answer_bytes)
+                frames.append(JobFrame(frame, table.cloud, places, table.ref.table_id, longest))
         return frames
 
     def _ways(

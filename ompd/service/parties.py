@@ -6,19 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ompd.crypto import Identity
 from ompd.crypto.identity_files import load_identity, read_card, read_private
 from ompd.crypto.prekey_files import open_prekeys
 from ompd.errors import ConfigError, PasswordError, StoreError
 from ompd.files import make_folder, refusing
-from ompd.roles import Cloud, Hospital, User
 from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
 from ompd.stores import BudgetLedger, DurableReplayGuard
 from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
+
+if TYPE_CHECKING:
+    from ompd.roles import Cloud, Hospital, User
 
 
 @contextmanager
@@ -36,6 +38,9 @@ def open_hospital(config: HospitalConfig, **options: Any) -> Iterator[Hospital]:
     ConfigError, KeystoreError, PasswordError, StoreError
         If what it names is missing, of another party, or in use.
     """
+    # Here: what a cloud cannot import it cannot unblind.
+    from ompd.roles import Hospital
+
     with ExitStack() as stack:
         identity, common = _common(config, "hospital", stack)
         if config.noise is not None:
@@ -58,6 +63,8 @@ def open_hospital(config: HospitalConfig, **options: Any) -> Iterator[Hospital]:
 @contextmanager
 def open_cloud(config: CloudConfig, **options: Any) -> Iterator[Cloud]:
     """Open a cloud on its state; closes all at the end. As `open_hospital`."""
+    from ompd.roles import Cloud
+
     with ExitStack() as stack:
         identity, common = _common(config, "cloud", stack)
         with refusing(StoreError, config.state.name):
@@ -81,6 +88,8 @@ def open_cloud(config: CloudConfig, **options: Any) -> Iterator[Cloud]:
 @contextmanager
 def open_user(config: UserConfig) -> Iterator[User]:
     """Open a user; closes the registry at the end. As `open_hospital`."""
+    from ompd.roles import User
+
     with ExitStack() as stack:
         identity, common = _common(config, "user", stack)
         yield User(identity, least_profile=config.least_profile, **common)

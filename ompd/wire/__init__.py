@@ -52,6 +52,7 @@ from ompd.wire.frames import (
 from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
 from ompd.wire.kinds import CAPS, KIND_OF, Kind
 from ompd.wire.limits import (
+    answer_cap,
     check_answer_size,
     content_cap,
     sums_cap,
@@ -91,6 +92,7 @@ __all__ = [
     "SealedUpload",
     "Verdict",
     "Withdrawal",
+    "answer_cap",
     "check_answer_size",
     "check_below",
     "check_catalogue_size",

@@ -17,6 +17,11 @@ def content_cap(kind: Kind) -> int:
     return CAPS[kind] - _OVERHEAD
 
 
+def answer_cap(content: int) -> int:
+    """Length that no frame with so many bytes of numbers is above."""
+    return content + _FRAMING
+
+
 def check_answer_size(size: int, content: int) -> None:
     """Refuse a frame that is longer than one with so many bytes of numbers can be.
 
@@ -24,8 +29,8 @@ def check_answer_size(size: int, content: int) -> None:
     ------
     TooLargeError
     """
-    if size > content + _FRAMING:
-        raise TooLargeError(f"frame: expected an answer of at most {content + _FRAMING} bytes")
+    if size > (cap := answer_cap(content)):
+        raise TooLargeError(f"frame: expected an answer of at most {cap} bytes")
 
 
 def verdict_bytes(classes: int) -> int:
