@@ -86,6 +86,7 @@ LIBRARIES = {
     "aiohttp": ("aiohttp", "service", "service"),
     "httpx": ("httpx", "service", "service"),
     "structlog": ("structlog", "service", "service"),
+    "jwt": ("PyJWT", "service", "service"),
     "prometheus_client": ("prometheus-client", "service", "service"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),
 }

@@ -12,6 +12,7 @@ import msgspec
 from ompd.errors import ConfigError
 from ompd.files import refusing
 from ompd.params import Profile
+from ompd.service.cds.config import Cds
 
 #: Largest configuration, in bytes.
 _MOST_BYTES = 1 << 20
@@ -139,6 +140,8 @@ class HospitalConfig(PartyConfig, frozen=True, kw_only=True):
         Processes that verify and make signatures; with 0, the server itself does.
     users_share : float
         What one user may take of a window of hints, and of what may wait and be open at once.
+    cds : Cds, optional
+        Services for the hospital's own health record system.
     """
 
     state: Path
@@ -148,6 +151,7 @@ class HospitalConfig(PartyConfig, frozen=True, kw_only=True):
     noise: Noise | None = None
     signers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 2
     users_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    cds: Cds | None = None
 
     def __post_init__(self) -> None:
         for url in self.clouds.values():

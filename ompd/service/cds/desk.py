@@ -1,0 +1,90 @@
+"""The user that asks for the EHR: by the same road as all others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ompd.errors import OutdatedError, UnknownDiseaseError
+from ompd.roles import Diagnosis, User
+from ompd.schema import Schema
+
+
+class Desk:
+    """Asks the hospital that it stands in.
+
+    Parameters
+    ----------
+    user : User
+        One that the hospital has met.
+    hospital : str
+        The hospital's id.
+    catalogue : callable
+        Returns the hospital's present catalogue.
+    send : async callable
+        Takes a query and returns its report, as the hospital's endpoint for frames does; an
+        `OmpdError` if there is none.
+    """
+
+    def __init__(
+        self,
+        user: User,
+        hospital: str,
+        catalogue: Callable[[], bytes],
+        send: Callable[[bytes], Awaitable[bytes]],
+    ) -> None:
+        self._user = user
+        self._hospital = hospital
+        self._catalogue = catalogue
+        self._send = send
+        self._lock = threading.Lock()
+
+    async def schema(self, disease: str) -> Schema:
+        """Return what the table of a disease has.
+
+        Raises
+        ------
+        UnknownDiseaseError
+            If there is no such table at present.
+        """
+        return await asyncio.to_thread(self._schema, disease)
+
+    async def ask(self, disease: str, values: Mapping[str, Any]) -> Diagnosis:
+        """Ask for one patient, by the names of the features.
+
+        Raises
+        ------
+        OmpdError
+            As `User.ask`, `User.read` and `send`.
+        """
+        try:
+            return await self._ask(disease, values)
+        except OutdatedError:
+            # The hospital has another table meanwhile, as its next catalogue says.
+            await asyncio.to_thread(self._learn)
+            return await self._ask(disease, values)
+
+    async def _ask(self, disease: str, values: Mapping[str, Any]) -> Diagnosis:
+        # Signatures take their time, and the loop has others to serve.
+        query = await asyncio.to_thread(self._user.ask, self._hospital, disease, values)
+        report = await self._send(query)
+        return (await asyncio.to_thread(self._user.read, report))[0]
+
+    def _schema(self, disease: str) -> Schema:
+        try:
+            known = self._user.diseases(self._hospital)
+        except OutdatedError:
+            known = {}
+        if disease not in known:
+            self._learn()
+            known = self._user.diseases(self._hospital)
+        if disease not in known:
+            raise UnknownDiseaseError("disease: the hospital's catalogue does not have it")
+        return known[disease].schema
+
+    def _learn(self) -> None:
+        # One after the other, or a thread could come with an older one than is known.
+        with self._lock:
+            self._user.learn(self._catalogue())
