@@ -14,12 +14,14 @@ from ompd.errors import (
     ParameterError,
     RefusedError,
 )
+from ompd.roles.clerk import Letter
 from ompd.roles.post import Post
 from ompd.roles.publication import check_ref
 from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports, answered, longest, unanswered
 from ompd.roles.retrieval import PROFILES, Neighbours, TableRef
-from ompd.roles.turns import Done, OpenJob, Turns
+from ompd.roles.turns import Done, OpenJob, Request, Turns
+from ompd.roles.underway import Underway
 from ompd.roles.unsent import Kept, Unsent
 from ompd.wire import KIND_OF, Frame, Header, Kind, Refusal, check_answer_size
 
@@ -62,6 +64,7 @@ class Answers:
         self._quota = quota
         self._turns = Turns(_SHARE * post.window, patience, _read, _give_up)
         self._unsent = Unsent()
+        self._underway = Underway()
 
     def __len__(self) -> int:
         """Count the jobs that wait."""
@@ -75,6 +78,31 @@ class Answers:
         TooLargeError
         """
         self._turns.check_room()
+
+    def take(self, request: Request) -> None:
+        """Take up a query, before it is claimed.
+
+        Raises
+        ------
+        ReplayError, QuotaError
+        """
+        self._underway.add(request.header)
+        try:
+            self._quota.take(request.user, request.rows)
+        except OmpdError:
+            self._underway.remove([request.header])
+            raise
+
+    def untake(self, request: Request) -> None:
+        """Forget a query that was not claimed."""
+        self._quota.end(request.user, request.rows)
+        self._underway.remove([request.header])
+
+    def settle(self, query: bytes) -> bytes | None:
+        """As `Hospital.settle`."""
+        frame = self._post.claimed(query, Kind.QUERY)
+        # In this order: once it is not under way any more, its report is kept.
+        return None if frame.header in self._underway else self._post.settle(frame)
 
     def sweep(self) -> None:
         """Give up the jobs that no answer can be accepted for."""
@@ -187,36 +215,54 @@ class Answers:
     def _reports(self, done: Done) -> Reports:
         """Make one report per query of a job that is over; called once for every job."""
         job, found = done
-        reports = Reports()
         if job.payer is not None:
             self._quota.end_whole(job.payer)
+        for request in job.requests:
+            self._quota.end(request.user, request.rows)
+        try:
+            return self._sealed(job, found)
+        finally:
+            self._underway.remove(request.header for request in job.requests)
+
+    def _sealed(self, job: OpenJob, found: Neighbours | None) -> Reports:
+        reports = Reports()
+        letters: list[tuple[Request, Letter]] = []
         first = 0
         for request in job.requests:
             rows = slice(first, first + request.rows)
             first += request.rows
-            self._quota.end(request.user, request.rows)
-            part = None
-            if found is not None and found.answered[rows].all():
-                part = Neighbours(*(getattr(found, name)[rows] for name in _FOUND))
-            body = (
-                unanswered(job.table) if part is None else answered(job.table, part, request.filled)
-            )
             try:
-                frame = self._post.send(
-                    request.user,
-                    body,
-                    nonce=request.header.nonce,
-                    sequence=request.header.sequence,
-                    encrypt_to=request.reply_key,
-                    pad_to=longest(job.table, request.rows),
-                )
+                letters.append((request, self._report_on(job, request, found, rows)))
             except OmpdError as error:
                 # Revoked since it asked, or the registry cannot be read; the other users of the job
                 # get their reports.
                 reports.refused[request.user] = error
-                continue
-            reports.append(self._post.answered(request.header, frame))
+        kept = []
+        frames = self._post.send_many([letter for _, letter in letters])
+        for (request, _), frame in zip(letters, frames, strict=True):
+            if isinstance(frame, OmpdError):
+                reports.refused[request.user] = frame
+            else:
+                reports.append(frame)
+                kept.append((request.header, frame))
+        self._post.answered_many(kept)
         return reports
+
+    def _report_on(
+        self, job: OpenJob, request: Request, found: Neighbours | None, rows: slice
+    ) -> Letter:
+        part = None
+        if found is not None and found.answered[rows].all():
+            part = Neighbours(*(getattr(found, name)[rows] for name in _FOUND))
+        body = unanswered(job.table) if part is None else answered(job.table, part, request.filled)
+        return self._post.letter(
+            request.user,
+            body,
+            nonce=request.header.nonce,
+            sequence=request.header.sequence,
+            encrypt_to=request.reply_key,
+            pad_to=longest(job.table, request.rows),
+        )
 
     def _keep(self, done: list[Done]) -> None:
         """Keep the reports of jobs that are over until somebody asks for them."""

@@ -222,6 +222,25 @@ class Hospital(Editor):
         """
         return self._post.again(query, Kind.QUERY)
 
+    def settle(self, query: bytes) -> bytes | None:
+        """As `answered`, and refuse a query that was claimed and that nobody will answer.
+
+        Such as one that was on its way when an earlier process of this hospital was killed: its
+        user is told, by the same refusal however often the query comes again, and asks anew. For
+        where no other process answers with the same `replays`.
+
+        Returns
+        -------
+        bytes or None
+            The report or refusal; None while the query is open here.
+
+        Raises
+        ------
+        OmpdError
+            As `answered`.
+        """
+        return self._answers.settle(query)
+
     def report(self, verdict: bytes) -> bytes:
         """Turn the cloud's answer to a single query into a report frame for the user.
 

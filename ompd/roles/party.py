@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from ompd.crypto import Directory, Identity, PartyDirectory, Prekeys, PublicIdentity, SignedPrekey
 from ompd.errors import ParameterError
 from ompd.params import Role
+from ompd.roles.clerk import Clerk
 from ompd.roles.post import Post
 from ompd.stores import FrameGuard, ReplayGuard
 
@@ -35,6 +36,9 @@ class Party:
     prekeys : Prekeys, optional
         Short-lived keys that others encrypt to. Hospitals and clouds make their own, in memory, if
         none are given; see `ompd.crypto.prekey_files` for keys that outlive the process.
+    clerk : Clerk, optional
+        Who signs and verifies for this party, with its key, where frames come in numbers; the
+        calling thread by default, see `ompd.service.signers` for other processes.
 
     Attributes
     ----------
@@ -53,6 +57,7 @@ class Party:
         clock: Callable[[], float] = time.time,
         window: float = FRESHNESS_WINDOW,
         prekeys: Prekeys | None = None,
+        clerk: Clerk | None = None,
     ) -> None:
         if not 0 < window < math.inf:
             raise ParameterError("window: expected a positive number of seconds")
@@ -66,7 +71,9 @@ class Party:
             prekeys = Prekeys(identity, clock=clock)
         if prekeys is not None and not prekeys.belong_to(identity):
             raise ParameterError("prekeys: are those of another identity")
-        self._post = Post(identity, directory, replays, clock, prekeys)
+        if clerk is not None and clerk.public_key != identity.signing_key.public_key:
+            raise ParameterError("clerk: signs with the key of another identity")
+        self._post = Post(identity, directory, replays, clock, prekeys, clerk)
         if prekeys is not None:
             prekeys.begin(self._known_prekey())
         self._announce()

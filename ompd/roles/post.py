@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -16,7 +17,6 @@ from ompd.crypto import (
     Prekeys,
     PublicIdentity,
     SignedPrekey,
-    encrypt,
 )
 from ompd.errors import (
     ContextMismatchError,
@@ -26,15 +26,13 @@ from ompd.errors import (
     ReplayError,
     RoleError,
     StoreError,
-    TooLargeError,
     WrongRecipientError,
 )
+from ompd.roles.clerk import Clerk, Letter, seal
 from ompd.stores import FrameGuard
 from ompd.wire import (
-    CAPS,
     KIND_OF,
     PROTOCOL_VERSION,
-    SIGNATURE_BYTES,
     Body,
     Frame,
     Header,
@@ -42,7 +40,6 @@ from ompd.wire import (
     Refusal,
     decode_body,
     encode_body,
-    encode_signed_part,
 )
 
 B = TypeVar("B", bound=Body)
@@ -71,6 +68,8 @@ class Post:
         Seconds since the epoch.
     prekeys : Prekeys, optional
         Short-lived keys that others encrypt to.
+    clerk : Clerk, optional
+        Who seals and verifies where frames come in numbers; the calling thread by default.
 
     Attributes
     ----------
@@ -86,13 +85,17 @@ class Post:
         replays: FrameGuard,
         clock: Callable[[], float] = time.time,
         prekeys: Prekeys | None = None,
+        clerk: Clerk | None = None,
     ) -> None:
         self.identity = identity
         self.directory = directory
         self.replays = replays
         self.now = clock
         self.prekeys = prekeys
+        self._clerk = Clerk(identity.signing_key) if clerk is None else clerk
         self._outdated: dict[str, SignedPrekey] = {}
+        # One refusal per request, though several threads may ask for it.
+        self._settling = threading.Lock()
         self.gate: Callable[[], None] = _pass
         self.signatures_made = 0
         self.signatures_verified = 0
@@ -125,6 +128,31 @@ class Post:
         step: int = 1,
     ) -> bytes:
         """Encrypt, frame and sign a body; to the recipient's short-lived key where there is one."""
+        letter = self.letter(
+            recipient,
+            body,
+            nonce=nonce,
+            sequence=sequence,
+            encrypt_to=encrypt_to,
+            pad_to=pad_to,
+            step=step,
+        )
+        frame = seal(self.identity.signing_key, letter)
+        self.signatures_made += 1
+        return frame
+
+    def letter(
+        self,
+        recipient: str,
+        body: Body,
+        *,
+        nonce: bytes,
+        sequence: int,
+        encrypt_to: bytes | None = None,
+        pad_to: int = 0,
+        step: int = 1,
+    ) -> Letter:
+        """Return what `send` would seal; for `send_many`."""
         header = Header(
             version=PROTOCOL_VERSION,
             kind=KIND_OF[type(body)],
@@ -139,19 +167,16 @@ class Post:
         if encrypt_to is None:
             self._warn_of_fallback(known)
         key = known.key_at(self.now()) if encrypt_to is None else encrypt_to
-        ciphertext = encrypt(key, encode_body(body, pad_to, step=step), header.envelope_info())
-        signed, message = encode_signed_part(header, ciphertext)
-        size = len(signed) + SIGNATURE_BYTES
-        if size > CAPS[header.kind]:
-            raise TooLargeError(
-                f"frame: a {header.kind.words} of {size} bytes is above the cap of "
-                f"{CAPS[header.kind]}"
-            )
-        del ciphertext  # a frame may be long; no more copies of it than are needed
-        self.signatures_made += 1
-        signature = self.identity.signing_key.sign(message)
-        del message
-        return signed + signature
+        return Letter(header, key, encode_body(body, pad_to, step=step))
+
+    def send_many(self, letters: Sequence[Letter]) -> list[bytes | OmpdError]:
+        """Encrypt, frame and sign; one entry per letter, in order: its frame, or why there is none.
+
+        **Raises nothing for a letter that cannot be sent**: the caller has to look at each.
+        """
+        frames = self._clerk.seal_many(letters)
+        self.signatures_made += sum(type(frame) is bytes for frame in frames)
+        return frames
 
     def authenticate(
         self,
@@ -226,7 +251,7 @@ class Post:
                 continue
             admitted[place] = frame
             signed.append((key, frame.signed_message, frame.signature))
-        verdicts = self.identity.signing_key.backend.verify_many(signed)
+        verdicts = self._clerk.verify_many(signed)
         for place, verdict in zip(list(admitted), verdicts, strict=True):
             if verdict is not None:
                 refused[place] = verdict
@@ -262,19 +287,33 @@ class Post:
 
     def claim(self, frame: Frame) -> None:
         """Mark a frame as used: after the last check, before costly work and any effect."""
-        content = _content(frame) if frame.header.kind.repeatable else b""
-        self.replays.claim(frame.header, self.now(), content)
+        header, content = _claim(frame)
+        self.replays.claim(header, self.now(), content)
+
+    def claim_many(self, frames: Sequence[Frame]) -> Sequence[OmpdError | None]:
+        """As `claim`, for less than that costs: None where it succeeded, else why it did not."""
+        if not frames:
+            return []
+        try:
+            return self.replays.claim_many([_claim(frame) for frame in frames], self.now())
+        except OmpdError as error:
+            return [error] * len(frames)
 
     def answered(self, header: Header, answer: bytes) -> bytes:
         """Keep the answer to a claimed request, in case it is lost on the way; returns it.
 
         As well as that can be done: what it was made of is used up, and there will be no other.
         """
-        try:
-            self.replays.keep(header, answer)
-        except StoreError as error:
-            _LOGGER.warning("an answer cannot be kept for another try: %s", error)
+        self.answered_many([(header, answer)])
         return answer
+
+    def answered_many(self, answers: Sequence[tuple[Header, bytes]]) -> None:
+        """As `answered`, for less than that costs."""
+        try:
+            if answers:
+                self.replays.keep_many(answers)
+        except StoreError as error:
+            _LOGGER.warning("%d answers cannot be kept for another try: %s", len(answers), error)
 
     def again(self, data: bytes, kind: Kind, *others: Kind) -> bytes | None:
         """Return the answer that a request was given before; nothing else happens.
@@ -290,16 +329,55 @@ class Post:
         OmpdError
             If its header is not acceptable any more.
         """
+        return self._given(self.claimed(data, kind, *others))
+
+    def claimed(self, data: bytes, kind: Kind, *others: Kind) -> Frame:
+        """Return a request that was claimed before, or one that looks like it.
+
+        Raises
+        ------
+        ContextMismatchError
+            If nothing was claimed under its header.
+        OmpdError
+            If its header is not acceptable any more.
+        """
         try:
-            frame, _ = self._admit(data, kind, *others)
+            self._admit(data, kind, *others)
         except ReplayError:
-            frame = Frame.decode(data, kind, *others)
-            return self.replays.answer(frame.header, _content(frame))
+            return Frame.decode(data, kind, *others)
         raise ContextMismatchError("frame: was not received before")
+
+    def settle(self, frame: Frame) -> bytes:
+        """Return the answer that a `claimed` request was given, which is a refusal if it had none.
+
+        For a request that nobody works on.
+
+        Raises
+        ------
+        ReplayError
+            If the request that was claimed under this header was another one.
+        """
+        with self._settling:
+            # That it is the one that was claimed also says that it is authentic.
+            if (answer := self._given(frame)) is None:
+                header = frame.header
+                answer = self.send(
+                    header.sender, Refusal(), nonce=header.nonce, sequence=header.sequence
+                )
+                self.answered(header, answer)
+        return answer
+
+    def _given(self, frame: Frame) -> bytes | None:
+        return self.replays.answer(frame.header, _content(frame))
 
 
 def _pass() -> None:
     """Stand in for a gate where all may pass."""
+
+
+def _claim(frame: Frame) -> tuple[Header, bytes]:
+    """What a replay memory is told of a frame."""
+    return frame.header, _content(frame) if frame.header.kind.repeatable else b""
 
 
 def _content(frame: Frame) -> bytes:

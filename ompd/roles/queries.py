@@ -238,15 +238,14 @@ class Queries:
             )
         accepted: list[_Member] = []
         vectors = []
-        for member in members:
-            try:
-                vectors.append(self._admitted(table, member))
-            except OmpdError as error:
-                refused[member.place] = error
+        for member, vector in self._admitted(table, members):
+            if isinstance(vector, OmpdError):
+                refused[member.place] = vector
                 if way is Way.SHARED:
                     self._spare(table, [member])
             else:
                 accepted.append(member)
+                vectors.append(vector)
         if not accepted:
             return []
         requests = [member.request for member in accepted]
@@ -272,17 +271,30 @@ class Queries:
         users = (member.request.user for member in members)
         return next(filter(self._quota.may_take_whole, users), None)
 
-    def _admitted(self, table: Published, member: _Member) -> I64:
-        """Count a query for its user, encode it, and mark it as used."""
-        request = member.request
-        self._quota.take(request.user, request.rows)
-        try:
-            encoded = self._released(table, member)
-            self._post.claim(member.frame)
-        except OmpdError:
-            self._quota.end(request.user, request.rows)
-            raise
-        return encoded
+    def _admitted(
+        self, table: Published, members: list[_Member]
+    ) -> Iterator[tuple[_Member, I64 | OmpdError]]:
+        """Count queries for their users, encode them, and mark them as used, all of that at once.
+
+        Yields what each became: its vectors, or why it was refused.
+        """
+        taken: list[tuple[_Member, I64]] = []
+        for member in members:
+            try:
+                self._answers.take(member.request)
+            except OmpdError as error:
+                yield member, error
+                continue
+            try:
+                taken.append((member, self._released(table, member)))
+            except OmpdError as error:
+                self._answers.untake(member.request)
+                yield member, error
+        verdicts = self._post.claim_many([member.frame for member, _ in taken])
+        for (member, vectors), verdict in zip(taken, verdicts, strict=True):
+            if verdict is not None:
+                self._answers.untake(member.request)
+            yield member, vectors if verdict is None else verdict
 
     def _released(self, table: Published, member: _Member) -> I64:
         """Encode a query and, if the table has noise, charge its user and add it."""

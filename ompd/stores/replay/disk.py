@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+from collections.abc import Sequence
 from typing import Self
 
 from ompd.errors import FrameError, ParameterError, StoreError
@@ -13,6 +14,7 @@ from ompd.stores.forgotten import Forgotten
 from ompd.stores.replay.guard import (
     CAPACITY,
     FORGET_AT_ONCE,
+    FORGET_PER_CLAIM,
     OUTBOX_ANSWERS,
     OUTBOX_BYTES,
     FrameGuard,
@@ -108,61 +110,68 @@ class DurableReplayGuard(FrameGuard):
         if seen:
             raise replayed()
 
-    def claim(self, header: Header, now: float, content: bytes = b"") -> None:
-        """Remember a frame; of several threads and processes with the same one, one succeeds."""
-        self._check_claim(header, now)
-        digest = digest_of(header)
+    def claim_many(
+        self, claims: Sequence[tuple[Header, bytes]], now: float
+    ) -> list[FrameError | None]:
+        """Claim frames one after the other, with one wait for the disk.
+
+        Of several threads and processes with the same frame, one succeeds.
+        """
         before, after = self._bounds(now)
-        refusal: FrameError | None = None
+        verdicts = []
         with self._database.writing() as connection:
             window, forgotten, count = self._state(connection)
             if window != self.window:
                 raise StoreError("window: another process uses this file with another window")
-            count -= self._forget(connection, forgotten, before, count)
-            until = forgotten.until(header.timestamp)
-            if until is not None:
-                refusal = let_go(until, now)
-            elif _content(connection, digest) is not None:
-                refusal = replayed()
-            else:
-                if count >= self._capacity:
+            count -= self._forget(connection, forgotten, before, count, len(claims))
+            for header, content in claims:
+                verdict = self._outdated(header, now) or self._claimable(
+                    connection, forgotten, header, now
+                )
+                if verdict is None and count >= self._capacity:
                     # Of a clock that was ahead; they would stay until it is there again.
                     count -= _remove(connection, forgotten, "timestamp > ?", after)
-                if count < self._capacity:
+                    verdict = full() if count >= self._capacity else None
+                if verdict is None:
                     connection.execute(
-                        "INSERT INTO frames VALUES (?, ?, ?)", (digest, header.timestamp, content)
+                        "INSERT INTO frames VALUES (?, ?, ?)",
+                        (digest_of(header), header.timestamp, content),
                     )
                     count += 1
-                else:
-                    refusal = full()
+                verdicts.append(verdict)
             connection.execute(
                 "UPDATE state SET forgotten = ?, count = ?", (forgotten.to_bytes(), count)
             )
-        # Only here, so that what was forgotten is kept in any case.
-        if refusal is not None:
-            raise refusal
+        return verdicts
 
-    def keep(self, header: Header, answer: bytes) -> None:
-        """Remember the answer to a claimed frame until its freshness ends, if there is room."""
-        if len(answer) > OUTBOX_BYTES // 4:
-            return
-        digest = digest_of(header)
+    @staticmethod
+    def _claimable(
+        connection: sqlite3.Connection, forgotten: Forgotten, header: Header, now: float
+    ) -> FrameError | None:
+        if (until := forgotten.until(header.timestamp)) is not None:
+            return let_go(until, now)
+        return None if _content(connection, digest_of(header)) is None else replayed()
+
+    def keep_many(self, answers: Sequence[tuple[Header, bytes]]) -> None:
+        """Remember answers to claimed frames until their freshness ends, if there is room."""
         with self._database.writing(power_safe=False) as connection:
-            if _content(connection, digest) is None:
-                return
-            _drop_answers(connection, "digest = ?", digest)
-            connection.execute(
-                "INSERT INTO answers (digest, timestamp, answer) VALUES (?, ?, ?)",
-                (digest, header.timestamp, answer),
-            )
-            connection.execute(
-                "UPDATE state SET answers = answers + 1, held = held + ?", (len(answer),)
-            )
-            while True:
-                answers, held = connection.execute("SELECT answers, held FROM state").fetchone()
-                if held <= OUTBOX_BYTES and answers <= OUTBOX_ANSWERS:
-                    break
-                _drop_answers(connection, "number = (SELECT min(number) FROM answers)")
+            for header, answer in answers:
+                digest = digest_of(header)
+                if len(answer) > OUTBOX_BYTES // 4 or _content(connection, digest) is None:
+                    continue
+                _drop_answers(connection, "digest = ?", digest)
+                connection.execute(
+                    "INSERT INTO answers (digest, timestamp, answer) VALUES (?, ?, ?)",
+                    (digest, header.timestamp, answer),
+                )
+                connection.execute(
+                    "UPDATE state SET answers = answers + 1, held = held + ?", (len(answer),)
+                )
+                while True:
+                    kept, held = connection.execute("SELECT answers, held FROM state").fetchone()
+                    if held <= OUTBOX_BYTES and kept <= OUTBOX_ANSWERS:
+                        break
+                    _drop_answers(connection, "number = (SELECT min(number) FROM answers)")
 
     def answer(self, header: Header, content: bytes) -> bytes | None:
         """Return the answer to a claimed frame; None if there is none yet, or no longer."""
@@ -213,20 +222,26 @@ class DurableReplayGuard(FrameGuard):
         return window, Forgotten.from_bytes(forgotten), count
 
     def _forget(
-        self, connection: sqlite3.Connection, forgotten: Forgotten, bound: int, count: int
+        self,
+        connection: sqlite3.Connection,
+        forgotten: Forgotten,
+        bound: int,
+        count: int,
+        wanted: int,
     ) -> int:
-        """Remove frames that their timestamp refuses by now; returns how many."""
+        """Remove frames that their timestamp refuses by now, for others; returns how many."""
+        at_once = max(FORGET_AT_ONCE, FORGET_PER_CLAIM * wanted)
         removed = 0
         while True:
             (last,) = connection.execute(
                 "SELECT max(timestamp) FROM (SELECT timestamp FROM frames WHERE timestamp < ? "
                 "ORDER BY timestamp LIMIT ?)",
-                (bound, FORGET_AT_ONCE),
+                (bound, at_once),
             ).fetchone()
             if last is None:
                 return removed
             removed += _remove(connection, forgotten, "timestamp <= ?", last)
-            if count - removed < self._capacity:
+            if count - removed + wanted <= self._capacity:
                 return removed
 
 

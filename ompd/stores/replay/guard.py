@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import msgspec
 
-from ompd.errors import ExpiredError, ParameterError, ReplayError, TooLargeError
+from ompd.errors import ExpiredError, FrameError, ParameterError, ReplayError, TooLargeError
 from ompd.wire import Header
 
 #: Frames remembered at once; beyond that a party refuses rather than forgets.
@@ -17,9 +18,10 @@ CAPACITY = 1_000_000
 #: quarter is not kept.
 OUTBOX_BYTES = 64 << 20
 OUTBOX_ANSWERS = 100_000
-#: Forgotten per claim at most; more than one, so that memory shrinks, and few, so that no frame
-#: pays for the thousands before it.
+#: Forgotten at once, or per claim if many come together; more than one, so that memory shrinks, and
+#: few, so that no frame pays for the thousands before it.
 FORGET_AT_ONCE = 64
+FORGET_PER_CLAIM = 2
 # What a SQLite integer holds.
 FIRST, LAST = -(2**63), 2**63 - 1
 
@@ -65,7 +67,6 @@ class FrameGuard(ABC):
         ReplayError
         """
 
-    @abstractmethod
     def claim(self, header: Header, now: float, content: bytes = b"") -> None:
         """Remember a frame as received; of several claims of the same frame one succeeds.
 
@@ -86,10 +87,38 @@ class FrameGuard(ABC):
         TooLargeError
             If too many frames are fresh at the same time.
         """
+        (refusal,) = self.claim_many([(header, content)], now)
+        if refusal is not None:
+            raise refusal
 
     @abstractmethod
+    def claim_many(
+        self, claims: Sequence[tuple[Header, bytes]], now: float
+    ) -> list[FrameError | None]:
+        """Claim frames one after the other, in one step: an error of the store is of all of them.
+
+        **Raises nothing for a frame that is refused**: the caller has to look at every verdict.
+
+        Parameters
+        ----------
+        claims : sequence of (header, content)
+            As for `claim`. Of equal headers the first can succeed.
+        now : float
+
+        Returns
+        -------
+        list
+            One entry per claim, in order: None if it succeeded, else the error that `claim` would
+            raise.
+        """
+
     def keep(self, header: Header, answer: bytes) -> None:
         """Remember the answer to a claimed frame until its freshness ends, if there is room."""
+        self.keep_many([(header, answer)])
+
+    @abstractmethod
+    def keep_many(self, answers: Sequence[tuple[Header, bytes]]) -> None:
+        """As `keep` for each of them, in one step."""
 
     @abstractmethod
     def answer(self, header: Header, content: bytes) -> bytes | None:
@@ -101,18 +130,17 @@ class FrameGuard(ABC):
             If the frame that was claimed under this header had another content.
         """
 
-    def _check_claim(self, header: Header, now: float) -> None:
-        if not math.isfinite(now):
-            # It would be remembered, and everything refused for ever.
-            raise ParameterError("now: expected a finite number of seconds")
-        if header.timestamp / 1000 + self.window < now:
-            raise self._expired()
+    def _outdated(self, header: Header, now: float) -> ExpiredError | None:
+        return self._expired() if header.timestamp / 1000 + self.window < now else None
 
     def _expired(self) -> ExpiredError:
         return ExpiredError(f"frame: expected a timestamp within {self.window:g} s of now")
 
     def _bounds(self, now: float) -> tuple[int, int]:
         """Whole milliseconds before and after which no frame is fresh."""
+        if not math.isfinite(now):
+            # It would be remembered, and everything refused for ever.
+            raise ParameterError("now: expected a finite number of seconds")
         # One late rather than early: the clock's floating-point number is no whole millisecond.
         before = math.floor((now - self.window) * 1000) - 1
         after = math.ceil((now + self.window) * 1000) + 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
+from ompd.errors import FrameError
 from ompd.stores.forgotten import Forgotten
 from ompd.stores.replay.guard import (
     CAPACITY,
@@ -53,44 +55,56 @@ class ReplayGuard(FrameGuard):
     def check_new(self, header: Header) -> None:
         """Refuse a frame that was claimed before; changes nothing."""
         with self._lock:
-            self._refuse_seen(digest_of(header))
+            seen = digest_of(header) in self._seen
+        if seen:
+            raise replayed()
 
-    def claim(self, header: Header, now: float, content: bytes = b"") -> None:
-        """Remember a frame as received; of several threads with the same frame one succeeds."""
-        self._check_claim(header, now)
-        key = digest_of(header)
+    def claim_many(
+        self, claims: Sequence[tuple[Header, bytes]], now: float
+    ) -> list[FrameError | None]:
+        """Claim frames one after the other; of several threads with the same one, one succeeds."""
         before, after = self._bounds(now)
         with self._lock:
             old = []
             while self._expiry and self._expiry[0][0] < before:
                 old.append(heapq.heappop(self._expiry))
             self._forget(old)
-            if (until := self._forgotten.until(header.timestamp)) is not None:
-                raise let_go(until, now)
-            self._refuse_seen(key)
-            if len(self._seen) >= self._capacity and self._latest > after:
-                # Of a clock that was ahead; they would stay until it is there again.
-                self._forget([entry for entry in self._expiry if entry[0] > after])
-                self._expiry = [entry for entry in self._expiry if entry[0] <= after]
-                heapq.heapify(self._expiry)
-                self._latest = after
-            if len(self._seen) >= self._capacity:
-                raise full()
-            self._seen[key] = content
-            self._latest = max(self._latest, header.timestamp)
-            heapq.heappush(self._expiry, (header.timestamp, key))
+            return [
+                self._outdated(header, now) or self._claim(header, now, content, after)
+                for header, content in claims
+            ]
 
-    def keep(self, header: Header, answer: bytes) -> None:
-        """Remember the answer to a claimed frame until its freshness ends, if there is room."""
+    def _claim(self, header: Header, now: float, content: bytes, after: int) -> FrameError | None:
+        if (until := self._forgotten.until(header.timestamp)) is not None:
+            return let_go(until, now)
         key = digest_of(header)
+        if key in self._seen:
+            return replayed()
+        if len(self._seen) >= self._capacity and self._latest > after:
+            # Of a clock that was ahead; they would stay until it is there again.
+            self._forget([entry for entry in self._expiry if entry[0] > after])
+            self._expiry = [entry for entry in self._expiry if entry[0] <= after]
+            heapq.heapify(self._expiry)
+            self._latest = after
+        if len(self._seen) >= self._capacity:
+            return full()
+        self._seen[key] = content
+        self._latest = max(self._latest, header.timestamp)
+        heapq.heappush(self._expiry, (header.timestamp, key))
+        return None
+
+    def keep_many(self, answers: Sequence[tuple[Header, bytes]]) -> None:
+        """Remember answers to claimed frames until their freshness ends, if there is room."""
         with self._lock:
-            if key not in self._seen or len(answer) > OUTBOX_BYTES // 4:
-                return
-            self._drop(key)
-            self._answers[key] = answer
-            self._held += len(answer)
-            while self._held > OUTBOX_BYTES or len(self._answers) > OUTBOX_ANSWERS:
-                self._drop(next(iter(self._answers)))
+            for header, answer in answers:
+                key = digest_of(header)
+                if key not in self._seen or len(answer) > OUTBOX_BYTES // 4:
+                    continue
+                self._drop(key)
+                self._answers[key] = answer
+                self._held += len(answer)
+                while self._held > OUTBOX_BYTES or len(self._answers) > OUTBOX_ANSWERS:
+                    self._drop(next(iter(self._answers)))
 
     def answer(self, header: Header, content: bytes) -> bytes | None:
         """Return the answer to a claimed frame; None if there is none yet, or no longer."""
@@ -109,7 +123,3 @@ class ReplayGuard(FrameGuard):
 
     def _drop(self, key: bytes) -> None:
         self._held -= len(self._answers.pop(key, b""))
-
-    def _refuse_seen(self, key: bytes) -> None:
-        if key in self._seen:
-            raise replayed()
