@@ -1,4 +1,4 @@
-"""State: tables, parties, accepted frames and privacy spent."""
+"""State: tables, parties, accepted frames, privacy spent, and the log of what was asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.stores.audit_log import AuditLog
     from ompd.stores.budget import BudgetLedger
     from ompd.stores.registry import Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # Lazily: of these, only tables need the kernels.
 _HOMES = {
+    "AuditLog": "audit_log",
     "BudgetLedger": "budget",
     "DurableReplayGuard": "replay",
     "FolderTables": "tables",
@@ -24,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AuditLog",
     "BudgetLedger",
     "DurableReplayGuard",
     "FolderTables",
