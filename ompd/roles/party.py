@@ -13,6 +13,7 @@ from ompd.params import Role
 from ompd.roles.clerk import Clerk
 from ompd.roles.post import Post
 from ompd.stores import FrameGuard, ReplayGuard
+from ompd.wire import Header
 
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
@@ -145,6 +146,23 @@ class Party:
             As `Directory.register`.
         """
         self.directory.register(other, role)
+
+    def check_header(self, header: Header) -> None:
+        """Refuse a frame by its header, as a server does before it reads the rest.
+
+        Nothing is changed, and nothing proven: whoever knows a sender's name can put it there. A
+        frame that came before passes, since its answer may have been lost.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the sender is not registered, or no longer.
+        WrongRecipientError, ReflectionError, RoleError
+            If the frame is for another party, or of a kind that this sender does not send.
+        ExpiredError
+            If its time is over.
+        """
+        self._post.check_origin(header)
 
     def rotate_prekey(self) -> PublicIdentity:
         """Make the next short-lived key, and begin to forget the present one.

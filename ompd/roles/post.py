@@ -217,6 +217,13 @@ class Post:
 
     def _check_header(self, header: Header) -> None:
         """Refuse a frame by what stands in its header alone."""
+        self.check_origin(header)
+        if not header.kind.lasting:
+            # Before the signature, which costs a thousand times more.
+            self.replays.check_new(header)
+
+    def check_origin(self, header: Header) -> None:
+        """As `Party.check_header`."""
         self.gate()
         if header.sender == self.identity.id:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
@@ -228,8 +235,6 @@ class Post:
             self.replays.check_time(header, self.now(), UPLOAD_WINDOW)
         else:
             self.replays.check_time(header, self.now())
-            # Before the signature, which costs a thousand times more.
-            self.replays.check_new(header)
 
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""

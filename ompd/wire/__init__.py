@@ -43,11 +43,13 @@ from ompd.wire.fields import (
     disease_name,
 )
 from ompd.wire.frames import (
+    HEAD_BYTES,
     PROTOCOL_VERSION,
     SIGNATURE_BYTES,
     Frame,
     Header,
     encode_signed_part,
+    peek,
 )
 from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
 from ompd.wire.kinds import CAPS, KIND_OF, Kind
@@ -63,6 +65,7 @@ from ompd.wire.limits import (
 __all__ = [
     "ANY_FORM",
     "CAPS",
+    "HEAD_BYTES",
     "KIND_OF",
     "MAX_ADVICE",
     "MAX_BATCH",
@@ -106,6 +109,7 @@ __all__ = [
     "encode_signed_part",
     "form_of",
     "pack_limbs",
+    "peek",
     "sums_cap",
     "unpack_limbs",
     "verdict_bytes",

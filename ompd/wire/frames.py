@@ -58,8 +58,9 @@ class _SignedPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 _HEADER = msgspec.msgpack.Decoder(Header)
 _FIELDS = len(Header.__struct_fields__)
-#: No header is longer: two ids of 63 characters, each of up to four bytes, and 50 bytes of others.
-_LONGEST_HEADER = 600
+#: First bytes of a frame that hold its header: two ids of 63 characters, each of up to four bytes,
+#: and 50 bytes of others.
+HEAD_BYTES = 600
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -122,24 +123,50 @@ class Frame:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise FramingError(f"frame: expected bytes, got {type(data).__name__}")
         size = memoryview(data).nbytes
-        _check_size(size, max((kind, *others), key=CAPS.__getitem__))
-        if size <= SIGNATURE_BYTES:
-            raise FramingError(f"frame: expected more than {SIGNATURE_BYTES} bytes")
         if isinstance(data, memoryview) and not data.c_contiguous:
             raise FramingError("frame: expected bytes that follow one another")
-        head = bytes(memoryview(data).cast("B")[:_LONGEST_HEADER])
-        header, start = _read_head(head, size - SIGNATURE_BYTES)
-        if header.version != PROTOCOL_VERSION:
-            raise VersionError(f"frame: expected protocol version {PROTOCOL_VERSION}")
-        if header.kind not in {kind, *others}:
-            raise FramingError(f"frame: expected a {kind.words}, got a {header.kind.words}")
-        _check_size(size, header.kind)
+        head = bytes(memoryview(data).cast("B")[:HEAD_BYTES])
+        header, start = _begin(head, size, kind, *others)
         if admit is not None:
             admit(header, size)
         whole = bytes(data)  # no copy of what is bytes
         if whole[:start] != head[:start]:
             raise FramingError("frame: was changed while it was read")
         return cls(header, whole, start)
+
+
+def peek(head: bytes, size: int, kind: Kind, *others: Kind) -> Header:
+    """Return the header of a frame of which only the beginning is here.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first `HEAD_BYTES` bytes, or all where it is shorter.
+    size : int
+        Bytes that it will have in all.
+    kind, *others : Kind
+        What is expected.
+
+    Raises
+    ------
+    TooLargeError, FramingError, NonCanonicalError, VersionError
+        As `Frame.decode`, as far as these bytes show it.
+    """
+    return _begin(head, size, kind, *others)[0]
+
+
+def _begin(head: bytes, size: int, kind: Kind, *others: Kind) -> tuple[Header, int]:
+    """Check the beginning of a frame; returns its header, and where the ciphertext begins."""
+    _check_size(size, max((kind, *others), key=CAPS.__getitem__))
+    if size <= SIGNATURE_BYTES:
+        raise FramingError(f"frame: expected more than {SIGNATURE_BYTES} bytes")
+    header, start = _read_head(head, size - SIGNATURE_BYTES)
+    if header.version != PROTOCOL_VERSION:
+        raise VersionError(f"frame: expected protocol version {PROTOCOL_VERSION}")
+    if header.kind not in {kind, *others}:
+        raise FramingError(f"frame: expected a {kind.words}, got a {header.kind.words}")
+    _check_size(size, header.kind)
+    return header, start
 
 
 def _read_head(head: bytes, signed: int) -> tuple[Header, int]:

@@ -1,0 +1,91 @@
+"""An app of which everything that is wrong gets one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ompd.errors import OmpdError
+from ompd.service.answers import Busy, Refused, busy, refused
+
+_LOGGER = logging.getLogger("ompd.service")
+
+
+def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return a route for just one method."""
+    made = Route(path, endpoint, methods=[method])
+    # Starlette adds HEAD to GET.
+    made.methods = {method}
+    return made
+
+
+class Application:
+    """An ASGI app that gives `REFUSAL` wherever a handler has no answer.
+
+    A handler may raise `Refused`, `Busy` or any error of `ompd.errors`; these are answers. Any
+    other exception is one as well, and an entry in the log.
+
+    Parameters
+    ----------
+    routes : sequence of Route
+    life : callable
+        Returns what is entered before the first request and left after the last answer.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        life: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
+        self.life = life
+        self._inner = Starlette(
+            routes=routes,
+            exception_handlers={
+                HTTPException: _refuse,
+                Refused: _refuse,
+                OmpdError: _refuse,
+                Busy: _put_off,
+                Exception: _refuse,
+            },
+        )
+        # No redirection to paths that are alike.
+        self._inner.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        try:
+            await self._inner(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            # It was answered. What the error says may be of somebody; where it arose is not.
+            _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
+
+
+async def _refuse(_request: Request, _error: Exception) -> Response:
+    return refused()
+
+
+async def _put_off(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Busy)  # noqa: S101  (it was chosen by its type)
+    return busy(error.seconds)
+
+
+def _place(error: BaseException) -> str:
+    """Return what kind of error it is, and where it was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_qualname}, line {trace.tb_lineno}"
