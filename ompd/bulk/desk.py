@@ -13,7 +13,7 @@ from ompd.errors import (
     ReplayError,
 )
 from ompd.roles import Hospital
-from ompd.roles.queries import JobFrame
+from ompd.roles.batches import JobFrame
 from ompd.roles.reports import Reports
 from ompd.wire import Frame, Kind
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from ompd.crypto import Identity
 from ompd.roles.answers import PATIENCE, Answers, check_patience
+from ompd.roles.batches import Batch, JobFrame, Opened, OpenedQuery
 from ompd.roles.editor import Editor
 from ompd.roles.merges import Merges
-from ompd.roles.queries import Batch, JobFrame, Queries
+from ompd.roles.queries import Queries
 from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports
 from ompd.roles.uploads import Upload
@@ -190,6 +191,18 @@ class Hospital(Editor):
         query is refused by itself and does not hold up the others.
         """
         return self._queries.forward(queries)
+
+    def open_batch(self, queries: Sequence[bytes]) -> Opened:
+        """Do what `forward_batch` begins with: verify, decrypt and check queries of many users.
+
+        Nothing is claimed and nothing counted. A server learns here which table each query is for,
+        and lets it wait for its turn there.
+        """
+        return self._queries.open(queries)
+
+    def forward_opened(self, queries: Sequence[OpenedQuery]) -> Batch:
+        """Do the rest of `forward_batch`, for queries of `open_batch` in any order and number."""
+        return self._queries.forward_opened(queries)
 
     def refuse(self, query: bytes) -> bytes:
         """Answer a query that `forward` did not accept.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from ompd.errors import (
 )
 from ompd.params import weaker
 from ompd.roles.answers import Answers
+from ompd.roles.batches import Batch, JobFrame, Opened, OpenedQuery
 from ompd.roles.post import Post
 from ompd.roles.publication import Published
 from ompd.roles.quota import Quota
@@ -56,49 +56,6 @@ class _Member(NamedTuple):
         return f"<_Member {self.place}>"
 
 
-class JobFrame(NamedTuple):
-    """A job of a batch.
-
-    Attributes
-    ----------
-    frame : bytes
-    cloud : str
-        Id of the cloud that it is for.
-    places : tuple of int
-        Which queries of the input are in it, in order.
-    table : bytes
-        Id of the table that is asked: a cloud answers on one table after the other.
-    longest : int
-        Bytes that no answer to it is above.
-    """
-
-    frame: bytes
-    cloud: str
-    places: tuple[int, ...]
-    table: bytes
-    longest: int
-
-    def __repr__(self) -> str:
-        return f"<JobFrame of {len(self.places)} queries>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Batch:
-    """What became of many queries.
-
-    Attributes
-    ----------
-    jobs : list of JobFrame
-        One per disease asked for; several where one would be above its cap, or where some queries
-        of a sealed table cannot use hints.
-    refused : dict of int to OmpdError
-        Why a query was refused, by its place in the input. The others are in the jobs.
-    """
-
-    jobs: list[JobFrame]
-    refused: dict[int, OmpdError]
-
-
 class Queries:
     """Turns queries into jobs, each query once. For several threads.
 
@@ -123,16 +80,36 @@ class Queries:
 
     def forward(self, queries: Sequence[bytes]) -> Batch:
         """As `Hospital.forward_batch`."""
+        opened = self.open(queries)
+        return self._forward(opened.queries, opened.refused)
+
+    def open(self, queries: Sequence[bytes]) -> Opened:
+        """As `Hospital.open_batch`."""
+        found: dict[int, OpenedQuery] = {}
         refused: dict[int, OmpdError] = {}
-        accepted: dict[int, tuple[Published, list[_Member]]] = {}
         for place, frame in self._post.authenticate_many(queries, Kind.QUERY, refused).items():
             try:
-                table, request, features = self._read_query(frame)
+                found[place] = self._read_query(frame)
+            except OmpdError as error:
+                refused[place] = error
+        return Opened(found, refused)
+
+    def forward_opened(self, queries: Sequence[OpenedQuery]) -> Batch:
+        """As `Hospital.forward_opened`."""
+        return self._forward(dict(enumerate(queries)), {})
+
+    def _forward(self, queries: dict[int, OpenedQuery], refused: dict[int, OmpdError]) -> Batch:
+        accepted: dict[int, tuple[Published, list[_Member]]] = {}
+        for place, query in queries.items():
+            try:
+                if self._shelf.find(query.disease) is not query.table:
+                    # It was published anew meanwhile, perhaps with another schema.
+                    query = self._read_query(query.frame)  # noqa: PLW2901
             except OmpdError as error:
                 refused[place] = error
                 continue
-            group = accepted.setdefault(id(table), (table, []))
-            group[1].append(_Member(place, frame, request, features))
+            group = accepted.setdefault(id(query.table), (query.table, []))
+            group[1].append(_Member(place, query.frame, query.request, query.features))
         jobs = [
             job
             for table, members in accepted.values()
@@ -141,7 +118,7 @@ class Queries:
         ]
         return Batch(jobs, refused)
 
-    def _read_query(self, frame: Frame) -> tuple[Published, Request, F64]:
+    def _read_query(self, frame: Frame) -> OpenedQuery:
         """Decrypt and check one authentic query; changes nothing."""
         body = self._post.open(frame, Query)
         table = self._shelf.find(body.disease)
@@ -157,7 +134,7 @@ class Queries:
         if body.rows > (most := most_rows(table)):
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
         request = Request(frame.header, body.reply_key, body.rows, filled)
-        return table, request, features
+        return OpenedQuery(body.disease, table, frame, request, features)
 
     def refusal_code(self, frame: Frame) -> int:
         """Return what the user of an authentic query that was not accepted may know of that."""
