@@ -121,6 +121,9 @@ class Walked:
                     self.torn = data.seek(0, os.SEEK_END) - self.good
                     self.closed = False
                     break
+                if not self.heads:
+                    # The first write to a file begins with a head.
+                    raise StoreError("audit log: a file is not signed")
 
     def _begin(self, name: str, raw: bytes) -> None:
         line, self.chain = read(raw, None)

@@ -17,6 +17,7 @@ whoever can write here can put back an older state of the whole folder. So keep 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -83,9 +84,9 @@ class AuditLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._chain, self._next, self._size, self._signed = START, 1, 0, 0.0
-        # Whether there may be something behind what was written.
-        self._failed = False
+        self._chain, self._next, self._size, self._signed = START, 1, 0, -math.inf
+        # Whether there may be something behind what was written, and whether the file has its end.
+        self._failed = self._full = False
         self._folder_lock = own_folder(self._folder, StoreError, "audit log")
         try:
             with refusing(StoreError, "audit log"):
@@ -113,9 +114,7 @@ class AuditLog:
         if events:
             with self._lock, refusing(StoreError, "audit log"):
                 self._folder_lock.check(StoreError, "audit log")
-                if self._size >= FILE_BYTES:
-                    self._write([], sign=True)
-                    self._begin()
+                self._make_room()
                 self._write(events, sign=abs(self._clock() - self._signed) > SIGN_SECONDS)
 
     def close(self) -> None:
@@ -123,6 +122,7 @@ class AuditLog:
         with self._lock:
             if self._folder_lock.held:
                 with refusing(StoreError, "audit log"):
+                    self._make_room()
                     self._write([self._own(CLOSED)], sign=False)
                     self._write([], sign=True)
             self._give_back()
@@ -168,23 +168,35 @@ class AuditLog:
             write_private(self._folder / cut_name(self._next), [data.read()])
         os.ftruncate(self._descriptor, self._size)
 
+    def _make_room(self) -> None:
+        """Begin another file behind a signature, if there is need."""
+        if self._size >= FILE_BYTES and not self._full:
+            self._write([], sign=True)
+            self._full = True
+        if self._full:
+            # Of which a failed try may have left the file: nothing goes into the old one any more.
+            self._begin()
+            self._full = False
+
     def _begin(self) -> None:
         """Begin a file."""
         line = LogLine(VERSION, self._identity.id, self._next, self._chain.hex())
         content, chain = written(line, self._chain)
         file = self._folder / file_name(self._next)
-        write_private(file, [content], exclusive=True)
+        # What an earlier try left there says the same.
+        write_private(file, [content])
         descriptor = _open_file(file)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = descriptor
-        self._chain, self._size = chain, len(content)
+        self._chain, self._size, self._signed = chain, len(content), -math.inf
 
     def _write(self, events: Sequence[Event], *, sign: bool) -> None:
         """Append events, and before them perhaps the signature of what is on disk; durably."""
         parts = []
         chain, number = self._chain, self._next
         now = self._clock()
+        sign = sign or self._signed == -math.inf
         if sign:
             key = self._identity.signing_key
             message = head_message(self._identity.id, number, moment(now), chain)
