@@ -217,7 +217,8 @@ SECRETS = (
     "ompd.datasets", "ompd.estimator", "ompd.roles.publication", "ompd.roles.hospital",
     "ompd.roles.shelf", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen",
     "ompd.roles.encoders", "ompd.roles.training", "ompd.roles.queries", "ompd.roles.answers",
-    "ompd.roles.batches", "ompd.roles.windows", "ompd.roles.intake", "ompd.roles.turns", "ompd.roles.reports",
+    "ompd.roles.batches", "ompd.roles.windows", "ompd.roles.intake", "ompd.roles.turns",
+    "ompd.roles.reports",
 )  # fmt: skip
 
 

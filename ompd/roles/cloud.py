@@ -5,7 +5,6 @@ This module names neither the encoder nor the secret side of blinding, and needs
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 from dataclasses import replace
@@ -16,11 +15,10 @@ import msgspec
 from ompd.crypto import Identity
 from ompd.errors import (
     ContextMismatchError,
-    ReplayError,
-    StoreError,
     TooLargeError,
     VersionError,
 )
+from ompd.roles.jobs import Jobs, OpenedJob
 from ompd.roles.party import Party
 from ompd.roles.upkeep import Upkeep, longest
 from ompd.stores.tables import (
@@ -30,11 +28,10 @@ from ompd.stores.tables import (
     Changing,
     MemoryTables,
     Past,
-    Stored,
     Tables,
     Version,
 )
-from ompd.wire import KIND_OF, Frame, Header, Kind, Receipt, Withdrawal
+from ompd.wire import Frame, Header, Kind, Receipt, Withdrawal
 
 #: Tables of one hospital.
 _MOST_TABLES = 1024
@@ -44,7 +41,6 @@ _MOST_VERSIONS = 16
 _MOST_PAST = 64
 
 _UPLOADS = {kind: profile.upload for kind, profile in PROFILES.items()}
-_JOBS = {KIND_OF[profile.job]: profile.job for profile in PROFILES.values()}
 
 
 class Cloud(Party):
@@ -78,6 +74,7 @@ class Cloud(Party):
         self.tables: Tables = MemoryTables() if tables is None else tables
         self._lock = threading.Lock()
         self._upkeep = Upkeep(self.tables, self._post.now, self._lock, self._post.window)
+        self._jobs = Jobs(self._post, self.tables, self._upkeep, self._lock)
         if self.tables.kept():
             # What the process before had yet to do.
             self._upkeep.plan(soon=True)
@@ -243,24 +240,39 @@ class Cloud(Party):
             If the frame is not authentic, fresh and well-formed, or was received before and its
             answer is not kept.
         """
-        try:
-            frame = self._post.authenticate(job, *_JOBS)
-        except ReplayError:
-            if (given := self._post.again(job, *_JOBS)) is not None:
-                return given
-            raise
-        header = frame.header
-        body = self._post.open(frame, _JOBS[header.kind])
-        with self._upkeep.running(body.table_id, body.version):
-            table = self._find(body.table_id, body.version, header.sender)
-            if not isinstance(body, table.job):
-                raise ContextMismatchError("job: is of another profile than the table")
-            run = table.prepare(body)
-            self._post.claim(frame)
-            self._retire(body.table_id, body.version)
-            found = run()
-        answer = self._post.send(header.sender, found, nonce=header.nonce, sequence=header.sequence)
-        return self._post.answered(header, answer)
+        opened = self.open_job(job)
+        return opened if isinstance(opened, bytes) else opened.answer()
+
+    def open_job(self, job: bytes) -> OpenedJob | bytes:
+        """Do what `answer` begins with: verify and decrypt.
+
+        A server learns here which table is asked, and lets the job wait for its turn.
+
+        Returns
+        -------
+        OpenedJob or bytes
+            The answer, if that was given before.
+
+        Raises
+        ------
+        OmpdError
+            If the frame is not authentic, fresh and well-formed, or was received before and its
+            answer is not kept.
+        """
+        return self._jobs.open(job)
+
+    def settle(self, job: bytes) -> bytes:
+        """Return the answer to a job that was received before, a refusal if it has none.
+
+        For one that nobody works on any more, since the process that did was killed: however often
+        it comes again, the hospital is told the same, and asks anew.
+
+        Raises
+        ------
+        OmpdError
+            If it was not received before, or is not fresh any more.
+        """
+        return self._jobs.settle(job)
 
     def refuse(self, job: bytes) -> bytes:
         """Answer a job that `answer` did not accept with a frame that tells no reason.
@@ -270,7 +282,7 @@ class Cloud(Party):
         OmpdError
             If the frame is not authentic and fresh, or was received before.
         """
-        return self._post.refuse(job, *_JOBS)
+        return self._jobs.refuse(job)
 
     def _acknowledged(self, header: Header) -> bytes | None:
         """Return a receipt for a piece of an upload that is stored, also with another time."""
@@ -308,36 +320,6 @@ class Cloud(Party):
         if version <= newest.version:
             raise VersionError(f"table: expected a version above {newest.version}")
         return versions
-
-    def _find(self, table_id: bytes, version: int, owner: str) -> Stored:
-        versions = self.tables.versions(table_id)
-        if not versions or versions[0].owner != owner:
-            raise ContextMismatchError("job: the sender has no table under this id")
-        for found in self._upkeep.living(versions):
-            if found.version == version and not found.withdrawn:
-                if found.stored is None:
-                    raise StoreError("job: the table is damaged on disk")
-                return found.stored
-        raise VersionError(f"job: expected version {versions[0].version} of the table")
-
-    def _retire(self, table_id: bytes, version: int) -> None:
-        """Let older versions end, once one is asked; what is on its way to them still counts."""
-        with self._lock:
-            expires = self._post.now() + self._post.window
-            versions = self.tables.versions(table_id)
-            moved = tuple(
-                replace(each, asked=True)
-                if each.version == version and not each.asked
-                else replace(each, expires=expires)
-                if each.version < version and each.expires is None
-                else each
-                for each in self._upkeep.living(versions)
-            )
-            # Almost always nothing changes. What cannot be kept now is kept by a later job.
-            if moved != versions:
-                with contextlib.suppress(StoreError):
-                    self.tables.keep(table_id, moved)
-                self._upkeep.plan()
 
     def _kept(self, versions: tuple[Version, ...], *, ending: bool = False) -> tuple[Version, ...]:
         """Return the versions that go on answering beside a new one.

@@ -6,7 +6,7 @@ on disk that can grow, `limb_index` its index file. Nothing here names the encod
 blinding or of private retrieval, and nothing needs them.
 """
 
-from ompd.stores.tables.contract import Change, Past, Stored, Tables, Upload, Version
+from ompd.stores.tables.contract import Change, Job, Past, Stored, Tables, Upload, Version
 from ompd.stores.tables.folder import FolderTables
 from ompd.stores.tables.limbs import TableFolder
 from ompd.stores.tables.memory import MemoryTables
@@ -18,6 +18,7 @@ __all__ = [
     "Change",
     "Changing",
     "FolderTables",
+    "Job",
     "MemoryTables",
     "Past",
     "Stored",
