@@ -42,7 +42,7 @@ class Desk:
         self._lock = threading.Lock()
 
     async def schema(self, disease: str) -> Schema:
-        """Return what the table of a disease has.
+        """Return what the table of a disease has, as far as this user knows.
 
         Raises
         ------
@@ -51,25 +51,32 @@ class Desk:
         """
         return await asyncio.to_thread(self._schema, disease)
 
-    async def ask(self, disease: str, values: Mapping[str, Any]) -> Diagnosis:
-        """Ask for one patient, by the names of the features.
+    async def learn(self) -> None:
+        """Know what the hospital has at present.
 
         Raises
         ------
         OmpdError
+            As `User.learn`.
+        """
+        await asyncio.to_thread(self._learn)
+
+    async def ask(self, disease: str, values: Mapping[str, Any], schema: Schema) -> Diagnosis:
+        """Ask for one patient, by the names of the features.
+
+        Raises
+        ------
+        OutdatedError
+            If the hospital has another table meanwhile.
+        OmpdError
             As `User.ask`, `User.read` and `send`.
         """
-        try:
-            return await self._ask(disease, values)
-        except OutdatedError:
-            # The hospital has another table meanwhile, as its next catalogue says.
-            await asyncio.to_thread(self._learn)
-            return await self._ask(disease, values)
 
-    async def _ask(self, disease: str, values: Mapping[str, Any]) -> Diagnosis:
         # Signatures take their time, and the loop has others to serve.
-        query = await asyncio.to_thread(self._user.ask, self._hospital, disease, values)
-        report = await self._send(query)
+        def query() -> bytes:
+            return self._user.ask(self._hospital, disease, values, schema=schema)
+
+        report = await self._send(await asyncio.to_thread(query))
         return (await asyncio.to_thread(self._user.read, report))[0]
 
     def _schema(self, disease: str) -> Schema:

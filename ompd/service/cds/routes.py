@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ompd.errors import FeatureError, OmpdError, UnknownDiseaseError
+from ompd.errors import BusyError, FeatureError, OmpdError, OutdatedError, UnknownDiseaseError
+from ompd.schema import Schema
 from ompd.service.cds.cards import diagnosis_card, lacking_card, title_of
-from ompd.service.cds.config import Cds
+from ompd.service.cds.config import Cds, Service
 from ompd.service.cds.desk import Desk
-from ompd.service.cds.features import check, row_of, templates
+from ompd.service.cds.features import Row, check, row_of, templates
 from ompd.service.cds.fhir import ID
 from ompd.service.cds.tokens import Tokens
 
@@ -183,47 +184,55 @@ class _Endpoints:
         raise _Refusal(400, problem)
 
     async def _card(self, disease: str, asked: _Request) -> dict[str, Any]:
+        with _refusing():
+            try:
+                return await self._told(disease, asked)
+            except OutdatedError:
+                await self._desk.learn()
+                return await self._told(disease, asked)
+
+    async def _told(self, disease: str, asked: _Request) -> dict[str, Any]:
         service = self._config.services[disease]
         context = asked.context
         now = self._now()
-        with _refusing():
-            schema = await self._desk.schema(disease)
-            check(service, schema)
-        try:
-            row = row_of(service, schema, asked.prefetch, context.patient_id, now)
-        except FeatureError as error:
-            problem = str(error)
-        else:
-            problem = ""
-        if problem:
-            raise _Refusal(400, problem)
+        schema = await self._desk.schema(disease)
+        check(service, schema)
+        row = _row(service, schema, asked, now)
         _, _, faults = schema.check_rows([row.values], "collect")
-        absent = set(row.absent)
-        if faults and absent:
-            raise _Refusal(412, f"prefetch: expected {', '.join(sorted(absent))}")
+        if faults and row.absent:
+            raise _Refusal(412, f"prefetch: expected {', '.join(row.absent)}")
         if faults:
             told = [(fault.column, fault.reason) for fault in faults]
             return lacking_card(self._config, self._hospital, disease, told)
-        with _refusing():
-            diagnosis = await self._desk.ask(disease, row.values)
+        diagnosis = await self._desk.ask(disease, row.values, schema)
         return diagnosis_card(
             self._config, self._hospital, disease, schema, row, diagnosis,
             (context.patient_id, context.encounter_id), now,
         )  # fmt: skip
 
 
+def _row(service: Service, schema: Schema, asked: _Request, now: float) -> Row:
+    try:
+        return row_of(service, schema, asked.prefetch, asked.context.patient_id, now)
+    except FeatureError as error:
+        problem = str(error)
+    raise _Refusal(400, problem)
+
+
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Turn what a hospital cannot do now into an answer that says so."""
-    words = ""
+    words, seconds = "", _LATER
     try:
         yield
     except UnknownDiseaseError:
         words = "service: its table is not there yet"
+    except BusyError as busy:
+        words, seconds = "service: has as much to do as it takes on", busy.seconds
     except OmpdError:
         words = "service: cannot answer at present"
     if words:
-        raise _Refusal(503, words, {"Retry-After": str(_LATER)})
+        raise _Refusal(503, words, {"Retry-After": str(seconds)})
 
 
 async def _body(request: Request) -> bytes:

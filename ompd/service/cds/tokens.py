@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 import msgspec
@@ -13,10 +13,12 @@ from ompd.errors import ConfigError, ExpiredError, ReplayError, SignatureError, 
 from ompd.files import refusing
 from ompd.service.cds.config import Client
 
-#: Signatures by private keys; with a shared key, whoever checks could sign as well.
-_ALGORITHMS = (
-    "ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512",
-)  # fmt: skip
+#: Signatures by private keys, by the kind of key; with a shared one, whoever checks could sign.
+_ALGORITHMS = {
+    "EC": ("ES256", "ES384", "ES512"),
+    "OKP": ("EdDSA",),
+    "RSA": ("PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),
+}
 #: Longest life of a token that is remembered, and how far clocks may differ, in seconds.
 _LONGEST = 300
 _SKEW = 60
@@ -24,6 +26,11 @@ _SKEW = 60
 _MOST = 100_000
 _MOST_BYTES = 1 << 20
 _CLAIMS = ("iss", "aud", "exp", "iat", "jti")
+
+
+class _Key(NamedTuple):
+    key: Any
+    algorithms: list[str]
 
 
 class Tokens:
@@ -92,7 +99,7 @@ class Tokens:
                 # Times are checked by the clock that was given.
                 options: Any = {"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False}
                 claims = jwt.decode(
-                    token, key, algorithms=list(_ALGORITHMS), audience=audience, options=options
+                    token, key.key, key.algorithms, audience=audience, options=options
                 )
                 if all(type(claims[name]) in {int, float} for name in ("exp", "iat")) and _text(
                     claims["jti"]
@@ -122,19 +129,27 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _keys(client: Client) -> dict[str, jwt.PyJWK]:
+def _keys(client: Client) -> dict[str, _Key]:
     """Return the public keys of a client, by their ids."""
     name = client.keys.name
     with refusing(ConfigError, name), client.keys.open("rb") as opened:
         data = opened.read(_MOST_BYTES + 1)
-    problem = f"{name}: expected a JSON Web Key Set of public keys, each with its own kid"
     try:
         listed = msgspec.json.decode(data, type=dict[str, list[dict[str, Any]]])["keys"]
-        keys = {_text(each.get("kid")): jwt.PyJWK.from_dict(each) for each in listed}
-        # What has `d` could sign, and what is `oct` is a secret that two know.
-        private = any("d" in each or each.get("kty") == "oct" for each in listed)
-        if keys and "" not in keys and len(keys) == len(listed) and not private:
+        keys = {_text(each.get("kid")): _key(each) for each in listed}
+        if keys and "" not in keys and len(keys) == len(listed):
             return keys
     except (msgspec.DecodeError, jwt.PyJWTError, KeyError, ValueError, TypeError, RecursionError):
         pass
-    raise ConfigError(problem)
+    raise ConfigError(f"{name}: expected a JSON Web Key Set of public keys, each with its own kid")
+
+
+def _key(told: dict[str, Any]) -> _Key:
+    # The parts of a private key begin with this one, of whatever kind it is.
+    if "d" in told:
+        raise ValueError
+    fitting = _ALGORITHMS[told["kty"]]
+    algorithms = [each for each in fitting if told.get("alg", each) == each]
+    if not algorithms:
+        raise ValueError
+    return _Key(jwt.PyJWK.from_dict(told).key, algorithms)
