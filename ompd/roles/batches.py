@@ -69,8 +69,6 @@ class JobFrame(NamedTuple):
         Id of the cloud that it is for.
     places : tuple of int
         Which queries of the input are in it, in order.
-    table : bytes
-        Id of the table that is asked: a cloud answers on one table after the other.
     longest : int
         Bytes that no answer to it is above.
     """
@@ -78,7 +76,6 @@ class JobFrame(NamedTuple):
     frame: bytes
     cloud: str
     places: tuple[int, ...]
-    table: bytes
     longest: int
 
     def __repr__(self) -> str:

@@ -65,6 +65,11 @@ class Publisher(Party):
         return self._shelf.tables
 
     @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """Diseases with an upload that waits for its receipt; see `resend`."""
+        return tuple(self._shelf.waiting)
+
+    @property
     def damaged(self) -> dict[str, str]:
         """Diseases whose state in the folder cannot be used, and why.
 

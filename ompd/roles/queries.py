@@ -173,7 +173,7 @@ class Queries:
                 refused |= dict.fromkeys(places, error)
             else:
                 longest = answer_cap(job.answer_bytes)
-                frames.append(JobFrame(frame, table.cloud, places, table.ref.table_id, longest))
+                frames.append(JobFrame(frame, table.cloud, places, longest))
         return frames
 
     def _ways(

@@ -101,6 +101,11 @@ class Metrics:
         finally:
             self.took(stage, time.perf_counter() - begin)
 
+    def figure(self, name: str, **labels: str) -> float:
+        """Return the present value of one series, as ``figure("ompd_waiting_queries")``."""
+        value = self._registry.get_sample_value(name, labels)
+        return 0.0 if value is None else value
+
     def render(self) -> tuple[bytes, str]:
         """Return the body and the content type of an answer to ``GET /metrics``."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,339 @@
+"""Continuous batching: when a batch is over, whatever waits is the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ompd.errors import BusyError, OmpdError, QuotaError, ReplayError, SignatureError, StoreError
+from ompd.roles import Hospital
+from ompd.roles.batches import JobFrame, OpenedQuery
+from ompd.roles.party import FRESHNESS_WINDOW
+from ompd.roles.reports import Reports
+from ompd.service.crew import Crew
+from ompd.service.fair import FairQueue, Room
+from ompd.service.journal import Journal, Settled
+from ompd.service.metrics import Outcome
+from ompd.wire import Frame, Kind
+
+#: What names a query and its report: user, nonce and sequence.
+Key = tuple[str, bytes, int]
+
+#: Queries of a batch, and their bytes.
+CAP = 256
+_BATCH_BYTES = 4 << 20
+#: Queries that may be open at a time, and their bytes.
+ROOM = 4096
+_ROOM_BYTES = 128 << 20
+#: Seconds between looks at reports that nobody waited for.
+_LOOK = 0.5
+#: Seconds after which nothing is answered any more: its frame is not fresh then.
+_LONGEST = FRESHNESS_WINDOW
+#: Seconds after which to try again what the quota or the disk did not let through.
+_LATER = 2
+
+
+class Ask(Protocol):
+    """Takes a job to a cloud and returns its answer."""
+
+    async def __call__(self, cloud: str, frame: bytes, longest: int) -> bytes:
+        """Raise an `OmpdError` where there is none; no answer has more than `longest` bytes."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Waiting:
+    key: Key
+    query: bytes
+    # None: nobody gets an answer to this.
+    answer: asyncio.Future[bytes | None]
+    since: float
+    opened: OpenedQuery | None = None
+
+    @property
+    def disease(self) -> str:
+        return "" if self.opened is None else self.opened.disease
+
+    def settle(self, answer: bytes | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, error: BusyError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            # Whoever waited may be gone.
+            self.answer.exception()
+
+
+class _Table:
+    """What waits for one table, and the task that asks its cloud."""
+
+    def __init__(self) -> None:
+        self.queue: FairQueue[_Waiting] = FairQueue()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Batching:
+    """Answers queries of a hospital's users, for one event loop.
+
+    Queries are opened in batches, then wait for their table: each is asked one job after the other,
+    so that one cloud that is slow or away holds up no other's. What is claimed is answered, if only
+    by saying that there is no answer.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    ask : Ask
+    crew : Crew
+        Where the hospital works.
+    journal : Journal
+    share : float
+        What one user may have of the room for open queries.
+    room : int
+        Queries that may be open.
+    """
+
+    def __init__(
+        self,
+        hospital: Hospital,
+        ask: Ask,
+        crew: Crew,
+        journal: Journal,
+        *,
+        share: float = 0.5,
+        room: int = ROOM,
+    ) -> None:
+        self._hospital = hospital
+        self._ask = ask
+        self._crew = crew
+        self._journal = journal
+        self._room = Room(room, _ROOM_BYTES, share)
+        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._arrived = asyncio.Event()
+        self._open: dict[Key, _Waiting] = {}
+        self._tables: dict[str, _Table] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Count the queries that are open."""
+        return len(self._room)
+
+    async def answer(self, query: bytes) -> bytes | None:
+        """Answer one query frame; the same frame again, also meanwhile, gets the same answer.
+
+        Returns
+        -------
+        bytes or None
+            A report or refusal; None where nobody gets an answer: strangers, and replays.
+
+        Raises
+        ------
+        BusyError
+            If the query was not accepted and may be later.
+        """
+        try:
+            header = Frame.decode(query, Kind.QUERY).header
+        except OmpdError:
+            return None
+        key = header.sender, header.nonce, header.sequence
+        waiting = self._open.get(key)
+        if waiting is None or waiting.query != query:
+            if self._closed:
+                raise BusyError("hospital: is about to stop", _LATER)
+            waiting = self._enter(key, query)
+        # Others may wait for the same one.
+        return await asyncio.shield(waiting.answer)
+
+    def _enter(self, key: Key, query: bytes) -> _Waiting:
+        user = key[0]
+        try:
+            self._room.enter(user, len(query))
+        except BusyError:
+            self._journal.metrics.asked("busy")
+            raise
+        future = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(key, query, future, time.monotonic())
+        self._open.setdefault(key, waiting)
+
+        def leave(_: object) -> None:
+            self._room.leave(user, len(query))
+            if self._open.get(key) is waiting:
+                del self._open[key]
+
+        future.add_done_callback(leave)
+        self._queue.put(user, waiting, len(query))
+        self._journal.metrics.waiting.set(len(self._queue))
+        self._arrived.set()
+        return waiting
+
+    async def run(self) -> None:
+        """Work until it is cancelled."""
+        self._start(self._look())
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while batch := self._queue.take(CAP, _BATCH_BYTES):
+                    await self._open_batch(batch)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, and wait for what was accepted, but not for longer."""
+        self._closed = True
+        waiting = [each.answer for each in self._open.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=seconds)
+
+    async def _open_batch(self, batch: list[_Waiting]) -> None:
+        """Read queries, and let each wait for its table."""
+        metrics = self._journal.metrics
+        metrics.waiting.set(len(self._queue))
+        try:
+            with metrics.timed("forward"):
+                opened = await self._crew.do(
+                    self._hospital.open_batch, [each.query for each in batch]
+                )
+        except Exception as error:
+            self._give_up(batch, error)
+            return
+        for place, query in opened.queries.items():
+            waiting = batch[place]
+            waiting.opened = query
+            table = self._tables.setdefault(query.disease, _Table())
+            table.queue.put(query.user, waiting, len(waiting.query))
+            if table.task is None:
+                table.task = self._start(self._ask_table(query.disease, table))
+        self._refuse([(batch[place], error) for place, error in opened.refused.items()])
+
+    async def _ask_table(self, disease: str, table: _Table) -> None:
+        """Ask for what waits for a table, until nothing does."""
+        try:
+            while batch := table.queue.take(CAP, _BATCH_BYTES):
+                await self._ask_batch(batch)
+        finally:
+            table.task = None
+            del self._tables[disease]
+
+    async def _ask_batch(self, batch: list[_Waiting]) -> None:
+        metrics = self._journal.metrics
+        metrics.batches.observe(len(batch))
+        for waiting in batch:
+            metrics.took("wait", time.monotonic() - waiting.since)
+        queries = [waiting.opened for waiting in batch]
+        try:
+            made = await self._crew.do(self._hospital.forward_opened, queries)
+        except Exception as error:
+            self._give_up(batch, error)
+            return
+        self._refuse([(batch[place], error) for place, error in made.refused.items()])
+        for job in made.jobs:
+            answer = None
+            metrics.open_jobs.inc()
+            try:
+                with metrics.timed("cloud"), contextlib.suppress(OmpdError):
+                    answer = await self._ask(job.cloud, job.frame, job.longest)
+            finally:
+                metrics.open_jobs.dec()
+            # The next job may go while reports are made.
+            self._start(self._report(job, [batch[place] for place in job.places], answer))
+
+    async def _report(self, job: JobFrame, members: list[_Waiting], answer: bytes | None) -> None:
+        try:
+            self._hand_out(await self._crew.do(self._reports, job.frame, members, answer))
+        except Exception as error:
+            self._give_up(members, error)
+
+    def _reports(self, job: bytes, members: list[_Waiting], answer: bytes | None) -> Reports:
+        reports = None
+        with self._journal.metrics.timed("report"):
+            if answer is not None:
+                with contextlib.suppress(OmpdError):
+                    reports = self._hospital.report_batch(answer)
+            outcome: Outcome = "failed" if reports is None else "answered"
+            if reports is None:
+                # No answer, or one that is none of the cloud's: it will not get better.
+                with contextlib.suppress(OmpdError):
+                    reports = self._hospital.fail(job)
+        self._journal.queries(_settled(members, outcome))
+        return Reports() if reports is None else reports
+
+    def _hand_out(self, reports: Reports) -> None:
+        for report in reports:
+            header = Frame.decode(report, Kind.REPORT).header
+            waiting = self._open.get((header.recipient, header.nonce, header.sequence))
+            if waiting is not None:
+                waiting.settle(report)
+        for user in reports.refused:
+            for waiting in [each for key, each in self._open.items() if key[0] == user]:
+                waiting.settle(None)
+
+    async def _look(self) -> None:
+        """Hand out what was given up meanwhile."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                self._hand_out(await self._crew.do(self._hospital.collect))
+            except Exception as error:
+                self._journal.trouble("reports cannot be collected", error)
+            late = time.monotonic() - _LONGEST
+            for waiting in [each for each in self._open.values() if each.since < late]:
+                waiting.settle(None)
+
+    def _give_up(self, members: Sequence[_Waiting], error: Exception) -> None:
+        """Go on after what should not happen; on another try users learn what became of theirs."""
+        self._journal.trouble("queries failed", error, count=len(members))
+        for waiting in members:
+            waiting.fail(BusyError("hospital: could not do it", _LATER))
+
+    def _refuse(self, refused: list[tuple[_Waiting, OmpdError]]) -> None:
+        """Answer those that were not forwarded, while others are."""
+        if refused:
+            self._start(self._settle(refused))
+
+    async def _settle(self, refused: list[tuple[_Waiting, OmpdError]]) -> None:
+        for waiting, error in refused:
+            try:
+                waiting.settle(await self._crew.do(self._refusal, waiting, error))
+            except BusyError as busy:
+                waiting.fail(busy)
+
+    def _refusal(self, waiting: _Waiting, error: OmpdError) -> bytes | None:
+        """Return what a query gets that was not forwarded."""
+        outcome: Outcome = "refused"
+        answer = None
+        try:
+            if isinstance(error, (QuotaError, StoreError)):
+                # Nothing was claimed, and that may pass: the same frame may come again.
+                raise error
+            if isinstance(error, ReplayError):
+                outcome = "repeated"
+                answer = self._hospital.settle(waiting.query)
+            elif not isinstance(error, SignatureError):
+                answer = self._hospital.refuse(waiting.query)
+        except (QuotaError, StoreError) as trouble:
+            self._journal.queries(_settled([waiting], "busy"))
+            raise BusyError(str(trouble), _LATER) from None
+        except OmpdError:
+            # Not from its sender, or known before.
+            pass
+        if answer is None:
+            self._journal.metrics.strangers.inc()
+        else:
+            self._journal.queries(_settled([waiting], outcome))
+        return answer
+
+    def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _settled(members: Sequence[_Waiting], outcome: Outcome) -> list[Settled]:
+    return [Settled(each.key[0], each.disease, outcome) for each in members]

@@ -1,0 +1,75 @@
+"""What a server keeps of its queries: figures, and lines of the audit log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from ompd.errors import OmpdError
+from ompd.service.metrics import Metrics, Outcome
+from ompd.stores import AuditLog
+from ompd.stores.audit_lines import Event
+
+
+class Settled(NamedTuple):
+    """A query that is over.
+
+    Attributes
+    ----------
+    user : str
+    disease : str
+        Empty if nobody knows.
+    outcome : str
+        As `Metrics.asked` has it.
+    """
+
+    user: str
+    disease: str
+    outcome: Outcome
+
+
+class Journal:
+    """Counts, and writes down who asked for what kind of thing. For several threads.
+
+    Parameters
+    ----------
+    metrics : Metrics
+    audit : AuditLog or None
+    log : logger
+    """
+
+    def __init__(self, metrics: Metrics, audit: AuditLog | None, log: FilteringBoundLogger) -> None:
+        self.metrics = metrics
+        self.log = log
+        self._audit = audit
+
+    def queries(self, settled: Iterable[Settled]) -> None:
+        """Tell of queries, before they are answered."""
+        now = time.time()
+        events = []
+        for user, disease, outcome in settled:
+            self.metrics.asked(outcome)
+            events.append(Event(now, user, "query", disease, outcome))
+        self._write(events)
+
+    def event(self, what: str, about: str, outcome: str) -> None:
+        """Tell of what the hospital does by itself."""
+        self._write([Event(time.time(), "", what, about, outcome)])
+
+    def trouble(self, what: str, error: Exception, **fields: object) -> None:
+        """Log that something went wrong, and that the server goes on."""
+        self.log.error(what, error=error, **fields)
+
+    def _write(self, events: list[Event]) -> None:
+        if self._audit is None or not events:
+            return
+        try:
+            self._audit.append(events)
+        except OmpdError as error:
+            # Patients are answered also when a disk is full.
+            self.trouble("audit log cannot be written", error)
+        else:
+            self.metrics.audit_entries.set(self._audit.head.n)
