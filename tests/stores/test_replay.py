@@ -135,6 +135,89 @@ def test_both_guards_decide_alike(tmp_path_factory, steps):
         durable.close()
 
 
+def outcome(call, *arguments):
+    try:
+        return call(*arguments)
+    except OmpdError as error:
+        return type(error), str(error)
+
+
+@given(
+    batches=st.lists(
+        st.tuples(
+            st.lists(
+                st.tuples(
+                    st.integers(0, 5),
+                    st.integers(0, 12).map(lambda tens: 900_000 + 10_000 * tens),
+                    st.sampled_from([b"", b"c"]),
+                ),
+                min_size=1,
+                max_size=8,
+            ),
+            st.integers(80, 115).map(lambda tens: tens * 10 + 0.5),
+        ),
+        max_size=8,
+    )
+)
+def test_claims_together_are_as_one_after_the_other(tmp_path_factory, batches):
+    path = tmp_path_factory.mktemp("guard") / "replay.db"
+    one, many = ReplayGuard(60, 4), ReplayGuard(60, 4)
+    with DurableReplayGuard(path, 60, 4, power_safe=False) as durable:
+        for batch, now in batches:
+            claims = [
+                (frame(sequence=sequence, timestamp=timestamp), content)
+                for sequence, timestamp, content in batch
+            ]
+            expected = [outcome(one.claim, header, now, content) for header, content in claims]
+            for guard in (many, durable):
+                verdicts = guard.claim_many(claims, now)
+                assert [each and (type(each), str(each)) for each in verdicts] == expected
+                guard.keep_many([(header, content + b"!") for header, content in claims])
+            for header, content in claims:
+                one.keep(header, content + b"!")
+            for header, content in claims:
+                answers = [outcome(guard.answer, header, content) for guard in (one, many, durable)]
+                assert answers == [answers[0]] * 3
+
+
+def test_memory_shrinks_under_large_batches(path):
+    with DurableReplayGuard(path, 120, power_safe=False) as guard:
+        guard.claim_many([(frame(sequence=number), b"") for number in range(1000)], 1000)
+        late = [(frame(sequence=number, timestamp=1_200_000), b"") for number in range(1000, 1500)]
+        assert guard.claim_many(late, 1200) == [None] * 500
+        assert len(guard) == 500
+
+
+def test_claims_together_wait_for_the_disk_once(path):
+    statements = []
+    with DurableReplayGuard(path, 120) as guard:
+        guard._database._connection.set_trace_callback(statements.append)
+        claims = [(frame(sequence=number), b"c") for number in range(50)]
+        guard.claim_many(claims, 1000)
+        assert statements.count("COMMIT") == 1
+        assert "PRAGMA synchronous = FULL" in statements
+        guard.keep_many([(header, b"answer") for header, _ in claims])
+        assert statements.count("COMMIT") == 2
+        assert statements[-1] == "COMMIT"
+    with DurableReplayGuard(path, 120) as guard:
+        assert {guard.answer(*claim) for claim in claims} == {b"answer"}
+
+
+def test_claims_together_are_all_or_none(path):
+    with DurableReplayGuard(path, 120) as guard:
+        guard.claim(HEADER, 1000)
+        with guard._database.reading() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        claims = [(frame(sequence=100 + number), bytes(32)) for number in range(1000)]
+        with pytest.raises(StoreError, match="full"):
+            guard.claim_many(claims, 1000)
+        assert len(guard) == 1
+        for header, _ in claims:
+            guard.check_new(header)
+        assert guard.claim_many(claims[:3], 1000) == [None] * 3
+
+
 def test_durable_memory_is_bounded_and_freed(path):
     with DurableReplayGuard(path, 120, capacity=200, power_safe=False) as guard:
         for sequence in range(200):
