@@ -62,7 +62,7 @@ class BudgetLedger:
     StoreError
         If the file is damaged, foreign, writable by others, or locked for ten seconds.
     VersionError
-        If it was written by a newer version of this library.
+        If it was written by a newer version of this library. One of an older version is brought up.
 
     Notes
     -----
@@ -89,8 +89,9 @@ class BudgetLedger:
             self._database = _Memory()
         else:
             self._database = Database(
-                path, application=0x4F4D5042, version=2, schema=_SCHEMA, power_safe=power_safe
-            )
+                path, application=0x4F4D5042, version=2, schema=_SCHEMA, steps={1: _add_digests},
+                power_safe=power_safe,
+            )  # fmt: skip
         try:
             self._salt = self._adopt_salt()
         except BaseException:
@@ -272,6 +273,23 @@ def _digest(*parts: bytes | str) -> bytes:
     """What shows that a flipped bit is none of what was written."""
     content = b"\x00".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _add_digests(connection: sqlite3.Connection) -> None:
+    """Make a ledger of version 1, which had none, one of version 2."""
+    salts = connection.execute("SELECT salt FROM state").fetchall()
+    totals = connection.execute("SELECT patient, spent FROM totals").fetchall()
+    connection.execute("DROP TABLE state")
+    connection.execute("DROP TABLE totals")
+    for statement in _SCHEMA[1:]:
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO state VALUES (1, ?, ?)", [(salt, _digest(salt)) for (salt,) in salts]
+    )
+    connection.executemany(
+        "INSERT INTO totals VALUES (?, ?, ?)",
+        [(who, spent, _digest(who, spent)) for who, spent in totals],
+    )
 
 
 def _exact(name: str, value: float | Fraction) -> Fraction:

@@ -9,11 +9,14 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from ompd.errors import StoreError, VersionError
+from ompd.errors import OmpdError, StoreError, VersionError
 from ompd.files import FORKED, write_private
+
+Step = Callable[[sqlite3.Connection], None]
 
 #: Seconds that a change waits for another process to finish its own.
 BUSY_SECONDS = 10.0
@@ -37,6 +40,9 @@ class Database:
         Version of the schema.
     schema : sequence of str
         Statements that set up a new file.
+    steps : mapping of int to callable
+        What makes a file of that version one of the next, within one transaction: all of them
+        happen when an older file is opened, or none.
     power_safe : bool, default True
         Whether changes wait for the disk.
 
@@ -45,7 +51,7 @@ class Database:
     StoreError
         From every method, if the file is damaged, foreign, writable by others, locked or closed.
     VersionError
-        If the file's schema is of another version.
+        If the file's schema is newer, or older and no steps lead from it.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Database:
         application: int,
         version: int,
         schema: Sequence[str],
+        steps: Mapping[int, Step] = MappingProxyType({}),
         power_safe: bool = True,
     ) -> None:
         # Absolute, since the program may change its folder, and never a name special to SQLite.
@@ -62,6 +69,7 @@ class Database:
         self._application = application
         self._version = version
         self._schema = tuple(schema)
+        self._steps = steps
         self._power_safe = power_safe
         self._lock = threading.Lock()
         self._forked = False
@@ -179,6 +187,7 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self._identify(connection)
+        self._version_of(connection)
         # Turning a fresh file into a write-ahead log can fail at once when another process does
         # the same, without regard to the time-out.
         deadline = time.monotonic() + BUSY_SECONDS
@@ -199,6 +208,8 @@ class Database:
         connection.execute("PRAGMA trusted_schema = OFF")
         if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise StoreError(f"{self._path.name}: is damaged")
+        if self._version_of(connection) != self._version:
+            self._bring_up(connection)
 
     @staticmethod
     def _synchronise(connection: sqlite3.Connection, power_safe: bool) -> None:
@@ -206,13 +217,39 @@ class Database:
 
     def _identify(self, connection: sqlite3.Connection) -> None:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if application != self._application:
             raise StoreError(f"{self._path.name}: is a database of another kind")
-        if version != self._version:
+
+    def _version_of(self, connection: sqlite3.Connection) -> int:
+        """Version of the schema, which this one is or can be brought to."""
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if any(each not in self._steps for each in range(version, self._version)) or (
+            version > self._version
+        ):
             raise VersionError(
                 f"{self._path.name}: expected schema version {self._version}, got {version}"
             )
+        return int(version)
+
+    def _bring_up(self, connection: sqlite3.Connection) -> None:
+        problem = False
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Again, since another process may have been faster.
+            for version in range(self._version_of(connection), self._version):
+                self._steps[version](connection)
+            connection.execute(f"PRAGMA user_version = {self._version}")
+            connection.execute("COMMIT")
+        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, OmpdError):
+                raise
+            # Of a value that is of no form that the old version wrote; the error may quote it.
+            problem = True
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        if problem:
+            raise StoreError(f"{self._path.name}: is damaged")
 
     def after_fork(self) -> None:
         """Give up the connection, in a child that inherited it."""

@@ -48,7 +48,7 @@ class DurableReplayGuard(FrameGuard):
     StoreError
         If the file is damaged, foreign, writable by others, or locked for ten seconds.
     VersionError
-        If it was written by another version of this library.
+        If it was written by a newer version of this library. One of an older version is brought up.
     ParameterError
         If window or capacity is not positive.
 
@@ -95,8 +95,9 @@ class DurableReplayGuard(FrameGuard):
             raise ParameterError("capacity: expected a positive number of frames")
         self._capacity = capacity
         self._database = Database(
-            path, application=0x4F4D5047, version=2, schema=self._SCHEMA, power_safe=power_safe
-        )
+            path, application=0x4F4D5047, version=2, schema=self._SCHEMA,
+            steps={1: self._add_answers}, power_safe=power_safe,
+        )  # fmt: skip
         try:
             self._adopt_window()
         except BaseException:
@@ -212,6 +213,25 @@ class DurableReplayGuard(FrameGuard):
                 "INSERT OR IGNORE INTO state VALUES (1, ?, ?, 0, 0, 0)", (self.window, nothing)
             )
             connection.execute("UPDATE state SET window = ?", (self.window,))
+
+    @classmethod
+    def _add_answers(cls, connection: sqlite3.Connection) -> None:
+        """Make a memory of version 1, which had none, one of version 2."""
+        frames = connection.execute("SELECT digest, timestamp, x'' FROM frames").fetchall()
+        states = connection.execute("SELECT window, clock, floor, count FROM state").fetchall()
+        connection.execute("DROP TABLE frames")
+        connection.execute("DROP TABLE state")
+        for statement in cls._SCHEMA:
+            connection.execute(statement)
+        connection.executemany("INSERT INTO frames VALUES (?, ?, ?)", frames)
+        for window, clock, floor, count in states:
+            # What it refused was all before a moment, in seconds.
+            until = max(floor, clock - window)
+            ranges = [(0, math.ceil(until * 1000))] if 0 <= until < math.inf else []
+            forgotten = Forgotten(ranges).to_bytes()
+            connection.execute(
+                "INSERT INTO state VALUES (1, ?, ?, ?, 0, 0)", (window, forgotten, count)
+            )
 
     @staticmethod
     def _state(connection: sqlite3.Connection) -> tuple[float, Forgotten, int]:
