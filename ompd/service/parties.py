@@ -14,6 +14,7 @@ from ompd.crypto.prekey_files import open_prekeys
 from ompd.errors import ConfigError, PasswordError, StoreError
 from ompd.files import make_folder, refusing
 from ompd.roles.party import FRESHNESS_WINDOW
+from ompd.service.cds.config import Cds
 from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
 from ompd.stores import BudgetLedger, DurableReplayGuard
 from ompd.stores.registry import Registry
@@ -93,6 +94,22 @@ def open_user(config: UserConfig) -> Iterator[User]:
     with ExitStack() as stack:
         identity, common = _common(config, "user", stack)
         yield User(identity, least_profile=config.least_profile, **common)
+
+
+@contextmanager
+def open_asker(config: HospitalConfig, cds: Cds) -> Iterator[User]:
+    """Open the user that asks for a hospital's own record system. As `open_user`."""
+    from ompd.roles import User
+
+    party = PartyConfig(
+        id=cds.id,
+        identity=cds.identity,
+        password_file=cds.password_file,
+        registry=config.registry,
+    )
+    with ExitStack() as stack:
+        identity, common = _common(party, "user", stack)
+        yield User(identity, **common)
 
 
 def _common(config: PartyConfig, role: str, stack: ExitStack) -> tuple[Identity, dict[str, Any]]:

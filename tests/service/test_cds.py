@@ -14,11 +14,15 @@ import pytest
 from starlette.applications import Starlette
 
 import ompd
+from ompd.crypto.identity_files import save_identity
 from ompd.errors import BusyError, NoAnswerError, UnreachableError
 from ompd.service.cds.config import Cds
 from ompd.service.cds.desk import Desk
+from ompd.service.cds.mounted import mounted
 from ompd.service.cds.routes import MAX_REQUEST, routes
-from tests.roles.conftest import World
+from ompd.service.config import HospitalConfig, read_config
+from ompd.stores.registry import Registry
+from tests.roles.conftest import World, keys_of
 from tests.service import cds_rules
 
 CONFIG = {
@@ -174,37 +178,11 @@ def records():
     return SimpleNamespace(schema=SCHEMA, features=values, labels=labels)
 
 
-class Ehr:
-    """A hospital with CDS services, and somebody who calls them."""
+class Caller:
+    """Somebody who calls CDS services."""
 
-    def __init__(self, **config):
-        self.world = World()
-        self.publish()
-        asker = ompd.User.create("ehr", **self.world.options)
-        ompd.introduce(self.world.hospital, asker)
-        self.asked = []
-        self.failure = None
-        self.desk = Desk(asker, "st-mary", self.world.hospital.catalogue, self.send)
-        self.app = self.with_config(**config)
-
-    def publish(self, k=5):
-        advice = {"no": "No need for action.", "yes": "Measure HbA1c within [two] weeks | soon."}
-        self.world.publish("type-2-diabetes", records(), k=k, advice=advice)
-
-    def with_config(self, **config):
-        made = msgspec.convert({**CONFIG, **config}, Cds, dec_hook=lambda kind, each: kind(each))
-        return Starlette(routes=routes(made, "st-mary", self.desk, now=lambda: NOW))
-
-    async def send(self, frame):
-        if self.failure is not None:
-            raise self.failure
-        self.asked.append(frame)
-        world = self.world
-        try:
-            job = world.hospital.forward(frame)
-        except ompd.errors.OmpdError:
-            return world.hospital.refuse(frame)
-        return world.hospital.report(world.cloud.answer(job))
+    def __init__(self, app):
+        self.app = app
 
     def call(self, method, path, **options):
         async def once():
@@ -221,6 +199,41 @@ class Ehr:
         return self.call("POST", path, content=content, headers=headers, **options)
 
 
+class Ehr(Caller):
+    """A hospital with CDS services, and somebody who calls them."""
+
+    def __init__(self, **config):
+        self.world = World()
+        self.publish()
+        asker = ompd.User.create("ehr", **self.world.options)
+        ompd.introduce(self.world.hospital, asker)
+        self.asked = []
+        self.failure = ()
+        self.desk = Desk(asker, "st-mary", self.world.hospital.catalogue, self.send)
+        super().__init__(self.with_config(**config))
+
+    def publish(self, k=5):
+        advice = {"no": "No need for action.", "yes": "Measure HbA1c within [two] weeks | soon."}
+        self.world.publish("type-2-diabetes", records(), k=k, advice=advice)
+
+    def with_config(self, **config):
+        made = msgspec.convert({**CONFIG, **config}, Cds, dec_hook=lambda kind, each: kind(each))
+        return Starlette(routes=routes(made, "st-mary", self.desk, now=lambda: NOW))
+
+    async def send(self, frame):
+        if self.failure is None:
+            return None
+        if self.failure:
+            raise self.failure
+        self.asked.append(frame)
+        world = self.world
+        try:
+            job = world.hospital.forward(frame)
+        except ompd.errors.OmpdError:
+            return world.hospital.refuse(frame)
+        return world.hospital.report(world.cloud.answer(job))
+
+
 @pytest.fixture(scope="module")
 def ehr():
     return Ehr()
@@ -230,7 +243,7 @@ def ehr():
 def _whole(request):
     yield
     if "ehr" in request.fixturenames:
-        request.getfixturevalue("ehr").failure = None
+        request.getfixturevalue("ehr").failure = ()
 
 
 def test_services_can_be_discovered(ehr):
@@ -556,6 +569,7 @@ def test_a_long_request_is_refused_before_it_is_read(ehr):
     [
         (BusyError("queue", 7), "7"),
         (NoAnswerError("report: none"), "5"),
+        (None, "5"),
         (UnreachableError("cloud"), "5"),
     ],
 )
@@ -564,7 +578,7 @@ def test_a_hospital_that_cannot_answer_says_when_to_come_again(ehr, failure, sec
     answer = ehr.ask(request())
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == seconds
-    ehr.failure = None
+    ehr.failure = ()
     assert ehr.ask(request()).status_code == 200
 
 
@@ -595,3 +609,66 @@ def test_another_table_is_asked_by_its_own_catalogue():
     assert first.status_code == answer.status_code == 200
     assert "temperature" in first.json()["cards"][0]["detail"]
     assert "temperature" not in answer.json()["cards"][0]["detail"]
+
+
+TOML = """
+id = "st-mary"
+identity = "keys/st-mary"
+password_file = "st-mary.password"
+registry = "registry.sqlite"
+state = "state"
+
+[listen]
+port = 0
+metrics_port = 0
+
+[clouds]
+cloud = "http://127.0.0.1:8112"
+"""
+
+
+def test_a_configuration_file_makes_the_services(tmp_path):
+    hospital = ompd.Hospital.create("st-mary", profile="paper")
+    asker = ompd.User.create("ehr-2")
+    (tmp_path / "keys").mkdir()
+    save_identity(tmp_path / "keys" / "ehr", keys_of(asker)["identity"], "a password", _n=2)
+    password = tmp_path / "ehr.password"
+    password.write_text("a password\n")
+    password.chmod(0o600)
+    with Registry(tmp_path / "registry.sqlite") as registry:
+        registry.register(hospital.public, "hospital")
+        registry.register(asker.public, "user")
+
+    config = tmp_path / "hospital.toml"
+    config.write_text(TOML)
+
+    async def send(_query):
+        return None
+
+    with mounted(read_config(config, HospitalConfig), hospital.catalogue, send) as made:
+        assert made == []
+
+    services = CONFIG["services"]["type-2-diabetes"]["features"]
+    lines = [TOML, '[cds]\nid = "ehr-2"\nidentity = "keys/ehr"\npassword_file = "ehr.password"']
+    lines.append('[cds.services.type-2-diabetes]\nid = "diabetes"')
+    lines += [
+        f"[cds.services.type-2-diabetes.features.{name}]\n"
+        + "\n".join(f"{key} = {toml(value)}" for key, value in source.items())
+        for name, source in services.items()
+    ]
+    config.write_text("\n".join(lines))
+    found = read_config(config, HospitalConfig)
+    assert found.cds.identity == tmp_path / "keys" / "ehr"
+    with mounted(found, hospital.catalogue, send) as made:
+        ehr = Caller(Starlette(routes=made))
+        cds_rules.discovery(ehr.call("GET", "/cds-services").json())
+        # Its user has learned the catalogue, which has no table.
+        answer = ehr.ask(request())
+        assert answer.status_code == 503
+        assert "table is not there" in answer.text
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {toml(each)}' for key, each in value.items()) + "}"
+    return json.dumps(value)

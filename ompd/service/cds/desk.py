@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from ompd.errors import OutdatedError, UnknownDiseaseError
+from ompd.errors import NoAnswerError, OutdatedError, UnknownDiseaseError
 from ompd.roles import Diagnosis, User
 from ompd.schema import Schema
 
@@ -24,8 +24,8 @@ class Desk:
     catalogue : callable
         Returns the hospital's present catalogue.
     send : async callable
-        Takes a query and returns its report, as the hospital's endpoint for frames does; an
-        `OmpdError` if there is none.
+        Takes a query and returns its report or refusal, as the hospital's endpoint for frames does;
+        None, or an `OmpdError`, if there is none.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Desk:
         user: User,
         hospital: str,
         catalogue: Callable[[], bytes],
-        send: Callable[[bytes], Awaitable[bytes]],
+        send: Callable[[bytes], Awaitable[bytes | None]],
     ) -> None:
         self._user = user
         self._hospital = hospital
@@ -68,6 +68,8 @@ class Desk:
         ------
         OutdatedError
             If the hospital has another table meanwhile.
+        NoAnswerError
+            If there is no report.
         OmpdError
             As `User.ask`, `User.read` and `send`.
         """
@@ -77,6 +79,8 @@ class Desk:
             return self._user.ask(self._hospital, disease, values, schema=schema)
 
         report = await self._send(await asyncio.to_thread(query))
+        if report is None:
+            raise NoAnswerError("report: the hospital gave none")
         return (await asyncio.to_thread(self._user.read, report))[0]
 
     def _schema(self, disease: str) -> Schema:
