@@ -116,6 +116,11 @@ class Party:
         return self._post.directory
 
     @property
+    def window(self) -> float:
+        """Seconds that timestamps of frames may differ from this party's clock."""
+        return self._post.window
+
+    @property
     def signatures_made(self) -> int:
         """How many frames this party signed."""
         return self._post.signatures_made

@@ -7,6 +7,8 @@ from starlette.responses import Response
 #: To everything that is wrong, whoever sends it: one answer, so that nobody learns from it.
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
+OCTETS = "application/octet-stream"
+
 
 class Refused(Exception):  # noqa: N818  (an answer, and no fault of this server)
     """The request gets `REFUSAL`."""
@@ -40,4 +42,4 @@ def busy(seconds: int = 1) -> Response:
 
 def octets(frame: bytes) -> Response:
     """Return a frame as an answer."""
-    return Response(frame, media_type="application/octet-stream")
+    return Response(frame, media_type=OCTETS)

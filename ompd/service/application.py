@@ -28,6 +28,10 @@ def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Respon
     return made
 
 
+def _nothing() -> None:
+    """Count nothing."""
+
+
 class Application:
     """An ASGI app that gives `REFUSAL` wherever a handler has no answer.
 
@@ -39,22 +43,26 @@ class Application:
     routes : sequence of Route
     life : callable
         Returns what is entered before the first request and left after the last answer.
+    refused : callable
+        Called for each request that is answered so.
     """
 
     def __init__(
         self,
         routes: Sequence[Route],
         life: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+        refused: Callable[[], object] = _nothing,
     ) -> None:
         self.life = life
+        self.refused = refused
         self._inner = Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: _refuse,
-                Refused: _refuse,
-                OmpdError: _refuse,
+                HTTPException: self._refuse,
+                Refused: self._refuse,
+                OmpdError: self._refuse,
                 Busy: _put_off,
-                Exception: _refuse,
+                Exception: self._refuse,
             },
         )
         # No redirection to paths that are alike.
@@ -70,9 +78,9 @@ class Application:
             # It was answered. What the error says may be of somebody; where it arose is not.
             _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
 
-
-async def _refuse(_request: Request, _error: Exception) -> Response:
-    return refused()
+    async def _refuse(self, _request: Request, _error: Exception) -> Response:
+        self.refused()
+        return refused()
 
 
 async def _put_off(_request: Request, error: Exception) -> Response:

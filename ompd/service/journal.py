@@ -53,17 +53,18 @@ class Journal:
         for user, disease, outcome in settled:
             self.metrics.asked(outcome)
             events.append(Event(now, user, "query", disease, outcome))
-        self._write(events)
+        self.write(events)
 
     def event(self, what: str, about: str, outcome: str) -> None:
         """Tell of what the hospital does by itself."""
-        self._write([Event(time.time(), "", what, about, outcome)])
+        self.write([Event(time.time(), "", what, about, outcome)])
 
     def trouble(self, what: str, error: Exception, **fields: object) -> None:
         """Log that something went wrong, and that the server goes on."""
         self.log.error(what, error=error, **fields)
 
-    def _write(self, events: list[Event]) -> None:
+    def write(self, events: list[Event]) -> None:
+        """Let the audit log tell of events, if there is one."""
         if self._audit is None or not events:
             return
         try:

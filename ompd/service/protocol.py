@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -73,12 +73,20 @@ class Protocol(HttpToolsProtocol):
         Seconds to receive a request.
     most : float
         Connections at a time.
+    refused : callable
+        Called for each refusal that no app knows of.
     """
 
     def __init__(
-        self, *args: Any, patience: float = PATIENCE, most: float = math.inf, **kwargs: Any
+        self,
+        *args: Any,
+        patience: float,
+        most: float,
+        refused: Callable[[], object],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._refused = refused
         self._patience = patience
         self._most = most
         self._deadline: asyncio.TimerHandle | None = None
@@ -212,6 +220,7 @@ class Protocol(HttpToolsProtocol):
         cycle = self.cycle
         self._deaf = True
         if self._is_idle():
+            self._refused()
             self._line.write(REFUSAL)
             self._line.close()
         elif cycle.more_body:
@@ -219,6 +228,7 @@ class Protocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             if not cycle.response_started:
+                self._refused()
                 self._line.write(REFUSAL)
             self._line.close()
         else:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 import msgspec
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from ompd.errors import ParameterError
 from ompd.service.application import Application
@@ -42,7 +41,7 @@ def run(
     app: Application,
     listen: Listen,
     *,
-    metrics: ASGIApp | None = None,
+    metrics: Application | None = None,
     started: Callable[[Addresses], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then accept nothing more, and let answers finish.
@@ -80,7 +79,7 @@ async def serve(
     listen: Listen,
     stop: asyncio.Event,
     *,
-    metrics: ASGIApp | None = None,
+    metrics: Application | None = None,
     started: Callable[[Addresses], None] | None = None,
     patience: float = PATIENCE,
 ) -> None:
@@ -123,12 +122,12 @@ class _Server(uvicorn.Server):
     """uvicorn's, which is told by its caller when to end."""
 
     def __init__(
-        self, app: ASGIApp, context: ssl.SSLContext | None, patience: float, most: int
+        self, app: Application, context: ssl.SSLContext | None, patience: float, most: int
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=functools.partial(Protocol, patience=patience, most=most),  # type: ignore[arg-type]
+                http=functools.partial(Protocol, patience=patience, most=most, refused=app.refused),  # type: ignore[arg-type]
                 ws="none",
                 interface="asgi3",
                 # Its errors would end the process; see `Application.life`.
