@@ -8,6 +8,7 @@ from ompd.commands.audit import audit
 from ompd.commands.catalogue import catalogue
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
+from ompd.commands.init import init
 from ompd.commands.keys import keys_app
 from ompd.commands.schema import schema
 from ompd.commands.score import score
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.command()(audit)
+app.command()(init)
 app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ompd.errors import OmpdError
+from ompd.errors import BackendUnavailableError, OmpdError
 
 #: Exit status for input that cannot be used, as for wrong options.
 USAGE = 2
@@ -39,6 +39,25 @@ def visible(text: str) -> str:
 def cell(text: str) -> str:
     """Return such a text as a cell or title of a table, where brackets would be colours."""
     return escape(visible(text))
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Say which extra of this package is missing, where something cannot be imported."""
+    missing = False
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = not (error.name or "").startswith("ompd")
+        if not missing:
+            raise
+    if missing:
+        raise BackendUnavailableError(f"this command needs more: pip install 'ompd[{extra}]'")
+
+
+def say(text: str) -> None:
+    """Print a line, as it is."""
+    Console(highlight=False).print(visible(text), markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -16,54 +16,47 @@ from ompd.files import make_folder, refusing
 from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.cds.config import Cds
 from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
-from ompd.stores import BudgetLedger, DurableReplayGuard
+from ompd.service.signers import Signers
+from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard
 from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
 
 if TYPE_CHECKING:
     from ompd.roles import Cloud, Hospital, User
 
+#: Name of the folder of the audit log, within the state.
+AUDIT_FOLDER = "audit-log"
+
 
 @contextmanager
-def open_hospital(config: HospitalConfig, **options: Any) -> Iterator[Hospital]:
-    """Open a hospital on its state; closes all at the end.
-
-    Parameters
-    ----------
-    config : HospitalConfig
-    **options
-        More of `Hospital`.
+def open_hospital(config: HospitalConfig) -> Iterator[Hospital]:
+    """Open a hospital on its state, for one task; closes all at the end.
 
     Raises
     ------
     ConfigError, KeystoreError, PasswordError, StoreError
-        If what it names is missing, of another party, or in use.
+        If what the configuration names is missing, of another party, or in use.
     """
-    # Here: what a cloud cannot import it cannot unblind.
-    from ompd.roles import Hospital
-
     with ExitStack() as stack:
-        identity, common = _common(config, "hospital", stack)
-        if config.noise is not None:
-            ledger = BudgetLedger(config.noise.ledger, limit=config.noise.limit)
-            stack.callback(ledger.close)
-            common |= {"epsilon": config.noise.epsilon, "ledger": ledger}
-        hospital = Hospital(
-            identity,
-            profile=config.profile,
-            state=config.state,
-            share=config.users_share,
-            prekeys=_prekeys(config, identity),
-            **common,
-            **options,
-        )
-        stack.callback(hospital.close)
-        yield hospital
+        yield _hospital(config, stack)[0]
 
 
 @contextmanager
-def open_cloud(config: CloudConfig, **options: Any) -> Iterator[Cloud]:
-    """Open a cloud on its state; closes all at the end. As `open_hospital`."""
+def open_hospital_server(config: HospitalConfig) -> Iterator[tuple[Hospital, AuditLog]]:
+    """Open a hospital that is to answer many, with its signers, and its audit log.
+
+    As `open_hospital`.
+    """
+    with ExitStack() as stack:
+        hospital, identity = _hospital(config, stack, signers=config.signers)
+        audit = AuditLog(config.state / AUDIT_FOLDER, identity)
+        stack.callback(audit.close)
+        yield hospital, audit
+
+
+@contextmanager
+def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
+    """Open a cloud on its state, and its audit log; as `open_hospital`."""
     from ompd.roles import Cloud
 
     with ExitStack() as stack:
@@ -75,20 +68,17 @@ def open_cloud(config: CloudConfig, **options: Any) -> Iterator[Cloud]:
         replays = DurableReplayGuard(config.state / "frames", FRESHNESS_WINDOW)
         stack.callback(replays.close)
         cloud = Cloud(
-            identity,
-            tables=tables,
-            replays=replays,
-            prekeys=_prekeys(config, identity),
-            **common,
-            **options,
+            identity, tables=tables, replays=replays, prekeys=_prekeys(config, identity), **common
         )
         stack.callback(cloud.close)
-        yield cloud
+        audit = AuditLog(config.state / AUDIT_FOLDER, identity)
+        stack.callback(audit.close)
+        yield cloud, audit
 
 
 @contextmanager
 def open_user(config: UserConfig) -> Iterator[User]:
-    """Open a user; closes the registry at the end. As `open_hospital`."""
+    """Open a user; as `open_hospital`."""
     from ompd.roles import User
 
     with ExitStack() as stack:
@@ -110,6 +100,31 @@ def open_asker(config: HospitalConfig, cds: Cds) -> Iterator[User]:
     with ExitStack() as stack:
         identity, common = _common(party, "user", stack)
         yield User(identity, **common)
+
+
+def _hospital(
+    config: HospitalConfig, stack: ExitStack, *, signers: int = 0
+) -> tuple[Hospital, Identity]:
+    # Here: what a cloud cannot import it cannot unblind.
+    from ompd.roles import Hospital
+
+    identity, common = _common(config, "hospital", stack)
+    if signers:
+        common["clerk"] = stack.enter_context(Signers(identity.signing_key, signers))
+    if config.noise is not None:
+        ledger = BudgetLedger(config.noise.ledger, limit=config.noise.limit)
+        stack.callback(ledger.close)
+        common |= {"epsilon": config.noise.epsilon, "ledger": ledger}
+    hospital = Hospital(
+        identity,
+        profile=config.profile,
+        state=config.state,
+        share=config.users_share,
+        prekeys=_prekeys(config, identity),
+        **common,
+    )
+    stack.callback(hospital.close)
+    return hospital, identity
 
 
 def _common(config: PartyConfig, role: str, stack: ExitStack) -> tuple[Identity, dict[str, Any]]:
