@@ -12,6 +12,7 @@ from ompd.commands.init import init
 from ompd.commands.keys import keys_app
 from ompd.commands.schema import schema
 from ompd.commands.score import score
+from ompd.commands.serve import serve
 
 app = typer.Typer(
     help="Online multiparty medical pre-diagnosis over hidden records.",
@@ -28,3 +29,4 @@ app.command()(demo)
 app.command()(datasets)
 app.command()(schema)
 app.command()(score)
+app.command()(serve)

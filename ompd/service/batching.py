@@ -322,9 +322,7 @@ class Batching:
         except OmpdError:
             # Not from its sender, or known before.
             pass
-        if answer is None:
-            self._journal.metrics.strangers.inc()
-        else:
+        if answer is not None:
             self._journal.queries(_settled([waiting], outcome))
         return answer
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -18,7 +16,6 @@ from starlette.routing import Route
 
 from ompd.errors import BusyError, OmpdError
 from ompd.roles import Hospital
-from ompd.service import running
 from ompd.service.answers import Busy, Refused, octets
 from ompd.service.application import Application, route
 from ompd.service.batching import Batching
@@ -31,9 +28,10 @@ from ompd.service.journal import Journal
 from ompd.service.link import Link
 from ompd.service.logs import logger
 from ompd.service.metrics import Metrics
+from ompd.service.operations import operations_app
 from ompd.service.parties import open_hospital_server
+from ompd.service.running import Running, told
 from ompd.service.serving import Addresses, run
-from ompd.service.side import side_app
 from ompd.service.uploading import Order, Uploading
 from ompd.wire import Kind
 
@@ -67,7 +65,8 @@ class HospitalServer:
         self._intake = Intake(hospital.check_header, Kind.QUERY)
         self._catalogue: tuple[object, float, bytes] = (None, 0.0, b"")
         self._started = time.time()
-        self._token = secrets.token_urlsafe(32)
+        # What orders have to come with, once there is one.
+        self.token = ""
         self._ready = False
 
     def app(self, others: Sequence[Route] = ()) -> Application:
@@ -80,21 +79,16 @@ class HospitalServer:
             route("GET", "/health/ready", self._is_ready),
             *others,
         ]
-        return Application(routes, self._life)
+        return Application(routes, self._life, self._journal.metrics.strangers.inc)
 
     def side(self) -> Application:
         """Return what the machine itself reaches."""
         outsource = route("POST", "/outsource", self._outsource)
-        return side_app(self._journal.metrics, self.status, [outsource])
+        return operations_app(self._journal.metrics, self.status, [outsource])
 
     async def answer(self, query: bytes) -> bytes | None:
         """Answer a query that came by another road than the endpoint; as `Batching.answer`."""
         return await self._batching.answer(query)
-
-    def running(self, addresses: Addresses) -> running.Running:
-        """Return what commands of this server's owner need."""
-        assert addresses.metrics is not None  # noqa: S101  (there is a second port)
-        return running.Running(os.getpid(), addresses.service, addresses.metrics, self._token)
 
     def status(self) -> dict[str, Any]:
         """Return how the server does, as JSON says it; no users and no values."""
@@ -193,7 +187,8 @@ class HospitalServer:
 
     async def _outsource(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or not hmac.compare_digest(token.encode(), self._token.encode()):
+        known = self.token.encode()
+        if scheme != "Bearer" or not known or not hmac.compare_digest(token.encode(), known):
             raise Refused
         order = None
         with contextlib.suppress(ValueError):
@@ -247,7 +242,9 @@ def serve_hospital(config: HospitalConfig, started: Callable[[Addresses], None])
             log.error("a table is damaged", disease=disease)
 
         def begin(addresses: Addresses) -> None:
-            stack.enter_context(running.told(config.state, server.running(addresses)))
+            running = Running.of(addresses)
+            server.token = running.token
+            stack.enter_context(told(config.state, running))
             log.info("serving", profile=hospital.profile, signers=config.signers)
             started(addresses)
 

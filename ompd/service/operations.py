@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from ompd.service.application import Application, route
 from ompd.service.metrics import Metrics
 
 
-def operations_app(metrics: Metrics, status: Callable[[], Mapping[str, object]]) -> Application:
+def operations_app(
+    metrics: Metrics,
+    status: Callable[[], Mapping[str, object]],
+    others: Sequence[Route] = (),
+) -> Application:
     """Return the app with ``GET /metrics``, for Prometheus, and ``GET /status``, in JSON.
 
     Parameters
@@ -19,6 +24,8 @@ def operations_app(metrics: Metrics, status: Callable[[], Mapping[str, object]])
     metrics : Metrics
     status : callable
         Returns what JSON can say; no value of a patient and no secret.
+    others : sequence of Route
+        What else is there.
     """
 
     async def figures(_: Request) -> Response:
@@ -28,4 +35,4 @@ def operations_app(metrics: Metrics, status: Callable[[], Mapping[str, object]])
     async def state(_: Request) -> Response:
         return JSONResponse(status())
 
-    return Application([route("GET", "/metrics", figures), route("GET", "/status", state)])
+    return Application([route("GET", "/metrics", figures), route("GET", "/status", state), *others])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
 from ompd.errors import StoreError
 from ompd.files import refusing, write_private
+from ompd.service.serving import Addresses
 
 #: Name of the file, within the state of the server.
 FILE = "running.json"
@@ -33,6 +36,12 @@ class Running(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str
     metrics: str
     token: str
+
+    @classmethod
+    def of(cls, addresses: Addresses) -> Self:
+        """Return what this process tells, with a fresh token."""
+        assert addresses.metrics is not None  # noqa: S101  (servers have both ports)
+        return cls(os.getpid(), addresses.service, addresses.metrics, secrets.token_urlsafe(32))
 
     def __repr__(self) -> str:
         return f"<Running at {self.service}>"

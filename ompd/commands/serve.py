@@ -1,0 +1,68 @@
+"""The command that runs a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ompd.commands.console import needing, plain_errors
+
+if TYPE_CHECKING:
+    from ompd.service.serving import Addresses
+
+
+class Server(StrEnum):
+    """Parties that serve."""
+
+    HOSPITAL = "hospital"
+    CLOUD = "cloud"
+
+
+def serve(
+    party: Annotated[Server, typer.Argument(help="Which one.", metavar="hospital|cloud")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Its configuration.", show_default="hospital.toml or cloud.toml"),
+    ] = None,
+) -> None:
+    """Run the server of a hospital or a cloud, until Ctrl-C or SIGTERM; `ompd init` configures it.
+
+    It says where it listens once it does, and logs to standard error, a line of JSON each. When it
+    is told to end, what was accepted is answered first.
+    """
+    with plain_errors(), needing("service"):
+        from ompd.service import logs
+
+        file = Path(f"{party.value}.toml") if config is None else config
+        if party is Server.HOSPITAL:
+            from ompd.compilation import warmup
+            from ompd.service.config import HospitalConfig, read_config
+            from ompd.service.hospital import serve_hospital
+
+            hospital = read_config(file, HospitalConfig)
+            logs.configure()
+            warmup()
+            serve_hospital(hospital, _started(hospital.id))
+        else:
+            from ompd.service.cloud_server import serve_cloud
+            from ompd.service.config import CloudConfig, read_config
+
+            cloud = read_config(file, CloudConfig)
+            logs.configure()
+            # By another process: this one is not to load what a hospital blinds with.
+            subprocess.run([sys.executable, "-c", "import ompd; ompd.warmup()"], check=False)
+            serve_cloud(cloud, _started(cloud.id))
+
+
+def _started(party: str) -> Callable[[Addresses], None]:
+    def say(addresses: Addresses) -> None:
+        sys.stdout.write(f"{party} serves at {addresses.service}, figures {addresses.metrics}\n")
+        sys.stdout.flush()
+
+    return say
