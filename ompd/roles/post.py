@@ -206,35 +206,30 @@ class Post:
 
         Returns the frame and the public key that must have signed it.
         """
+        key = b""
 
         def check(header: Header, size: int) -> None:
-            self._check_header(header)
+            nonlocal key
+            key = self.check_origin(header).signing_key
+            if not header.kind.lasting:
+                # Before the signature, which costs a thousand times more.
+                self.replays.check_new(header)
             if admit is not None:
                 admit(header, size)
 
-        frame = Frame.decode(data, kind, *others, admit=check)
-        return frame, self.directory.get(frame.header.sender).signing_key
+        return Frame.decode(data, kind, *others, admit=check), key
 
-    def _check_header(self, header: Header) -> None:
-        """Refuse a frame by what stands in its header alone."""
-        self.check_origin(header)
-        if not header.kind.lasting:
-            # Before the signature, which costs a thousand times more.
-            self.replays.check_new(header)
-
-    def check_origin(self, header: Header) -> None:
-        """As `Party.check_header`."""
+    def check_origin(self, header: Header) -> PublicIdentity:
+        """As `Party.check_header`; returns the sender."""
         self.gate()
         if header.sender == self.identity.id:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
         if header.recipient != self.identity.id:
             raise WrongRecipientError("frame: is addressed to another party")
-        self.directory.get(header.sender)
+        sender = self.directory.get(header.sender)
         self._check_role(header)
-        if header.kind.lasting:
-            self.replays.check_time(header, self.now(), UPLOAD_WINDOW)
-        else:
-            self.replays.check_time(header, self.now())
+        self.replays.check_time(header, self.now(), UPLOAD_WINDOW if header.kind.lasting else None)
+        return sender
 
     def _check_role(self, header: Header) -> None:
         """Refuse a frame that the sender's registered role does not send."""

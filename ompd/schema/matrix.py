@@ -15,6 +15,8 @@ from ompd.schema.matching import arrange, columns_of, has_names
 from ompd.schema.rows import Errors, RowError, RowErrors
 from ompd.schema.values import WIDTH, column_values, error_of, faults_of, reason, settled
 
+_PLAIN = TableForm()
+
 
 def read_matrix(
     x: Any,
@@ -45,7 +47,7 @@ def read_matrix(
     FeatureError
         If `x` as a whole is no table of these features.
     """
-    form = TableForm() if form is None else form
+    form = _PLAIN if form is None else form
     names = [feature.name for feature in features]
     columns = columns_of(x, names, others=others)
     if columns is None:

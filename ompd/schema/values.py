@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -97,14 +98,21 @@ def written_numbers(feature: Feature) -> dict[float, float]:
     return {number: level for number, level in found.items() if level is not None}
 
 
+@lru_cache(maxsize=4096)
+def _meanings(feature: Feature, form: TableForm) -> tuple[tuple[float, float], ...]:
+    """Return the numbers of a column that mean another, or a missing value."""
+    # Remembered, since a server reads row after row of the same few features.
+    meant = dict.fromkeys(form.numbers_of(feature.name), math.nan) | written_numbers(feature)
+    return tuple(meant.items())
+
+
 def settled(values: F64, feature: Feature, form: TableForm) -> F64:
     """Return the numbers of a column with NaN for marks of a missing value, and with levels.
 
     It is the same array if none of them means anything else.
     """
-    meant = dict.fromkeys(form.numbers_of(feature.name), math.nan) | written_numbers(feature)
     result = values
-    for number, value in meant.items():
+    for number, value in _meanings(feature, form):
         places = values == number
         if places.any():
             result = values.copy() if result is values else result

@@ -25,6 +25,8 @@ from ompd.stores.replay.guard import (
 )
 from ompd.wire import Header
 
+_ANSWER = "SELECT content, answer FROM frames LEFT JOIN answers USING (digest) WHERE digest = ?"
+
 
 class DurableReplayGuard(FrameGuard):
     """A `ReplayGuard` whose memory is a file, shared by threads and processes.
@@ -156,32 +158,35 @@ class DurableReplayGuard(FrameGuard):
     def keep_many(self, answers: Sequence[tuple[Header, bytes]]) -> None:
         """Remember answers to claimed frames until their freshness ends, if there is room."""
         with self._database.writing(power_safe=False) as connection:
+            kept, held = connection.execute("SELECT answers, held FROM state").fetchone()
             for header, answer in answers:
                 digest = digest_of(header)
-                if len(answer) > OUTBOX_BYTES // 4 or _content(connection, digest) is None:
+                if len(answer) > OUTBOX_BYTES // 4:
                     continue
-                _drop_answers(connection, "digest = ?", digest)
+                found = connection.execute(_ANSWER, (digest,)).fetchone()
+                if found is None:
+                    continue
+                if found[1] is not None:
+                    connection.execute("DELETE FROM answers WHERE digest = ?", (digest,))
+                    kept, held = kept - 1, held - len(found[1])
                 connection.execute(
                     "INSERT INTO answers (digest, timestamp, answer) VALUES (?, ?, ?)",
                     (digest, header.timestamp, answer),
                 )
-                connection.execute(
-                    "UPDATE state SET answers = answers + 1, held = held + ?", (len(answer),)
-                )
-                while True:
-                    kept, held = connection.execute("SELECT answers, held FROM state").fetchone()
-                    if held <= OUTBOX_BYTES and kept <= OUTBOX_ANSWERS:
-                        break
-                    _drop_answers(connection, "number = (SELECT min(number) FROM answers)")
+                kept, held = kept + 1, held + len(answer)
+                while held > OUTBOX_BYTES or kept > OUTBOX_ANSWERS:
+                    oldest, length = connection.execute(
+                        "SELECT min(number), length(answer) FROM answers"
+                    ).fetchone()
+                    connection.execute("DELETE FROM answers WHERE number = ?", (oldest,))
+                    kept, held = kept - 1, held - length
+            connection.execute("UPDATE state SET answers = ?, held = ?", (kept, held))
 
     def answer(self, header: Header, content: bytes) -> bytes | None:
         """Return the answer to a claimed frame; None if there is none yet, or no longer."""
         digest = digest_of(header)
-        query = (
-            "SELECT content, answer FROM frames LEFT JOIN answers USING (digest) WHERE digest = ?"
-        )
         with self._database.reading() as connection:
-            found = connection.execute(query, (digest,)).fetchone()
+            found = connection.execute(_ANSWER, (digest,)).fetchone()
         if found is None:
             return None
         if found[0] != content:
