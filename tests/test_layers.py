@@ -46,7 +46,7 @@ TABLE = {
     "compilation": (4, "blind datasets encode sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets roles stores wire"),
-    "commands": (6, "audit bulk crypto datasets encode roles search service stores"),
+    "commands": (6, "audit bulk compilation crypto datasets encode roles search service stores"),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
     "__main__": (7, "commands"),

@@ -153,7 +153,7 @@ def score(
                     judge = _judge(records, profile, method, k, meter, stack)
                 found = _found(read(), judge, records.schema.classes)
                 part = Scored.of(found)
-                content = _csv(found, number) if form == ".csv" else _parquet(found)
+                content = csv_of(found, number) if form == ".csv" else _parquet(found)
                 partial.put(number, content, json.dumps(asdict(part)).encode())
             scored.add(part)
             advance(part.rows)
@@ -242,7 +242,7 @@ def _found(people: People, judge: Judge, classes: tuple[str, ...]) -> Diagnoses:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _csv(found: Diagnoses, number: int) -> bytes:
+def csv_of(found: Diagnoses, number: int = 0) -> bytes:
     """Return rows as text, below the names of the columns if they are the first."""
     columns = found.columns()
     if found.ids is not None:

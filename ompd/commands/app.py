@@ -10,9 +10,12 @@ from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
 from ompd.commands.init import init
 from ompd.commands.keys import keys_app
+from ompd.commands.outsource import outsource
+from ompd.commands.query import query
 from ompd.commands.schema import schema
 from ompd.commands.score import score
 from ompd.commands.serve import serve
+from ompd.commands.status import status
 
 app = typer.Typer(
     help="Online multiparty medical pre-diagnosis over hidden records.",
@@ -27,6 +30,9 @@ app.command()(init)
 app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)
+app.command()(outsource)
+app.command()(query)
 app.command()(schema)
 app.command()(score)
 app.command()(serve)
+app.command()(status)

@@ -1,0 +1,315 @@
+"""The client of a user, for programs."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, Self
+
+import httpx
+
+from ompd.errors import (
+    BusyError,
+    NoAnswerError,
+    OmpdError,
+    OutdatedError,
+    ParameterError,
+    PrekeyError,
+    RefusedError,
+    UnreachableError,
+)
+from ompd.roles import Diagnoses, User
+from ompd.roles.catalogue import MOST_BYTES, Listing
+from ompd.service.acquaintance import meet_again
+from ompd.service.config import Connect, UserConfig, read_config
+from ompd.service.parties import open_user
+from ompd.service.tls import client_context
+from ompd.wire import CAPS, Kind
+
+#: Seconds for which a diagnosis is tried for; a frame is acceptable for two minutes.
+PATIENCE = 60.0
+#: Seconds for one answer: the hospital may try for a while to reach its cloud.
+_ANSWER = 90.0
+_CONNECT = 5.0
+#: Seconds between tries where nobody answers: the first, which doubles, and the longest.
+_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+#: Longest wait that a server may ask for.
+_MOST_LATER = 30.0
+#: How often a query is made anew that the hospital refused: it may have been on its way when the
+#: hospital was stopped. Who is refused for another reason is refused again.
+_REFUSALS = 2
+_MOST_IDENTITY = 4096
+
+
+class Client:
+    """Asks a hospital over HTTP. For several threads.
+
+    What is lost on the way is asked for again: the identical frame, which costs the hospital and
+    the patient nothing, as long as it may have an answer; a new one where it has none.
+
+    Parameters
+    ----------
+    user : User
+        Who asks; it has met the hospital.
+    hospital : str
+        Its id.
+    url : str
+        Where it is: ``https://name:port``.
+    connect : Connect
+        Files of TLS.
+    patience : float
+        Seconds for which one diagnosis is tried for.
+
+    Raises
+    ------
+    ParameterError
+        If the patience is no number of seconds.
+    ConfigError
+        If a file of TLS cannot be used.
+
+    Examples
+    --------
+    >>> from ompd.service import Client
+    >>> with Client.open("user.toml") as client:  # doctest: +SKIP
+    ...     found = client.ask("flu", {"temperature": 39.5, "cough": "yes"})
+    ...     print(found[0].label)
+    """
+
+    def __init__(
+        self,
+        user: User,
+        hospital: str,
+        url: str,
+        *,
+        connect: Connect = Connect(),  # noqa: B008  (it is immutable)
+        patience: float = PATIENCE,
+    ) -> None:
+        if not 0 < patience < math.inf:
+            raise ParameterError("patience: expected a number of seconds above 0")
+        self._user = user
+        self._hospital = hospital
+        self._patience = patience
+        self._stack = ExitStack()
+        self._http = self._stack.enter_context(
+            httpx.Client(
+                base_url=url,
+                verify=client_context(connect) if url.startswith("https:") else True,
+                timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
+                limits=httpx.Limits(max_connections=256, keepalive_expiry=30.0),
+                headers={"accept-encoding": "identity"},
+                # A patient's query goes where the configuration says, and nowhere else.
+                follow_redirects=False,
+                trust_env=False,
+            )
+        )
+
+    @classmethod
+    def open(cls, config: str | os.PathLike[str], *, patience: float = PATIENCE) -> Self:
+        """Return a client as a configuration says.
+
+        Parameters
+        ----------
+        config : path
+            File of TOML; ``ompd init`` makes one.
+        patience : float
+
+        Raises
+        ------
+        ConfigError, KeystoreError, PasswordError, StoreError
+            If it, or what it names, is missing or not of its form.
+        """
+        read = read_config(config, UserConfig)
+        with ExitStack() as stack:
+            user = stack.enter_context(open_user(read))
+            client = cls(user, read.hospital, read.url, connect=read.connect, patience=patience)
+            client._stack.push(stack.pop_all())
+            return client
+        raise AssertionError  # pragma: no cover  (the stack swallows nothing)
+
+    @property
+    def user(self) -> User:
+        """Who asks."""
+        return self._user
+
+    @property
+    def hospital(self) -> str:
+        """Id of the hospital."""
+        return self._hospital
+
+    def close(self) -> None:
+        """Close connections and files."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def diseases(self) -> Mapping[str, Listing]:
+        """Return what can be asked, by the hospital's present catalogue.
+
+        Raises
+        ------
+        UnreachableError
+            If the hospital cannot be reached.
+        OmpdError
+            As `User.learn`.
+        """
+        self._learn()
+        return self._user.diseases(self._hospital)
+
+    def ask(self, disease: str, features: Any, **options: Any) -> Diagnoses:
+        """Return the diagnoses of one person or several.
+
+        Parameters
+        ----------
+        disease : str
+        features
+            As for `User.ask`; with names, in any order.
+        **options
+            `errors` and `ids` of `User.ask`.
+
+        Raises
+        ------
+        UnreachableError
+            If the hospital cannot be reached for `patience` seconds.
+        BusyError
+            If it is busy for as long.
+        RefusedError
+            If it does not accept the query, as `NoAnswerError` if it got no answer to it.
+        OmpdError
+            As `User.ask` and `User.read`.
+        """
+        self._prepare()
+        end = time.monotonic() + self._patience
+        refusals, pause = 0, _PAUSE
+        while True:
+            report = self._exchange(self._query(disease, features, options), end)
+            if report is None:
+                raise RefusedError("report: the hospital did not answer the query")
+            try:
+                return self._user.read(report)
+            except OutdatedError:
+                # The hospital has published another schema meanwhile.
+                self._learn()
+            except NoAnswerError:
+                pass
+            except RefusedError:
+                refusals += 1
+                if refusals > _REFUSALS:
+                    raise
+            if time.monotonic() + pause >= end:
+                raise NoAnswerError("report: the hospital got no answer in time")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def send(self, query: bytes) -> bytes:
+        """Take a query frame to the hospital and return its answer.
+
+        For `ompd.diagnose`, with ``hospital=client.hospital`` and ``user=client.user``.
+
+        Raises
+        ------
+        UnreachableError
+            If the hospital cannot be reached for `patience` seconds, or is busy for as long, or has
+            no answer to this.
+        """
+        busy = ""
+        try:
+            answer = self._exchange(query, time.monotonic() + self._patience)
+        except BusyError as error:
+            answer, busy = None, str(error)
+        if answer is None:
+            raise UnreachableError(busy or "hospital: did not answer the query")
+        return answer
+
+    def _query(self, disease: str, features: Any, options: Mapping[str, Any]) -> bytes:
+        """Make a frame, with what the hospital says of itself now where that is needed."""
+        try:
+            return self._user.ask(self._hospital, disease, features, **options)
+        except OutdatedError:
+            self._learn()
+        except PrekeyError:
+            self._meet_again()
+        return self._user.ask(self._hospital, disease, features, **options)
+
+    def _prepare(self) -> None:
+        """Know the hospital's catalogue and its short-lived key."""
+        try:
+            self._user.diseases(self._hospital)
+        except OutdatedError:
+            self._learn()
+        prekey = self._user.directory.get(self._hospital).prekey
+        if prekey is None or not prekey.is_valid(time.time()):
+            self._meet_again()
+
+    def _learn(self) -> None:
+        self._user.learn(self._get("/v1/diseases", MOST_BYTES))
+
+    def _meet_again(self) -> None:
+        found = self._get("/v1/identity", _MOST_IDENTITY)
+        meet_again(self._user.directory, self._hospital, found)
+
+    def _get(self, path: str, most: int) -> bytes:
+        """Return what stands at a path.
+
+        Raises
+        ------
+        UnreachableError, BusyError
+        """
+        found = self._request("GET", path, None, most, time.monotonic() + self._patience)
+        if found is None:
+            raise UnreachableError("hospital: what answers there is none")
+        return found
+
+    def _exchange(self, query: bytes, end: float) -> bytes | None:
+        return self._request("POST", "/v1/frames", query, CAPS[Kind.REPORT], end)
+
+    def _request(
+        self, method: str, path: str, content: bytes | None, most: int, end: float
+    ) -> bytes | None:
+        """Ask until there is an answer, or it is late; None if that says nothing."""
+        pause = _PAUSE
+        while True:
+            problem: OmpdError
+            try:
+                status, later, body = self._once(method, path, content, most)
+            except httpx.TransportError as error:
+                problem = UnreachableError(f"hospital: cannot be reached: {type(error).__name__}")
+                wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
+            else:
+                if status == 200:
+                    return body
+                if status < 500:
+                    return None
+                problem = BusyError("hospital: is busy", math.ceil(later))
+                wait = later
+            # Not all that were told so at the same moment.
+            wait *= random.uniform(1.0, 1.5)  # noqa: S311  (nothing hangs on it)
+            if time.monotonic() + wait > end:
+                raise problem
+            time.sleep(wait)
+
+    def _once(
+        self, method: str, path: str, content: bytes | None, most: int
+    ) -> tuple[int, float, bytes]:
+        """Ask once; returns the status, when to come again, and the answer."""
+        kind = {} if content is None else {"content-type": "application/octet-stream"}
+        with self._http.stream(method, path, content=content, headers=kind) as response:
+            body = bytearray()
+            for part in response.iter_raw():
+                body += part
+                if len(body) > most:
+                    raise UnreachableError("hospital: its answer is too long to be one")
+            return response.status_code, _seconds(response), bytes(body)
+
+
+def _seconds(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return min(float(text), _MOST_LATER) if text.isdecimal() and len(text) < 6 else 1.0
