@@ -62,6 +62,7 @@ class Application:
                 Refused: self._refuse,
                 OmpdError: self._refuse,
                 Busy: _put_off,
+                ClientDisconnect: _forget,
                 Exception: self._refuse,
             },
         )
@@ -72,8 +73,6 @@ class Application:
         """Answer a request."""
         try:
             await self._inner(scope, receive, send)
-        except ClientDisconnect:
-            pass
         except Exception as error:
             # It was answered. What the error says may be of somebody; where it arose is not.
             _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
@@ -86,6 +85,11 @@ class Application:
 async def _put_off(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Busy)  # noqa: S101  (it was chosen by its type)
     return busy(error.seconds)
+
+
+async def _forget(_request: Request, _error: Exception) -> Response:
+    # Whoever it was for is gone, or was told.
+    return refused()
 
 
 def _place(error: BaseException) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import uvicorn
 import uvloop
 
-from ompd.errors import ParameterError
+from ompd.errors import ConfigError
 from ompd.service.application import Application
 from ompd.service.config import Listen, Tls
 from ompd.service.protocol import PATIENCE, Protocol
@@ -58,7 +58,7 @@ def run(
 
     Raises
     ------
-    ParameterError
+    ConfigError
         If an address cannot be listened on, or a file of TLS not be used.
     OmpdError
         As the app's life raises it.
@@ -157,7 +157,7 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ParameterError(f"{name}: cannot be listened on: {error.strerror}") from None
+        raise ConfigError(f"{name}: cannot be listened on: {error.strerror}") from None
 
 
 def _url(scheme: str, at: socket.socket) -> str:
@@ -170,7 +170,7 @@ def _tls(files: Tls) -> ssl.SSLContext:
 
     Raises
     ------
-    ParameterError
+    ConfigError
         If a file is missing or of another form, or a key of another certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -180,7 +180,7 @@ def _tls(files: Tls) -> ssl.SSLContext:
         # An empty password, so that nobody is asked for one.
         context.load_cert_chain(files.certificate, files.key, password="")
     except (OSError, ValueError):
-        raise ParameterError(
+        raise ConfigError(
             "tls: expected the certificate and its key, without a password, in PEM"
         ) from None
     if files.clients is not None:
@@ -188,7 +188,7 @@ def _tls(files: Tls) -> ssl.SSLContext:
         try:
             context.load_verify_locations(files.clients)
         except (OSError, ValueError):
-            raise ParameterError("tls: expected the certificates of clients in PEM") from None
+            raise ConfigError("tls: expected the certificates of clients in PEM") from None
     return context
 
 

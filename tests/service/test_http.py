@@ -1,0 +1,331 @@
+"""The HTTP of both servers: what is read, for how long, and the one answer to all that is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+
+import pytest
+
+import ompd
+from ompd.errors import ConfigError
+from ompd.service.answers import REFUSAL, Busy, octets
+from ompd.service.application import Application, route
+from ompd.service.intake import Intake, read_body
+from ompd.service.metrics import Metrics
+from ompd.service.operations import operations_app
+from ompd.wire import HEAD_BYTES, Kind
+from tests.service.lines import Peer, answer_to, get, post, said, serving
+
+HOSPITAL = ompd.Hospital.create("st-mary")
+ALICE = ompd.User.create("alice")
+STRANGER = ompd.User.create("mallory")
+ELSEWHERE = ompd.Hospital.create("st-paul")
+ompd.introduce(HOSPITAL, ALICE)
+for other in (STRANGER,):
+    other.meet(HOSPITAL.public, "hospital")
+PATIENCE = 0.4
+
+
+def query(sender=ALICE, recipient="st-mary", kind=Kind.QUERY, size=2000):
+    """A frame of which no more than the header is true."""
+    from ompd.wire import Header, encode_signed_part
+
+    header = Header(1, kind, sender.id, recipient, os.urandom(16), int(time.time() * 1000), 0)
+    return encode_signed_part(header, bytes(size))[0] + bytes(96)
+
+
+class Echo:
+    """An app that answers frames with their last bytes, and counts what was wrong."""
+
+    def __init__(self, room=1 << 20):
+        self.refused = 0
+        self.intake = Intake(HOSPITAL.check_header, Kind.QUERY, Kind.PAPER_UPLOAD, room=room)
+        self.hold = threading.Event()
+        self.hold.set()
+        self.app = Application(
+            [
+                route("POST", "/v1/frames", self.frames),
+                route("POST", "/body", self.body),
+                route("POST", "/bug", self.bug),
+                route("GET", "/health/live", self.live),
+            ],
+            refused=self.count,
+        )
+
+    def count(self):
+        self.refused += 1
+
+    async def frames(self, request):
+        async with self.intake.frame(request) as received:
+            await asyncio.get_running_loop().run_in_executor(None, self.hold.wait)
+            if received.header.sequence:
+                raise Busy(7)
+            return octets(received.data[-96:] + len(received.data).to_bytes(4, "big"))
+
+    async def body(self, request):
+        return octets(await read_body(request, 10))
+
+    async def bug(self, request):
+        raise RuntimeError("Alice has the flu")
+
+    async def live(self, request):
+        return octets(b"alive")
+
+
+@pytest.fixture(scope="module")
+def echo():
+    return Echo()
+
+
+@pytest.fixture(scope="module")
+def url(echo):
+    with serving(echo.app, patience=PATIENCE) as addresses:
+        yield addresses.service
+
+
+BIG = b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ncontent-length: 2147483648\r\n\r\n"
+WRONG = {
+    "nothing at all": b"",
+    "half a header": b"POST /v1/fra",
+    "slow body": post(query())[:-500],
+    "no body": post(bytes(5000))[:-5000],
+    "line ends for ever": b"\r\n",
+    "tls": bytes.fromhex("16030100c8010000c40303") + bytes(190),
+    "garbage": b"\x00\xff\xfe garbage \r\n\r\n",
+    "http/1.0": b"GET /health/live HTTP/1.0\r\n\r\n",
+    "http/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "http/0.9": b"GET /health/live\r\n\r\n",
+    "path": get("/v1/frame"),
+    "slash": get("/health/live/"),
+    "root": get("/"),
+    "no path": b"GET * HTTP/1.1\r\nhost: x\r\n\r\n",
+    "not ascii": "GET /é HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
+    "method": get("/v1/frames"),
+    "other method": post(b"", "/health/live"),
+    "head": b"HEAD /health/live HTTP/1.1\r\nhost: x\r\n\r\n",
+    "connect": b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+    "options": b"OPTIONS /v1/frames HTTP/1.1\r\nhost: x\r\n\r\n",
+    "chunked": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n",
+    "chunked and length": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+    b"transfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+    "no length": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\n\r\n",
+    "two lengths": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+    b"content-length: 6\r\n\r\nabcde",
+    "negative length": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\nabcde",
+    "long length": b"POST /v1/frames HTTP/1.1\r\nhost: x\r\ncontent-length: "
+    + b"9" * 30
+    + b"\r\n\r\nabcde",
+    "body of a get": b"GET /health/live HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabcde",
+    "above every cap": BIG,
+    "above every cap, and a body": BIG + bytes(1 << 20),
+    "above the cap of an upload": post(bytes(0))[:-4].replace(b": 0", b": 2147483648")
+    + b"\r\n\r\n"
+    + query(kind=Kind.PAPER_UPLOAD),
+    "long header": b"GET /health/live HTTP/1.1\r\nhost: " + b"x" * (1 << 20),
+    "long header that ends": b"GET /health/live HTTP/1.1\r\nhost: " + b"x" * 20000 + b"\r\n\r\n",
+    "many headers": b"GET /health/live HTTP/1.1\r\n" + b"a: b\r\n" * 10000,
+    "long path": get("/" + "x" * 100_000),
+    "no frame": post(bytes(3000)),
+    "short frame": post(bytes(3)),
+    "empty frame": post(b""),
+    "of a stranger": post(query(STRANGER)),
+    "of nobody": post(query(ELSEWHERE)),
+    "of the server itself": post(query(HOSPITAL)),
+    "for somebody else": post(query(recipient="st-paul")),
+    "in no role to send it": post(query(kind=Kind.PAPER_UPLOAD)),
+    "of another kind": post(query(kind=Kind.VERDICT)),
+    "bug": post(b"", "/bug"),
+    "long body": post(bytes(11), "/body"),
+    "pipelined, all wrong": get("/a") + get("/b") + get("/c"),
+    "pipelined, after wrong": get("/a") + get("/health/live"),
+    "upgrade": b"GET /v1/frames HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\n"
+    b"upgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"sec-websocket-version: 13\r\n\r\n",
+    "expect": BIG[:-2] + b"expect: 100-continue\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_all_that_is_wrong_gets_the_same_bytes(url, echo, name):
+    before = echo.refused
+    assert said(url, WRONG[name]) == REFUSAL
+    assert echo.refused == before + 1
+
+
+def test_a_sender_that_is_known_is_answered(url):
+    frame = query()
+    assert answer_to(url, post(frame)) == (200, bytes(96) + len(frame).to_bytes(4, "big"))
+    assert answer_to(url, get("/health/live")) == (200, b"alive")
+    assert answer_to(url, post(b"0123456789", "/body")) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize("size", [0, HEAD_BYTES - 200, HEAD_BYTES, 1 << 20, (16 << 20) - 400])
+def test_frames_of_all_lengths_come_whole(url, size):
+    frame = query(size=size)
+    with Peer(url) as peer:
+        # In parts that end within the header and everywhere else.
+        data = post(frame)
+        for start in range(0, 1000, 90):
+            peer.send(data[start : start + 90])
+            time.sleep(0.001)
+        peer.send(data[990:])
+        status, headers, body = peer.answer()
+    assert (status, body) == (200, bytes(96) + len(frame).to_bytes(4, "big"))
+    assert b"date" not in headers
+    assert b"server" not in headers
+
+
+def test_an_idle_connection_lives_on(url):
+    with Peer(url) as peer:
+        for _ in range(3):
+            peer.send(get("/health/live"))
+            assert peer.answer()[0] == 200
+            time.sleep(2 * PATIENCE)
+        peer.send(post(query()))
+        assert peer.answer()[0] == 200
+        # And its next request has its time from then on.
+        peer.send(get("/health/live")[:-2])
+        began = time.monotonic()
+        assert peer.rest() == REFUSAL
+        assert time.monotonic() - began > PATIENCE / 2
+
+
+def test_a_request_in_drops_has_its_time_as_a_whole(url):
+    with Peer(url) as peer:
+        drops = 0
+        try:
+            peer.socket.settimeout(0.01)
+            for byte in post(query()):
+                peer.socket.sendall(bytes([byte]))
+                drops += 1
+                try:
+                    assert peer.socket.recv(100) == REFUSAL
+                    break
+                except TimeoutError:
+                    pass
+        except ConnectionError:
+            pass
+        assert 2 < drops < 2000
+
+
+def test_long_frames_of_known_senders_have_longer(url):
+    # One second more for each MiB.
+    frame = query(size=2 << 20)
+    with Peer(url) as peer:
+        data = post(frame)
+        peer.send(data[:5000])
+        time.sleep(2 * PATIENCE)
+        peer.send(data[5000:])
+        assert peer.answer()[0] == 200
+    assert said(url, post(query(STRANGER, size=2 << 20))[:5000]) == REFUSAL
+
+
+def test_a_pipelined_request_is_not_read(url, echo):
+    with Peer(url) as peer:
+        echo.hold.clear()
+        try:
+            peer.send(post(query()) + get("/health/live") * 1000)
+            time.sleep(0.1)
+            peer.send(b"garbage")
+        finally:
+            echo.hold.set()
+        status, headers, _ = peer.answer()
+        assert (status, headers[b"connection"]) == (200, b"close")
+        assert peer.rest() == b""
+
+
+def test_an_answer_that_takes_long_is_waited_for(url, echo):
+    echo.hold.clear()
+    with Peer(url) as peer:
+        peer.send(post(query()))
+        time.sleep(2 * PATIENCE)
+        echo.hold.set()
+        assert peer.answer()[0] == 200
+
+
+def test_a_peer_that_left_is_forgotten(url, echo):
+    for part in (post(query())[:-500], post(query())):
+        with Peer(url) as peer:
+            peer.send(part)
+    assert answer_to(url, get("/health/live"))[0] == 200
+    deadline = time.monotonic() + 30
+    while echo.intake.held:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_is_busy_says_when_to_come_again(url):
+    from ompd.wire import Header, encode_signed_part
+
+    now = int(time.time() * 1000)
+    header = Header(1, Kind.QUERY, "alice", "st-mary", os.urandom(16), now, 1)
+    with Peer(url) as peer:
+        peer.send(post(encode_signed_part(header, bytes(100))[0] + bytes(96)))
+        status, headers, body = peer.answer()
+        assert (status, headers[b"retry-after"], body) == (503, b"7", b"")
+        # The connection lives on.
+        peer.send(get("/health/live"))
+        assert peer.answer()[0] == 200
+
+
+def test_bodies_take_no_more_room_than_there_is():
+    echo = Echo(room=100_000)
+    with serving(echo.app) as addresses, Peer(addresses.service) as first:
+        echo.hold.clear()
+        try:
+            first.send(post(query(size=80_000)))
+            deadline = time.monotonic() + 30
+            while not echo.intake.held:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with Peer(addresses.service) as second:
+                second.send(post(query(size=80_000)))
+                assert second.answer()[0] == 503
+                # Strangers do not learn of it.
+                assert said(addresses.service, post(query(STRANGER, size=80_000))) == REFUSAL
+                echo.hold.set()
+                assert first.answer()[0] == 200
+                second.send(post(query(size=80_000)))
+                assert second.answer()[0] == 200
+                # One that is longer than the room is alone.
+                second.send(post(query(size=200_000)))
+                assert second.answer()[0] == 200
+        finally:
+            echo.hold.set()
+    assert echo.intake.held == 0
+
+
+def test_a_bug_is_logged_without_what_it_says(url, caplog):
+    with caplog.at_level(logging.ERROR):
+        assert said(url, post(b"", "/bug")) == REFUSAL
+    assert "RuntimeError in Echo.bug" in caplog.text
+    assert "flu" not in caplog.text
+
+
+def test_the_second_port_tells_figures():
+    metrics = Metrics()
+    operations = operations_app(metrics, lambda: {"ready": True})
+    app = Application([], refused=metrics.strangers.inc)
+    with serving(app, metrics=operations) as addresses:
+        assert said(addresses.service, get("/metrics")) == REFUSAL
+        status, body = answer_to(addresses.metrics, get("/metrics"))
+        assert status == 200
+        assert b"ompd_strangers_total 1.0" in body
+        assert answer_to(addresses.metrics, get("/status")) == (200, b'{"ready":true}')
+        assert said(addresses.metrics, get("/")) == REFUSAL
+
+
+def test_an_address_in_use_is_an_error():
+    with serving(Application([])) as addresses:
+        port = int(addresses.service.rpartition(":")[2])
+        from ompd.service.config import Listen
+        from ompd.service.serving import run
+
+        with pytest.raises(ConfigError, match="listen: cannot be listened on"):
+            run(Application([]), Listen(port=port, metrics_port=0))
+    with pytest.raises(ConfigError, match="listen"):
+        run(Application([]), Listen(host="no.such.host.invalid", port=0, metrics_port=0))
