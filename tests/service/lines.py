@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import threading
+import time
 from concurrent.futures import Future
 
 import uvloop
 
 from ompd.service.config import Listen
 from ompd.service.serving import serve
+from ompd.wire import Header, encode_signed_part
 
 
 @contextlib.contextmanager
@@ -103,6 +106,13 @@ def post(frame, path="/v1/frames", extra=""):
 
 def get(path):
     return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+
+
+def headed(sender, recipient, kind, size, sequence=0):
+    """A frame of which no more than the header is true."""
+    now = int(time.time() * 1000)
+    header = Header(1, kind, sender, recipient, os.urandom(16), now, sequence)
+    return encode_signed_part(header, bytes(size))[0] + bytes(96)
 
 
 def said(url, data):

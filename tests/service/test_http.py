@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 
@@ -14,11 +13,13 @@ import ompd
 from ompd.errors import ConfigError
 from ompd.service.answers import REFUSAL, Busy, octets
 from ompd.service.application import Application, route
+from ompd.service.config import Listen
 from ompd.service.intake import Intake, read_body
 from ompd.service.metrics import Metrics
 from ompd.service.operations import operations_app
+from ompd.service.serving import run
 from ompd.wire import HEAD_BYTES, Kind
-from tests.service.lines import Peer, answer_to, get, post, said, serving
+from tests.service.lines import Peer, answer_to, get, headed, post, said, serving
 
 HOSPITAL = ompd.Hospital.create("st-mary")
 ALICE = ompd.User.create("alice")
@@ -30,12 +31,8 @@ for other in (STRANGER,):
 PATIENCE = 0.4
 
 
-def query(sender=ALICE, recipient="st-mary", kind=Kind.QUERY, size=2000):
-    """A frame of which no more than the header is true."""
-    from ompd.wire import Header, encode_signed_part
-
-    header = Header(1, kind, sender.id, recipient, os.urandom(16), int(time.time() * 1000), 0)
-    return encode_signed_part(header, bytes(size))[0] + bytes(96)
+def query(sender=ALICE, recipient="st-mary", kind=Kind.QUERY, size=2000, sequence=0):
+    return headed(sender.id, recipient, kind, size, sequence)
 
 
 class Echo:
@@ -259,12 +256,8 @@ def test_a_peer_that_left_is_forgotten(url, echo):
 
 
 def test_what_is_busy_says_when_to_come_again(url):
-    from ompd.wire import Header, encode_signed_part
-
-    now = int(time.time() * 1000)
-    header = Header(1, Kind.QUERY, "alice", "st-mary", os.urandom(16), now, 1)
     with Peer(url) as peer:
-        peer.send(post(encode_signed_part(header, bytes(100))[0] + bytes(96)))
+        peer.send(post(query(sequence=1)))
         status, headers, body = peer.answer()
         assert (status, headers[b"retry-after"], body) == (503, b"7", b"")
         # The connection lives on.
@@ -322,9 +315,6 @@ def test_the_second_port_tells_figures():
 def test_an_address_in_use_is_an_error():
     with serving(Application([])) as addresses:
         port = int(addresses.service.rpartition(":")[2])
-        from ompd.service.config import Listen
-        from ompd.service.serving import run
-
         with pytest.raises(ConfigError, match="listen: cannot be listened on"):
             run(Application([]), Listen(port=port, metrics_port=0))
     with pytest.raises(ConfigError, match="listen"):
