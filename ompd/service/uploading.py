@@ -150,6 +150,7 @@ class Uploading:
         schema = None if order.schema is None else read_schema(order.schema)
         # A name of a built-in data set is a text, a path is a path.
         records = load(order.table if schema is None else Path(order.table), schema)
+        progress("reading", 1.0)
         return self._hospital.publish(
             order.disease,
             records,
