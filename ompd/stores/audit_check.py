@@ -18,6 +18,7 @@ from ompd.stores.audit_lines import (
     CRASHED,
     MAX_LINE,
     OWN,
+    RESTORED,
     START,
     TORN,
     VERSION,
@@ -91,8 +92,8 @@ class Walked:
         Number of the last signed entry; 0 if there is none.
     closed : bool
         Whether the log was closed at the end.
-    crashes : int
-        How often the log was opened without having been closed.
+    crashes, restores : int
+        How often the log was opened without having been closed, and after it was put back.
     found : bytes
         The chain that was sought; empty if the entry is not in this file.
 
@@ -105,7 +106,7 @@ class Walked:
 
     def __init__(self, file: Path, sought: int = 0) -> None:
         self.heads: list[Signed] = []
-        self.signed = self.torn = self.crashes = 0
+        self.signed = self.torn = self.crashes = self.restores = 0
         self.closed = False
         self.found = b""
         with file.open("rb") as data:
@@ -149,6 +150,7 @@ class Walked:
         else:
             own = (line.who, line.what) == ("", OWN)
             self.crashes += own and line.outcome in (CRASHED, TORN)
+            self.restores += own and line.outcome == RESTORED
             self.closed, self._closing = False, own and line.outcome == CLOSED
         if line.n == sought:
             self.found = chain
@@ -177,6 +179,8 @@ class Verdict(NamedTuple):
         Torn ends of earlier crashes, which lie in files of their own.
     crashes : int
         How often the log was opened without having been closed.
+    restores : int
+        How often it was put back from a backup.
     """
 
     party: str
@@ -187,6 +191,7 @@ class Verdict(NamedTuple):
     torn: int
     cut: int
     crashes: int
+    restores: int
 
 
 def verify(
@@ -222,7 +227,7 @@ def verify(
     verifier = choose_backend(backend)
     sought = 0 if known is None else known.n
     found = b""
-    first = signed = crashes = 0
+    first = signed = crashes = restores = 0
     last: Walked | None = None
     with refusing(StoreError, "audit log"):
         for file in log_files(Path(folder)):
@@ -239,6 +244,7 @@ def verify(
                 each.check(walked.party, keys(walked.party), verifier)
             signed = max(signed, walked.signed)
             crashes += walked.crashes
+            restores += walked.restores
             found = found or walked.found
             last = walked
         cut = sum(_CUT.fullmatch(path.name) is not None for path in Path(folder).iterdir())
@@ -252,7 +258,7 @@ def verify(
         if found.hex() != known.chain:
             raise StoreError("audit log: the known entry is another one")
     head = Head(last.next - 1, last.chain.hex())
-    return Verdict(last.party, first, head, signed, last.closed, last.torn, cut, crashes)
+    return Verdict(last.party, first, head, signed, last.closed, last.torn, cut, crashes, restores)
 
 
 def file_name(n: int) -> str:

@@ -32,6 +32,7 @@ START = bytes(32)
 OWN = "log"
 BEGUN, OPENED, CLOSED = "begun", "opened", "closed"
 CRASHED, TORN = "opened after a crash", "opened with a torn end"
+RESTORED = "restored from a backup"
 #: Most bytes of a line.
 MAX_LINE = 4096
 #: Longest name of a disease or table, in characters.

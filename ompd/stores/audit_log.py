@@ -35,6 +35,7 @@ from ompd.stores.audit_lines import (
     CRASHED,
     OPENED,
     OWN,
+    RESTORED,
     START,
     TORN,
     VERSION,
@@ -51,6 +52,7 @@ from ompd.stores.audit_lines import (
 FILE_BYTES = 16 << 20
 #: Seconds after which the next entries are signed.
 SIGN_SECONDS = 60.0
+_RESTORED = "restored"
 
 
 class AuditLog:
@@ -155,7 +157,10 @@ class AuditLog:
             if walked.torn:
                 self._cut(files[-1])
                 outcome = TORN
-        self._write([self._own(outcome)], sign=True)
+        mark = self._folder / _RESTORED
+        restored = [self._own(RESTORED)] if mark.exists() else []
+        self._write([self._own(outcome), *restored], sign=True)
+        mark.unlink(missing_ok=True)
 
     def _own(self, outcome: str) -> Event:
         return Event(self._clock(), "", OWN, "", outcome)
@@ -237,3 +242,14 @@ class AuditLog:
 
 def _open_file(file: Path) -> int:
     return os.open(file, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+
+
+def note_restored(folder: Path) -> None:
+    """If there is a log in a folder, let it say when it is next opened that it was put back.
+
+    Raises
+    ------
+    OSError
+    """
+    if log_files(folder):
+        write_private(folder / _RESTORED, [])

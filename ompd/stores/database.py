@@ -22,6 +22,22 @@ Step = Callable[[sqlite3.Connection], None]
 BUSY_SECONDS = 10.0
 #: A database has at least one page, of at least so many bytes.
 _SMALLEST_FILE = 512
+_MAGIC = b"SQLite format 3\x00"
+_HEADER = 100
+
+
+def application_of(path: Path) -> int | None:
+    """Return the number in a file's header that tells what kind it is; None if it is no database.
+
+    To be asked of files that no connection of this process has: closing it drops their locks.
+
+    Raises
+    ------
+    OSError
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+    return int.from_bytes(header[68:72]) if header.startswith(_MAGIC) else None
 
 
 class Database:

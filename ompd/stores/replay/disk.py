@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sqlite3
@@ -26,6 +27,8 @@ from ompd.stores.replay.guard import (
 from ompd.wire import Header
 
 _ANSWER = "SELECT content, answer FROM frames LEFT JOIN answers USING (digest) WHERE digest = ?"
+#: In the header of the file.
+APPLICATION = 0x4F4D5047
 
 
 class DurableReplayGuard(FrameGuard):
@@ -96,15 +99,43 @@ class DurableReplayGuard(FrameGuard):
         if type(capacity) is not int or capacity < 1:
             raise ParameterError("capacity: expected a positive number of frames")
         self._capacity = capacity
-        self._database = Database(
-            path, application=0x4F4D5047, version=2, schema=self._SCHEMA,
-            steps={1: self._add_answers}, power_safe=power_safe,
-        )  # fmt: skip
+        self._database = self._opened(path, power_safe=power_safe)
         try:
             self._adopt_window()
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def _opened(cls, path: str | os.PathLike[str], *, power_safe: bool) -> Database:
+        return Database(
+            path, application=APPLICATION, version=2, schema=cls._SCHEMA,
+            steps={1: cls._add_answers}, power_safe=power_safe,
+        )  # fmt: skip
+
+    @classmethod
+    def let_go(cls, path: str | os.PathLike[str], now: float) -> None:
+        """Let a memory refuse all frames that were sent until now.
+
+        For one that was put back, which does not know what was accepted since.
+
+        Parameters
+        ----------
+        path : path
+        now : float
+            Seconds since the epoch. Clocks of others may be ahead by a window.
+
+        Raises
+        ------
+        StoreError, VersionError
+        """
+        with (
+            contextlib.closing(cls._opened(path, power_safe=True)) as database,
+            database.writing() as connection,
+        ):
+            window, forgotten, _ = cls._state(connection)
+            forgotten.add(0, math.ceil((now + window) * 1000))
+            connection.execute("UPDATE state SET forgotten = ?", (forgotten.to_bytes(),))
 
     def check_new(self, header: Header) -> None:
         """Refuse a frame that was claimed before; changes nothing."""
