@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from ompd.commands.audit import audit
+from ompd.commands.audit_log import audit_log_app
+from ompd.commands.backup import backup, restore
 from ompd.commands.catalogue import catalogue
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
@@ -25,8 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(audit_log_app, name="audit-log")
 app.command()(audit)
 app.command()(init)
+app.command()(backup)
+app.command()(restore)
 app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)

@@ -22,7 +22,6 @@ disease: the others open.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -33,45 +32,38 @@ from pathlib import Path
 
 import msgspec
 
-from ompd.arrays import Form, pack, unpack
+from ompd.arrays import pack
 from ompd.errors import OmpdError, StoreError
 from ompd.files import own_folder, refusing, sweep, write_private
+from ompd.roles.archive_entries import (
+    DISEASE,
+    FORM,
+    Entry,
+    file_name,
+    frozen_name,
+    names_of,
+    read_entry,
+    table_name,
+    version_name,
+    waiting_table,
+)
 from ompd.roles.frozen import Frozen
 from ompd.roles.publication import Published, Waiting
 from ompd.roles.retrieval import TableRef
 from ompd.roles.spool import Place
 from ompd.roles.storage import (
-    StoredTable,
-    StoredUpload,
     restored_table,
     restored_upload,
     stored_table,
     stored_upload,
 )
 
-_FORM = Form("disease", 6)
 #: Names of the files of diseases, and of the tables and files that they name.
-_DISEASE = re.compile(r"disease-[0-9a-f]{32}")
 _FROZEN = re.compile(r"[0-9a-f]{32}\.frozen")
 _TABLE = re.compile(r"[0-9a-f]{32}-\d+")
 _SPOOL = re.compile(r"[0-9a-f]{32}-\d+\.spool")
 #: What version 1 had in their place.
 _OLD_FILE = "tables"
-
-
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One disease: the content of its file."""
-
-    disease: str
-    table_id: bytes
-    last: int
-    asked: StoredTable | None = None
-    waiting: StoredUpload | None = None
-    # Whether there is a file of what versions have in common.
-    frozen: bool = False
-
-    def __repr__(self) -> str:
-        return "<_Entry>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -124,7 +116,7 @@ class Archive:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder).absolute()
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self.damaged: dict[str, str] = {}
         self.lost: dict[str, str] = {}
         self._folder_lock = own_folder(self._folder, StoreError, "state")
@@ -156,7 +148,7 @@ class Archive:
         StoreError
         """
         for entry in self._entries.values():
-            tables = [each for each in (entry.asked, _waiting_table(entry)) if each is not None]
+            tables = [each for each in (entry.asked, waiting_table(entry)) if each is not None]
             found = {each.profile for each in tables} | ({"hardened"} if entry.frozen else set())
             for other in sorted(found - {profile}):
                 raise StoreError(f"state: has tables of the profile {other!r}")
@@ -178,13 +170,13 @@ class Archive:
             try:
                 frozen = self._frozen(entry)
                 if entry.asked is not None:
-                    folder = self._folder / _table_name(entry, entry.asked)
+                    folder = self._folder / table_name(entry, entry.asked)
                     table = restored_table(entry.asked, entry.table_id, folder)
             except (OmpdError, ValueError) as error:
                 self.damaged[disease] = _reason(error)
             try:
                 if entry.waiting is not None:
-                    name = _table_name(entry, entry.waiting.table)
+                    name = table_name(entry, entry.waiting.table)
                     waiting = restored_upload(
                         entry.waiting, entry.table_id, self._folder / name,
                         self._folder / f"{name}.spool",
@@ -201,7 +193,7 @@ class Archive:
         with self._lock:
             entry = self._entries.get(disease)
             if entry is None:
-                entry = _Entry(disease, ref.table_id, ref.version)
+                entry = Entry(disease, ref.table_id, ref.version)
             self._replace(msgspec.structs.replace(entry, last=ref.version))
 
     def freeze(self, disease: str, frozen: Frozen) -> None:
@@ -210,7 +202,7 @@ class Archive:
         with self._lock:
             entry = self._entries[disease]
             with refusing(StoreError, "state"):
-                write_private(self._folder / _frozen_name(entry), [frozen.to_bytes()])
+                write_private(self._folder / frozen_name(entry), [frozen.to_bytes()])
             self._replace(msgspec.structs.replace(entry, frozen=True))
             self._mended(disease)
 
@@ -225,7 +217,7 @@ class Archive:
 
     def _place(self, ref: TableRef) -> Place:
         """Return what opens the file for the rows of a version."""
-        file = self._folder / f"{_version_name(ref.table_id, ref.version)}.spool"
+        file = self._folder / f"{version_name(ref.table_id, ref.version)}.spool"
         return lambda: os.open(
             file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600
         )
@@ -235,10 +227,10 @@ class Archive:
         with self._lock, contextlib.suppress(OmpdError, OSError):
             if not self._folder_lock.held:
                 return
-            name = _version_name(ref.table_id, ref.version)
+            name = version_name(ref.table_id, ref.version)
             file = self._folder / file_name(disease)
             # After an error at the very end, the disk may say otherwise than the memory.
-            if not file.exists() or name not in _named(_read(file)):
+            if not file.exists() or name not in names_of(read_entry(file)):
                 self._remove(name)
 
     def wait(self, disease: str, waiting: Waiting) -> None:
@@ -247,7 +239,7 @@ class Archive:
         ref = waiting.published.ref
         with self._lock:
             waiting.pieces.spool.sync()
-            folder = self._folder / _version_name(ref.table_id, ref.version)
+            folder = self._folder / version_name(ref.table_id, ref.version)
             entry = self._entries[disease]
             now = msgspec.structs.replace(entry, waiting=stored_upload(waiting, folder))
             self._replace(now)
@@ -269,7 +261,7 @@ class Archive:
         self.check()
         ref = published.ref
         with self._lock:
-            folder = self._folder / _version_name(ref.table_id, ref.version)
+            folder = self._folder / version_name(ref.table_id, ref.version)
             entry = self._entries[disease]
             asked = stored_table(published, folder)
             now = msgspec.structs.replace(entry, asked=asked, waiting=None)
@@ -303,16 +295,16 @@ class Archive:
             raise StoreError("state: is of an older version; publish into a new folder")
         sweep(self._folder)
         names = sorted(path.name for path in self._folder.iterdir())
-        for name in filter(_DISEASE.fullmatch, names):
+        for name in filter(DISEASE.fullmatch, names):
             try:
-                entry = _read(self._folder / name)
+                entry = read_entry(self._folder / name)
             except OmpdError as error:
                 self.damaged[name] = str(error)
             else:
                 self._entries[entry.disease] = entry
         if not self.damaged:
             # What a crash left behind without a name. A damaged file may name it.
-            named = {name for entry in self._entries.values() for name in _named(entry)}
+            named = {name for entry in self._entries.values() for name in names_of(entry)}
             for name in names:
                 if name in named:
                     continue
@@ -326,8 +318,8 @@ class Archive:
         self.damaged.pop(disease, None)
         self.damaged.pop(file_name(disease), None)
 
-    def _clean(self, before: _Entry, now: _Entry) -> None:
-        for name in _named(before) - _named(now):
+    def _clean(self, before: Entry, now: Entry) -> None:
+        for name in names_of(before) - names_of(now):
             if _TABLE.fullmatch(name):
                 self._remove(name)
             elif _SPOOL.fullmatch(name):
@@ -340,54 +332,17 @@ class Archive:
         with contextlib.suppress(OSError):
             (self._folder / f"{name}.spool").unlink(missing_ok=True)
 
-    def _frozen(self, entry: _Entry) -> Frozen | None:
+    def _frozen(self, entry: Entry) -> Frozen | None:
         if not entry.frozen:
             return None
         with refusing(StoreError, "state"):
-            return Frozen.from_bytes((self._folder / _frozen_name(entry)).read_bytes())
+            return Frozen.from_bytes((self._folder / frozen_name(entry)).read_bytes())
 
-    def _replace(self, entry: _Entry) -> None:
+    def _replace(self, entry: Entry) -> None:
         file = self._folder / file_name(entry.disease)
         with refusing(StoreError, "state"):
-            write_private(file, pack(_FORM, entry).parts)
+            write_private(file, pack(FORM, entry).parts)
         self._entries[entry.disease] = entry
-
-
-def file_name(disease: str) -> str:
-    """Name of the file of a disease, which may hold characters that no file name can."""
-    digest = hashlib.blake2b(disease.encode(errors="surrogatepass"), digest_size=16)
-    return f"disease-{digest.hexdigest()}"
-
-
-def _read(file: Path) -> _Entry:
-    with refusing(StoreError, "file"):
-        data = file.read_bytes()
-    return unpack(data, _FORM, _Entry, name="file", error=StoreError).content
-
-
-def _frozen_name(entry: _Entry) -> str:
-    return f"{entry.table_id.hex()}.frozen"
-
-
-def _version_name(table_id: bytes, version: int) -> str:
-    return f"{table_id.hex()}-{version}"
-
-
-def _table_name(entry: _Entry, table: StoredTable) -> str:
-    return _version_name(entry.table_id, table.version)
-
-
-def _waiting_table(entry: _Entry) -> StoredTable | None:
-    return None if entry.waiting is None else entry.waiting.table
-
-
-def _named(entry: _Entry) -> set[str]:
-    """Names of tables and files that a disease has."""
-    tables = [each for each in (entry.asked, _waiting_table(entry)) if each is not None]
-    names = {_table_name(entry, each) for each in tables}
-    if entry.waiting is not None:
-        names.add(f"{_table_name(entry, entry.waiting.table)}.spool")
-    return names | ({_frozen_name(entry)} if entry.frozen else set())
 
 
 def _reason(error: Exception) -> str:

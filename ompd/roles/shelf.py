@@ -22,7 +22,8 @@ from ompd.errors import (
     UnknownDiseaseError,
 )
 from ompd.params import Profile, check_profile
-from ompd.roles.archive import Archive, file_name
+from ompd.roles.archive import Archive
+from ompd.roles.archive_entries import file_name
 from ompd.roles.book_files import BookFiles
 from ompd.roles.books import book_of
 from ompd.roles.frozen import Frozen

@@ -136,17 +136,17 @@ def _common(config: PartyConfig, role: str, stack: ExitStack) -> tuple[Identity,
         raise ConfigError(f"identity: expected keys of a {role}, got those of a {card.role}")
     if not os.path.lexists(config.registry):
         raise ConfigError(f"registry: there is no {config.registry.name}")
-    identity = load_identity(config.identity, _password(config.password_file))
+    identity = load_identity(config.identity, password_of(config.password_file))
     registry = Registry(config.registry)
     stack.callback(registry.close)
     return identity, {"directory": registry}
 
 
 def _prekeys(config: PartyConfig, identity: Identity) -> Any:
-    return open_prekeys(config.identity, _password(config.password_file), identity)
+    return open_prekeys(config.identity, password_of(config.password_file), identity)
 
 
-def _password(path: Path) -> str:
+def password_of(path: Path) -> str:
     """Return the first line of a file of passwords.
 
     Raises

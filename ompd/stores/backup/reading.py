@@ -106,6 +106,7 @@ class Backup:
     def restore(
         self,
         places: Mapping[str, str | os.PathLike[str]],
+        prepare: Callable[[Mapping[str, Path]], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Put all parts where they belong, with their modes, or none of them.
@@ -118,6 +119,8 @@ class Backup:
         places : mapping of str to path
             Of each part but "config", which is optional. Missing, or empty folders, in folders that
             exist.
+        prepare : callable
+            Is given the parts, complete but not in their places yet, to change what has to be.
         clock : callable
             Seconds since the epoch.
 
@@ -143,7 +146,8 @@ class Backup:
             try:
                 self._extract(spares)
                 for name in targets:
-                    _prepare(spares[name], clock())
+                    _tell_of_time(spares[name], clock())
+                prepare(spares)
                 # The identity last: without it nobody starts with half of the rest.
                 for name in sorted(targets, key=lambda name: name == IDENTITY):
                     _check_free(name, targets[name])
@@ -253,7 +257,7 @@ def _write(path: Path, data: BufferedReader, file: File) -> None:
         os.close(descriptor)
 
 
-def _prepare(spare: Path, now: float) -> None:
+def _tell_of_time(spare: Path, now: float) -> None:
     """Tell stores that time has passed that they do not know of."""
     for path in (spare, *spare.rglob("*")):
         if path.is_dir():
