@@ -20,6 +20,7 @@ from ompd.errors import (
     ParameterError,
     PrekeyError,
     RefusedError,
+    UnknownDiseaseError,
     UnreachableError,
 )
 from ompd.roles import Diagnoses, User
@@ -186,7 +187,10 @@ class Client:
         OmpdError
             As `User.ask` and `User.read`.
         """
-        self._prepare()
+        try:
+            self._user.diseases(self._hospital)
+        except OutdatedError:
+            self._learn()
         end = time.monotonic() + self._patience
         refusals, pause = 0, _PAUSE
         while True:
@@ -231,23 +235,15 @@ class Client:
 
     def _query(self, disease: str, features: Any, options: Mapping[str, Any]) -> bytes:
         """Make a frame, with what the hospital says of itself now where that is needed."""
-        try:
-            return self._user.ask(self._hospital, disease, features, **options)
-        except OutdatedError:
-            self._learn()
-        except PrekeyError:
-            self._meet_again()
+        for _ in range(2):
+            try:
+                return self._user.ask(self._hospital, disease, features, **options)
+            except (OutdatedError, UnknownDiseaseError):
+                # Its next catalogue may have it.
+                self._learn()
+            except PrekeyError:
+                self._meet_again()
         return self._user.ask(self._hospital, disease, features, **options)
-
-    def _prepare(self) -> None:
-        """Know the hospital's catalogue and its short-lived key."""
-        try:
-            self._user.diseases(self._hospital)
-        except OutdatedError:
-            self._learn()
-        prekey = self._user.directory.get(self._hospital).prekey
-        if prekey is None or not prekey.is_valid(time.time()):
-            self._meet_again()
 
     def _learn(self) -> None:
         self._user.learn(self._get("/v1/diseases", MOST_BYTES))

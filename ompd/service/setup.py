@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ompd.crypto import Identity, PublicIdentity, check_id
 from ompd.crypto.identity_files import save_identity, write_private
+from ompd.crypto.prekey_files import open_prekeys
 from ompd.errors import ParameterError, StoreError
 from ompd.files import make_folder, refusing
 from ompd.params import Role, check_profile
@@ -172,14 +173,20 @@ def set_up(
 def _make(
     folder: Path, profile: str, ids: Ids, ports: Ports, n: int | None
 ) -> dict[str, PublicIdentity]:
-    identities: dict[str, Identity] = {}
+    made: dict[str, PublicIdentity] = {}
     for role, party in ids._asdict().items():
         home = folder / role
         make_folder(home)
-        identities[role] = identity = Identity.generate(party)
+        identity = Identity.generate(party)
         password = secrets.token_urlsafe(24)
         write_private(home / "password", password.encode() + b"\n")
         save_identity(home / "identity", identity, password, role=role, _n=n)
+        prekey = None
+        if role != "user":
+            prekeys = open_prekeys(home / "identity", password, identity, _n=n)
+            prekeys.begin()
+            prekey = prekeys.statement
+        made[role] = identity.public.with_prekey(prekey)
     # A hospital also knows itself, for users of its own that ask by its registry.
     acquaintances: dict[str, tuple[Role, ...]] = {
         "hospital": ("hospital", "cloud", "user"),
@@ -189,7 +196,7 @@ def _make(
     for role, others in acquaintances.items():
         with Registry(folder / role / "registry.db") as registry:
             for other in others:
-                registry.admit(identities[other].public, other)
+                registry.admit(made[other], other)
     texts = {
         "hospital": _HOSPITAL.format(
             role="hospital", id=ids.hospital, profile=profile, port=ports.hospital,
@@ -206,4 +213,4 @@ def _make(
     }  # fmt: skip
     for role, text in texts.items():
         write_private(folder / f"{role}.toml", text.encode())
-    return {role: identity.public for role, identity in identities.items()}
+    return made
