@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -34,14 +35,22 @@ def restarted(tmp_path, world, **options):
     ompd.introduce(world.hospital, world.cloud, world.user)
 
 
-def test_a_query_that_a_killed_process_left_is_refused(tmp_path):
+def test_a_query_that_a_killed_process_left_is_refused(tmp_path, monkeypatch):
     world = made(tmp_path, "paper", durable=True)
     query = world.user.ask("st-mary", "flu", ROW)
     job = world.hospital.forward(query)
     restarted(tmp_path, world)
     hospital = world.hospital
     assert hospital.answered(query) is None
-    with ThreadPoolExecutor(4) as threads:
+    post = post_of(hospital)
+    send = post.send
+
+    def slowly(*arguments, **options):
+        time.sleep(0.05)
+        return send(*arguments, **options)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(4) as threads:
+        patch.setattr(post, "send", slowly)
         refusals = set(threads.map(hospital.settle, [query] * 8))
     (refusal,) = refusals  # one, whoever asks
     assert hospital.answered(query) == hospital.settle(query) == refusal
@@ -172,6 +181,8 @@ def test_of_copies_in_a_batch_one_is_asked(profile):
     assert {place: type(error) for place, error in batch.refused.items()} == dict.fromkeys(
         (1, 4, 5), ReplayError
     )
+    # A copy that was refused does not end what it is a copy of.
+    assert [world.hospital.settle(query) for query in queries] == [None] * 3
     reports = world.hospital.report_batch(world.cloud.answer(job.frame))
     assert [world.hospital.settle(query) for query in queries] == reports
     # All that was counted for the copies is counted no more.
