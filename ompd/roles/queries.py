@@ -251,19 +251,22 @@ class Queries:
     def _admitted(
         self, table: Published, members: list[_Member]
     ) -> Iterator[tuple[_Member, I64 | OmpdError]]:
-        """Count queries for their users, encode them, and mark them as used, all of that at once.
+        """Encode queries, count them for their users, and mark them as used, all of that at once.
 
         Yields what each became: its vectors, or why it was refused.
         """
+        # They fit the encoder, since they were filled.
+        encoded = table.encoder.encode(np.concatenate([member.features for member in members]))
+        ends = np.cumsum([member.request.rows for member in members])
         taken: list[tuple[_Member, I64]] = []
-        for member in members:
+        for member, vectors in zip(members, np.split(encoded, ends[:-1]), strict=True):
             try:
                 self._answers.take(member.request)
             except OmpdError as error:
                 yield member, error
                 continue
             try:
-                taken.append((member, self._released(table, member)))
+                taken.append((member, self._released(table, member, vectors)))
             except OmpdError as error:
                 self._answers.untake(member.request)
                 yield member, error
@@ -273,9 +276,8 @@ class Queries:
                 self._answers.untake(member.request)
             yield member, vectors if verdict is None else verdict
 
-    def _released(self, table: Published, member: _Member) -> I64:
-        """Encode a query and, if the table has noise, charge its user and add it."""
-        vectors = table.encoder.encode(member.features)
+    def _released(self, table: Published, member: _Member, vectors: I64) -> I64:
+        """Charge the user of an encoded query for its noise and add that, if the table has any."""
         ledger = self._shelf.ledger
         if table.noise is None or table.epsilon is None or ledger is None:
             return vectors

@@ -202,7 +202,7 @@ def test_a_batch_fails_by_member(change):
     world = sealed_world()
     queries = [world.user.ask("st-mary", "flu", [x, x, x]) for x in (2, 5, 8, 5)]
     batch = world.hospital.forward_batch(queries)
-    ((frame, cloud, places),) = batch.jobs
+    ((frame, cloud, places, _),) = batch.jobs
     assert (cloud, places) == ("cloud", (0, 1, 2, 3))
     size = world.hospital.tables["flu"].retrieval.table.layout.answer_bytes
 
