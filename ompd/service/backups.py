@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ompd.crypto.identity_files import load_identity
@@ -63,7 +64,9 @@ def back_up_party(role: str, config: Path, out: Path) -> Manifest:
     return back_up(out, places, identity, role)
 
 
-def restore_party(backup: Backup, config: Path) -> PartyConfig:
+def restore_party(
+    backup: Backup, config: Path, clock: Callable[[], float] = time.time
+) -> PartyConfig:
     """Put a backup where a configuration says, or the one in it if the file is missing.
 
     Nothing is replaced. The next versions of a hospital's tables come behind all that it may have
@@ -73,6 +76,8 @@ def restore_party(backup: Backup, config: Path) -> PartyConfig:
     ----------
     backup : Backup
     config : Path
+    clock : callable
+        Seconds since the epoch.
 
     Returns
     -------
@@ -99,7 +104,7 @@ def restore_party(backup: Backup, config: Path) -> PartyConfig:
         with refusing(StoreError, "backup"):
             for place in places.values():
                 _make_folders(place)
-        backup.restore(places, _prepare if manifest.role == "hospital" else _nothing)
+        backup.restore(places, _prepare if manifest.role == "hospital" else _nothing, clock)
     except BaseException:
         if fresh:
             with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ from ompd.crypto.identity_files import IDENTITY_FILE
 from ompd.crypto.key_json import MAX_FILE_BYTES
 from ompd.crypto.keystore import card_of
 from ompd.crypto.signatures import SignatureBackend
-from ompd.errors import SignatureError, StoreError
+from ompd.errors import OmpdError, SignatureError, StoreError
 from ompd.files import refusing, sync_folder, write_all
 from ompd.stores.audit_log import note_restored
 from ompd.stores.backup.manifest import (
@@ -71,7 +71,7 @@ class Backup:
     def __init__(
         self, file: str | os.PathLike[str], backend: str | SignatureBackend | None = None
     ) -> None:
-        with refusing(StoreError, "backup"):
+        with _refusing():
             self._file = Path(file).open("rb")  # noqa: SIM115  (held until `close`)
             try:
                 self.manifest, self.public = self._checked(backend)
@@ -97,7 +97,7 @@ class Backup:
         StoreError
             If there is none of this name, or it is above 1 MiB.
         """
-        with refusing(StoreError, "backup"):
+        with _refusing():
             for member, data in self._members():
                 if member.name == name and member.size <= _COPIED:
                     return data.read(_COPIED)
@@ -134,7 +134,7 @@ class Backup:
             raise StoreError(f"backup: has {min(missing)}, which has no place")
         if missing := set(targets) - set(self.manifest.parts):
             raise StoreError(f"backup: has no {min(missing)}")
-        with refusing(StoreError, "backup"):
+        with _refusing():
             for name, target in targets.items():
                 _check_free(name, target)
             # Beside their places, so that each appears there as a whole.
@@ -165,19 +165,13 @@ class Backup:
     def _members(self) -> Iterator[tuple[tarfile.TarInfo, BufferedReader]]:
         """Return the members, each with its content to be read before the next one."""
         self._file.seek(0)
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                for member in archive:
-                    data = archive.extractfile(member) if member.isreg() else None
-                    if data is None:
-                        raise StoreError("backup: has something else than files")
-                    with data:
-                        yield member, cast("BufferedReader", data)
-        except tarfile.TarError:
-            problem = "backup: is damaged"
-        else:
-            return
-        raise StoreError(problem)
+        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            for member in archive:
+                data = archive.extractfile(member) if member.isreg() else None
+                if data is None:
+                    raise StoreError("backup: has something else than files")
+                with data:
+                    yield member, cast("BufferedReader", data)
 
     def _checked(self, backend: str | SignatureBackend | None) -> tuple[Manifest, PublicIdentity]:
         found: list[File] = []
@@ -227,6 +221,22 @@ class Backup:
             if (path := place(folder.name)) is not None:
                 sync_folder(path)
                 path.chmod(folder.mode)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise what a damaged tar file or the system refuses as an error of this library."""
+    problem = False
+    with refusing(StoreError, "backup"):
+        try:
+            yield
+        except OmpdError:
+            raise
+        except (tarfile.TarError, ValueError, EOFError, OverflowError):
+            # Of headers of members, whose numbers and texts can be anything.
+            problem = True
+    if problem:
+        raise StoreError("backup: is damaged")
 
 
 def _decoded(manifest: bytes) -> Manifest:
