@@ -20,9 +20,13 @@ from ompd.service.answers import Busy, Refused, busy, refused
 _LOGGER = logging.getLogger("ompd.service")
 
 
-def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+class Plain(Route):
+    """A route of one path and one method, on the short way: most requests are of these."""
+
+
+def route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Plain:
     """Return a route for just one method."""
-    made = Route(path, endpoint, methods=[method])
+    made = Plain(path, endpoint, methods=[method])
     # Starlette adds HEAD to GET.
     made.methods = {method}
     return made
@@ -55,8 +59,14 @@ class Application:
     ) -> None:
         self.life = life
         self.refused = refused
+        self._plain: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            (method, each.path): each.endpoint
+            for each in routes
+            if isinstance(each, Plain)
+            for method in each.methods or ()
+        }
         self._inner = Starlette(
-            routes=routes,
+            routes=[each for each in routes if not isinstance(each, Plain)],
             exception_handlers={
                 HTTPException: self._refuse,
                 Refused: self._refuse,
@@ -71,11 +81,32 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        endpoint = self._plain.get((scope["method"], scope["path"]))
         try:
-            await self._inner(scope, receive, send)
+            if endpoint is None:
+                await self._inner(scope, receive, send)
+                return
+            # What Starlette does besides would take a third of the time of a query.
+            response = await self._answer(endpoint, Request(scope, receive))
+            await response(scope, receive, send)
         except Exception as error:
             # It was answered. What the error says may be of somebody; where it arose is not.
             _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
+
+    async def _answer(
+        self, endpoint: Callable[[Request], Awaitable[Response]], request: Request
+    ) -> Response:
+        try:
+            return await endpoint(request)
+        except (Refused, OmpdError) as error:
+            return await self._refuse(request, error)
+        except Busy as error:
+            return await _put_off(request, error)
+        except ClientDisconnect as error:
+            return await _forget(request, error)
+        except Exception as error:
+            _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
+            return await self._refuse(request, error)
 
     async def _refuse(self, _request: Request, _error: Exception) -> Response:
         self.refused()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 
 import msgspec
@@ -174,8 +175,11 @@ def insert(
     )  # fmt: skip
 
 
+@functools.lru_cache(4096)
 def registration(row: tuple[object, ...]) -> Registration:
     """Decode a row, and notice one that was not written by this module.
+
+    What was decoded is kept: a server reads the same rows several times for each query.
 
     Raises
     ------
