@@ -28,7 +28,11 @@ from tests.service.rig import Asker, Rig, until
 ROWS = 3000
 QUESTIONS = [(a, b, c) for a in (2, 5, 7) for b in (3, 6) for c in (2, 8)]
 #: Which server is killed, and how often.
-OFTEN = [pytest.param(role, 50, marks=pytest.mark.long) for role in ("hospital", "cloud")]
+OFTEN = [
+    # Each time some seconds, most of which a process takes to start.
+    pytest.param(role, 50, marks=(pytest.mark.long, pytest.mark.timeout(1800)))
+    for role in ("hospital", "cloud")
+]
 RENEWED = 'ompd_renewals_total{outcome="done"}'
 
 
