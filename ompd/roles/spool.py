@@ -18,8 +18,9 @@ from ompd.confidential import Confidential
 from ompd.errors import StoreError
 from ompd.files import refusing, write_all
 
-#: Bytes of values and labels in one piece of an upload, or one row if that has more.
-PIECE_BYTES = 8 << 20
+#: Bytes of values and labels in one piece of an upload, or one row if that has more. A cloud answers
+#: nobody while it verifies or decrypts one, which takes some milliseconds.
+PIECE_BYTES = 2 << 20
 
 #: Opens a new file for the rows of one table, and returns its descriptor.
 Place = Callable[[], int]

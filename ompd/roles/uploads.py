@@ -106,7 +106,7 @@ class Pieces:
 class Upload(Sequence[bytes]):
     """Frames for `Cloud.store`, in order; each is made when it is asked for, with the present time.
 
-    A small table is one frame, a large one many of some 8 MiB. `Hospital.deliver` sends them.
+    A small table is one frame, a large one many of some 2 MiB. `Hospital.deliver` sends them.
 
     Attributes
     ----------

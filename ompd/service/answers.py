@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 #: To everything that is wrong, whoever sends it: one answer, so that nobody learns from it.
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
+_PART = 1 << 18
 OCTETS = "application/octet-stream"
 
 
@@ -42,4 +44,17 @@ def busy(seconds: int = 1) -> Response:
 
 def octets(frame: bytes) -> Response:
     """Return a frame as an answer."""
-    return Response(frame, media_type=OCTETS)
+    return _Octets(frame, media_type=OCTETS)
+
+
+class _Octets(Response):
+    """Bytes that are written part by part, so that it shows whether the peer takes them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start"} | begin)
+        whole = memoryview(self.body)
+        for start in range(0, max(1, len(whole)), _PART):
+            more = start + _PART < len(whole)
+            part = whole[start : start + _PART]
+            await send({"type": "http.response.body", "body": part, "more_body": more})

@@ -39,6 +39,8 @@ _MOST = {True: 256, False: 32}
 _SOON, _LATER = 1, 5
 #: Seconds that a connection waits for its answer, less than those between may let it be silent.
 _LONGEST = 30.0
+#: Bytes that take longer than a change of threads.
+_LONG = 1 << 18
 #: Seconds between looks at the cloud's own short-lived key.
 _KEYS = 600.0
 
@@ -129,7 +131,7 @@ class CloudServer:
 
     async def _frames(self, request: Request) -> Response:
         async with self._intake.frame(request) as received:
-            digest = hashlib.sha256(received.data).digest()
+            digest = await _digest(received.data)
             try:
                 answer = await self._answer(digest, received)
                 self._failing = False
@@ -242,3 +244,10 @@ class CloudServer:
             except OmpdError as error:
                 self._journal.trouble("a short-lived key cannot be made", error)
             await asyncio.sleep(_KEYS)
+
+
+async def _digest(data: bytes) -> bytes:
+    """Return the SHA-256 of a frame; of a long one, without holding up others."""
+    if len(data) < _LONG:
+        return hashlib.sha256(data).digest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(data).digest())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,10 +15,13 @@ from ompd.service.answers import Busy, Refused
 from ompd.wire import CAPS, HEAD_BYTES, Header, Kind, peek
 
 _MIB = 1 << 20
-#: What an upload may have in one frame. The library makes pieces of 8 MiB.
+#: What an upload may have in one frame. The library makes pieces of 2 MiB.
 _MOST_UPLOAD = 16 * _MIB
-#: Bytes of bodies that may be here at a time, from their announcement to their answer.
+#: Bytes of long bodies that may be here at a time, from their announcement to their answer.
 ROOM = 128 * _MIB
+#: Bytes of a body that is not counted there: connections are limited too. A sender is believed by
+#: its name alone until its signature is verified, so nobody may be kept out by others in its name.
+_SHORT = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,19 +42,20 @@ class Intake:
     *kinds : Kind
         What is expected.
     room : int
-        Bytes of bodies that may be here at a time. One that is longer is alone.
+        Bytes of long bodies that may be here at a time, half of them of one sender. Whoever has
+        none here may have one of any length.
     """
 
     def __init__(self, check: Callable[[Header], None], *kinds: Kind, room: int = ROOM) -> None:
         self._check = check
         self._caps = {kind: _cap(kind) for kind in kinds}
         self._room = room
-        self._held = 0
+        self._held: Counter[str] = Counter()
 
     @property
     def held(self) -> int:
-        """Bytes of bodies that are here, or announced by those who send one now."""
-        return self._held
+        """Bytes of long bodies that are here, or announced by those who send one now."""
+        return self._held.total()
 
     @contextlib.asynccontextmanager
     async def frame(self, request: Request) -> AsyncIterator[Received]:
@@ -80,23 +85,36 @@ class Intake:
             raise Refused
         # Whoever sends much may take longer.
         request.state.patience(size)
-        if self._held and self._held + size > self._room:
+        if not self._has_room(header.sender, size):
             async for _ in parts:
                 pass
             raise Busy
-        with self._hold(size):
+        with self._hold(header.sender, size):
             async for part in parts:
                 body.write(part)
             # Not copied: the buffer has just these bytes, and nobody else.
             yield Received(header, body.getvalue())
 
+    def _has_room(self, sender: str, size: int) -> bool:
+        own = self._held[sender]
+        others = self._held.total() - own
+        return size <= _SHORT or (
+            others + min(size, self._room // 2) <= self._room
+            and (not own or own + size <= self._room // 2)
+        )
+
     @contextlib.contextmanager
-    def _hold(self, size: int) -> Iterator[None]:
-        self._held += size
+    def _hold(self, sender: str, size: int) -> Iterator[None]:
+        if size <= _SHORT:
+            yield
+            return
+        self._held[sender] += size
         try:
             yield
         finally:
-            self._held -= size
+            self._held[sender] -= size
+            if not self._held[sender]:
+                del self._held[sender]
 
 
 async def read_body(request: Request, most: int) -> bytes:

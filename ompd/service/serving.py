@@ -124,6 +124,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self, app: Application, context: ssl.SSLContext | None, patience: float, most: int
     ) -> None:
+        self._patience = patience
         super().__init__(
             uvicorn.Config(
                 app,
@@ -143,6 +144,28 @@ class _Server(uvicorn.Server):
                 ssl_context_factory=None if context is None else lambda *_: context,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; a handshake of TLS has as long as a request."""
+        loop = asyncio.get_running_loop()
+        config = self.config
+
+        def connection() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=each,
+                ssl=config.ssl,
+                ssl_handshake_timeout=None if config.ssl is None else self._patience,
+                backlog=config.backlog,
+            )
+            for each in sockets or []
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -108,6 +108,13 @@ def get(path):
     return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
 
 
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def headed(sender, recipient, kind, size, sequence=0):
     """A frame of which no more than the header is true."""
     now = int(time.time() * 1000)

@@ -32,7 +32,7 @@ from ompd.stores.audit_check import verify
 from ompd.wire import Frame, Kind, Receipt
 from tests.faults import failing
 from tests.roles.conftest import instances
-from tests.service.lines import Peer, answer_to, get, headed, post, said, serving
+from tests.service.lines import Peer, answer_to, get, headed, post, said, serving, until
 from tests.service.processes import cloud_process, made
 
 MIB = 1 << 20
@@ -67,13 +67,6 @@ def job_of(world):
 
 def told(world, answer):
     return world.user.read(world.hospital.report(answer))[0]
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

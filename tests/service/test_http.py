@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 import ompd
 from ompd.errors import ConfigError
+from ompd.service import protocol
 from ompd.service.answers import REFUSAL, Busy, octets
 from ompd.service.application import Application, route
 from ompd.service.config import Listen
@@ -19,15 +23,14 @@ from ompd.service.metrics import Metrics
 from ompd.service.operations import operations_app
 from ompd.service.serving import run
 from ompd.wire import HEAD_BYTES, Kind
-from tests.service.lines import Peer, answer_to, get, headed, post, said, serving
+from tests.service.lines import Peer, answer_to, get, headed, post, said, serving, until
 
 HOSPITAL = ompd.Hospital.create("st-mary")
 ALICE = ompd.User.create("alice")
 STRANGER = ompd.User.create("mallory")
 ELSEWHERE = ompd.Hospital.create("st-paul")
-ompd.introduce(HOSPITAL, ALICE)
-for other in (STRANGER,):
-    other.meet(HOSPITAL.public, "hospital")
+BOB, CAROL = ompd.User.create("bob"), ompd.User.create("carol")
+ompd.introduce(HOSPITAL, ALICE, BOB, CAROL)
 PATIENCE = 0.4
 
 
@@ -249,10 +252,7 @@ def test_a_peer_that_left_is_forgotten(url, echo):
         with Peer(url) as peer:
             peer.send(part)
     assert answer_to(url, get("/health/live"))[0] == 200
-    deadline = time.monotonic() + 30
-    while echo.intake.held:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not echo.intake.held)
 
 
 def test_what_is_busy_says_when_to_come_again(url):
@@ -265,31 +265,91 @@ def test_what_is_busy_says_when_to_come_again(url):
         assert peer.answer()[0] == 200
 
 
-def test_bodies_take_no_more_room_than_there_is():
-    echo = Echo(room=100_000)
+def test_long_bodies_take_no_more_room_than_there_is():
+    echo = Echo(room=200_000)
     with serving(echo.app) as addresses, Peer(addresses.service) as first:
         echo.hold.clear()
         try:
             first.send(post(query(size=80_000)))
-            deadline = time.monotonic() + 30
-            while not echo.intake.held:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            with Peer(addresses.service) as second:
+            until(lambda: echo.intake.held)
+            with Peer(addresses.service) as second, Peer(addresses.service) as third:
+                # Half of the room is for others.
                 second.send(post(query(size=80_000)))
+                assert second.answer()[0] == 503
+                third.send(post(query(BOB, size=80_000)))
+                until(lambda: echo.intake.held > 160_000)
+                second.send(post(query(CAROL, size=80_000)))
                 assert second.answer()[0] == 503
                 # Strangers do not learn of it.
                 assert said(addresses.service, post(query(STRANGER, size=80_000))) == REFUSAL
+                # What is short has room.
+                second.send(post(query()))
                 echo.hold.set()
-                assert first.answer()[0] == 200
-                second.send(post(query(size=80_000)))
-                assert second.answer()[0] == 200
-                # One that is longer than the room is alone.
-                second.send(post(query(size=200_000)))
+                assert first.answer()[0] == second.answer()[0] == third.answer()[0] == 200
+                until(lambda: not echo.intake.held)
+                # One that is longer than the room is, once it is alone.
+                second.send(post(query(size=300_000)))
                 assert second.answer()[0] == 200
         finally:
             echo.hold.set()
     assert echo.intake.held == 0
+
+
+def test_a_peer_that_does_not_read_is_dropped(monkeypatch):
+    monkeypatch.setattr(protocol, "_STALL", 0.3)
+    left = threading.Event()
+
+    async def much(_):
+        response = octets(bytes(64 << 20))
+
+        async def told(*arguments):
+            await response(*arguments)
+            left.set()
+
+        return told
+
+    with serving(Application([route("GET", "/much", much)])) as addresses:
+        with Peer(addresses.service) as peer:
+            peer.send(get("/much"))
+            # As long as it reads, it may be slow.
+            for _ in range(5):
+                assert peer.socket.recv(4 << 20)
+                time.sleep(0.1)
+            assert not left.is_set()
+            time.sleep(1)
+            assert left.wait(30)
+            with contextlib.suppress(ConnectionError):
+                assert len(peer.rest()) < 64 << 20
+        with Peer(addresses.service) as peer:
+            peer.send(get("/much"))
+            assert peer.answer()[2] == bytes(64 << 20)
+
+
+def test_any_bytes_get_an_answer_or_the_refusal(url, rng):
+    def mutated():
+        data = bytearray(post(query(size=300)) + get("/health/live"))
+        for _ in range(rng.integers(1, 4)):
+            place = rng.integers(len(data) if rng.random() < 0.2 else 70)
+            data[place : place + rng.integers(3)] = rng.bytes(rng.integers(3))
+        return bytes(data[: rng.integers(1, 2 * len(data))])
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(partial(said, url), [mutated() for _ in range(300)]))
+    for answer in answers:
+        # What was right came first.
+        good = answer.removesuffix(REFUSAL)
+        assert not good or good.startswith(b"HTTP/1.1 200 OK")
+        assert b" 400 " not in good
+    assert REFUSAL in answers
+    assert answer_to(url, get("/health/live")) == (200, b"alive")
+
+
+def test_a_thousand_at_once_are_answered(url):
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(url)) for _ in range(1000)]
+        for peer in peers:
+            peer.send(post(query()))
+        assert {peer.answer()[0] for peer in peers} == {200}
 
 
 def test_a_bug_is_logged_without_what_it_says(url, caplog):

@@ -42,6 +42,9 @@ def test_frames_over_tls(authority):
             with Peer(at.service, trusting(authority)) as peer:
                 peer.send(wrong)
                 assert peer.rest() == REFUSAL
+        # A handshake that does not come is waited for no longer than a request.
+        with Peer(at.service) as peer:
+            assert peer.rest() == b""
         # Nothing is said to who speaks no TLS.
         assert REFUSAL not in said(at.service, get("/health/live"))
         old = trusting(authority)
