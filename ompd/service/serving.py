@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import resource
 import signal
 import socket
@@ -70,6 +71,10 @@ def run(
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve(app, listen, stop, metrics=metrics, started=started)
 
+    # What is here stays until the end. The collector of cycles would look through all of it (Numba
+    # has half a million objects) again and again, while everybody waits.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_told())
 
