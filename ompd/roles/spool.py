@@ -18,8 +18,8 @@ from ompd.confidential import Confidential
 from ompd.errors import StoreError
 from ompd.files import refusing, write_all
 
-#: Bytes of values and labels in one piece of an upload, or one row if that has more. A cloud answers
-#: nobody while it verifies or decrypts one, which takes some milliseconds.
+#: Bytes of values and labels in one piece of an upload, or one row if that has more. While a cloud
+#: verifies or decrypts one, for some milliseconds, it answers nobody.
 PIECE_BYTES = 2 << 20
 
 #: Opens a new file for the rows of one table, and returns its descriptor.
