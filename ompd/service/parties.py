@@ -18,6 +18,7 @@ from ompd.service.cds.config import Cds
 from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
 from ompd.service.signers import Signers
 from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard
+from ompd.stores.audit_check import Head
 from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
 
@@ -49,7 +50,7 @@ def open_hospital_server(config: HospitalConfig) -> Iterator[tuple[Hospital, Aud
     """
     with ExitStack() as stack:
         hospital, identity = _hospital(config, stack, signers=config.signers)
-        audit = AuditLog(config.state / AUDIT_FOLDER, identity)
+        audit = _audit_log(config, identity)
         stack.callback(audit.close)
         yield hospital, audit
 
@@ -71,7 +72,7 @@ def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
             identity, tables=tables, replays=replays, prekeys=_prekeys(config, identity), **common
         )
         stack.callback(cloud.close)
-        audit = AuditLog(config.state / AUDIT_FOLDER, identity)
+        audit = _audit_log(config, identity)
         stack.callback(audit.close)
         yield cloud, audit
 
@@ -144,6 +145,19 @@ def _common(config: PartyConfig, role: str, stack: ExitStack) -> tuple[Identity,
 
 def _prekeys(config: PartyConfig, identity: Identity) -> Any:
     return open_prekeys(config.identity, password_of(config.password_file), identity)
+
+
+def _audit_log(config: HospitalConfig | CloudConfig, identity: Identity) -> AuditLog:
+    # Here: programs that serve nobody have no logs.
+    from ompd.service.logs import logger
+
+    log = logger(config.id)
+
+    def told(head: Head) -> None:
+        # Whoever collects logs elsewhere can tell by it whether an older state was put back.
+        log.info("audit log signed", n=head.n, chain=head.chain)
+
+    return AuditLog(config.state / AUDIT_FOLDER, identity, told=told)
 
 
 def password_of(path: Path) -> str:

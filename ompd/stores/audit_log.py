@@ -11,7 +11,7 @@ a file ``cut-<number>``, and says so in the log. Nothing that `append` has retur
 **Tampering.** Up to the last signed head, whoever has not the key can change nothing unseen, nor
 leave anything out in between. What follows the last head, a minute at most, is only chained; and
 whoever can write here can put back an older state of the whole folder. So keep heads elsewhere:
-`AuditLog.head`, which the servers also tell their metrics and logs, is what `verify` compares with.
+servers tell each to their logs, and `verify` compares with any of them.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class AuditLog:
         Whose log it is, and who signs it.
     clock : callable
         Seconds since the epoch.
+    told : callable, optional
+        Told of each signature, once it is on disk, to note it elsewhere.
 
     Raises
     ------
@@ -80,7 +82,9 @@ class AuditLog:
         folder: str | os.PathLike[str],
         identity: Identity,
         clock: Callable[[], float] = time.time,
+        told: Callable[[Head], None] | None = None,
     ) -> None:
+        self._told = told
         self._folder = Path(folder).absolute()
         self._identity = identity
         self._clock = clock
@@ -208,6 +212,7 @@ class AuditLog:
             line = HeadLine(number, moment(now), key.public_key.hex(), key.sign(message).hex())
             content, chain = written(line, chain)
             parts.append(content)
+            head = Head(number, chain.hex())
             number += 1
         for event in events:
             when, *rest = event
@@ -232,6 +237,8 @@ class AuditLog:
         self._chain, self._next = chain, number
         if sign:
             self._signed = now
+            if self._told is not None:
+                self._told(head)
 
     def _give_back(self) -> None:
         if self._descriptor >= 0:

@@ -326,6 +326,22 @@ def test_signatures_come_every_minute(tmp_path, clock):
     assert shape == "he" + "ee" + "he" + "e" + "he" + "he" + "e" + "eh"
 
 
+def test_signatures_are_told_once_they_are_on_disk(tmp_path, clock):
+    folder = tmp_path / "log"
+    heads = []
+
+    def told(head):
+        heads.append(head)
+        assert verify(folder, keys, known=head).signed == head.n
+
+    with AuditLog(folder, OWNER, clock, told) as log:
+        log.append([event()])
+        clock.times[0] += 61
+        log.append([event()])
+    assert [head.n for head in heads] == [1, 4, 7]
+    assert all(verify(folder, keys, known=head) for head in heads)
+
+
 def test_new_keys_of_the_party(closed):
     with AuditLog(closed, SUCCESSOR) as log:
         log.append([event(4)])
