@@ -166,7 +166,6 @@ class Batching:
 
         future.add_done_callback(leave)
         self._queue.put(user, waiting, len(query))
-        self._journal.metrics.waiting.set(len(self._queue))
         self._arrived.set()
         return waiting
 

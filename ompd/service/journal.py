@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -49,11 +50,10 @@ class Journal:
     def queries(self, settled: Iterable[Settled]) -> None:
         """Tell of queries, before they are answered."""
         now = time.time()
-        events = []
-        for user, disease, outcome in settled:
-            self.metrics.asked(outcome)
-            events.append(Event(now, user, "query", disease, outcome))
-        self.write(events)
+        told = list(settled)
+        for outcome, count in Counter(each.outcome for each in told).items():
+            self.metrics.asked(outcome, count)
+        self.write([Event(now, user, "query", disease, outcome) for user, disease, outcome in told])
 
     def event(self, what: str, about: str, outcome: str) -> None:
         """Tell of what the hospital does by itself."""
