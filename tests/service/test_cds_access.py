@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import jwt
 import msgspec
@@ -22,6 +25,7 @@ from ompd.service.cds import tokens
 from ompd.service.cds.config import Cds, Client
 from ompd.service.cds.features import check
 from ompd.service.cds.tokens import Tokens
+from tests.places import PACKAGE
 from tests.service.test_cds import CONFIG, NOW, SCHEMA, Ehr, request
 
 BASE = "https://cds.example.org"
@@ -282,3 +286,15 @@ def test_configurations_that_do_not_fit_the_table_are_refused(path, value):
     service = changed(path, value).services["type-2-diabetes"]
     with pytest.raises(ParameterError):
         check(service, SCHEMA)
+
+
+def test_the_example_of_the_manual_is_a_configuration():
+    text = (PACKAGE / "OPERATING.md").read_text()
+    (example,) = re.findall(r"```toml\n(\[cds\]\n.*?)```", text, re.DOTALL)
+    made = msgspec.convert(
+        tomllib.loads(example)["cds"], Cds, dec_hook=lambda kind, each: kind(each)
+    )
+    service = made.services["type-2-diabetes"]
+    assert made.clients[0].keys == Path("ehr.jwks.json")
+    assert service.features["glucose"].also == {"mmol/L": 18.016, "g/L": 100}
+    assert set(service.features) <= {each.name for each in SCHEMA.features}
