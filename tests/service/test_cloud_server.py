@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +24,9 @@ from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service import cloud as module
 from ompd.service.answers import REFUSAL
 from ompd.service.cloud import CloudServer
-from ompd.service.config import HospitalConfig, UserConfig, read_config
+from ompd.service.config import Connect, HospitalConfig, UserConfig, read_config
 from ompd.service.journal import Journal
+from ompd.service.link import Link
 from ompd.service.logs import logger
 from ompd.service.metrics import Metrics
 from ompd.service.parties import AUDIT_FOLDER, open_hospital, open_user
@@ -171,7 +175,7 @@ def test_what_is_forged_takes_no_memory(paper):
 
 def test_a_whole_table_goes_on_where_it_was(sealed):
     with cloud_process(sealed.folder) as cloud:
-        publish(sealed, cloud.url, rows=600)
+        publish(sealed, cloud.url, rows=3000)
         request = sealed.hospital.renew("flu")
         with Peer(cloud.url) as peer:
             peer.send(post(request))
@@ -186,8 +190,8 @@ def test_a_whole_table_goes_on_where_it_was(sealed):
                 peer.send(post(request, extra=f"range: bytes={start}-\r\n"))
                 status, headers, rest = peer.answer()
                 assert (status, rest) == (206, whole[start:])
-                told = f"bytes {start}-{size - 1}/{size}".encode()
-                assert headers[b"content-range"] == told
+                place = f"bytes {start}-{size - 1}/{size}".encode()
+                assert headers[b"content-range"] == place
             # What is no such range is none.
             for text in ("bytes=0-", f"bytes={size}-", "bytes=5-10", "bytes=-5", "lines=1-", "x"):
                 peer.send(post(request, extra=f"range: {text}\r\n"))
@@ -195,12 +199,55 @@ def test_a_whole_table_goes_on_where_it_was(sealed):
             # Nobody else gets it, or a part.
             peer.send(post(request[:-1] + b"\x00", extra="range: bytes=5-\r\n"))
             assert peer.rest() == REFUSAL
+        with bad_line(cloud.url, size // 3) as (url, sent):
+            answer = asyncio.run(asked({"cloud": url}, request, size))
+        assert answer == whole
+        # None of it twice, but for what was on its way.
+        assert len(sent) == 3
+        assert sum(sent) < 1.5 * size
         sealed.hospital.renewed(whole)
-        assert told_by(sealed, cloud).label in ("no", "yes")
+        assert told(sealed, frame_from(cloud.url, job_of(sealed))).label in ("no", "yes")
 
 
-def told_by(world, cloud):
-    return told(world, frame_from(cloud.url, job_of(world)))
+async def asked(clouds, request, longest):
+    async with Link(clouds, Connect()) as link:
+        return await link.ask("cloud", request, longest)
+
+
+@contextlib.contextmanager
+def bad_line(url, limit):
+    """A way to a server that is cut behind so many bytes of an answer, twice; and how many came."""
+    host, port = url.rpartition("//")[2].split(":")
+    sent = []
+
+    def relay():
+        while len(sent) < 3:
+            with listener.accept()[0] as near, socket.create_connection((host, int(port))) as far:
+                sent.append(0)
+                request = b""
+                while not request or len(request) < wanted(request):
+                    request += near.recv(1 << 16)
+                far.sendall(request)
+                with contextlib.suppress(TimeoutError):
+                    while len(sent) == 3 or sent[-1] < limit:
+                        part = far.recv(1 << 10)
+                        near.sendall(part)
+                        sent[-1] += len(part)
+                        # When it is all, nothing more comes.
+                        far.settimeout(0.5)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=relay)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", sent
+        thread.join()
+
+
+def wanted(request):
+    """Length of a request of which the head is here, at least one more than is here if not."""
+    head, end, _ = request.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", head.lower())
+    return len(head + end) + int(found[1]) if end else len(request) + 1
 
 
 # --- in this process, where the cloud can be held
