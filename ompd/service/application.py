@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -16,8 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ompd.errors import OmpdError
 from ompd.service.answers import Busy, Refused, busy, refused
-
-_LOGGER = logging.getLogger("ompd.service")
+from ompd.service.logs import logger
 
 
 class Plain(Route):
@@ -90,8 +88,7 @@ class Application:
             response = await self._answer(endpoint, Request(scope, receive))
             await response(scope, receive, send)
         except Exception as error:
-            # It was answered. What the error says may be of somebody; where it arose is not.
-            _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
+            logger().error("a request failed", error=error)
 
     async def _answer(
         self, endpoint: Callable[[Request], Awaitable[Response]], request: Request
@@ -105,7 +102,7 @@ class Application:
         except ClientDisconnect as error:
             return await _forget(request, error)
         except Exception as error:
-            _LOGGER.error("a request failed: %s", _place(error))  # noqa: TRY400
+            logger().error("a request failed", error=error)
             return await self._refuse(request, error)
 
     async def _refuse(self, _request: Request, _error: Exception) -> Response:
@@ -121,14 +118,3 @@ async def _put_off(_request: Request, error: Exception) -> Response:
 async def _forget(_request: Request, _error: Exception) -> Response:
     # Whoever it was for is gone, or was told.
     return refused()
-
-
-def _place(error: BaseException) -> str:
-    """Return what kind of error it is, and where it was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(error).__name__} in {code.co_qualname}, line {trace.tb_lineno}"

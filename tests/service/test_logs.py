@@ -8,26 +8,12 @@ import logging
 import sys
 
 import pytest
-import structlog
 
 from ompd.errors import StoreError
 from ompd.service import logs
 from ompd.service.metrics import Metrics
 
 SECRET = "4711-patient"  # noqa: S105
-
-
-@pytest.fixture
-def lines():
-    """Configure logs; returns what reads the lines so far."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    stream = io.StringIO()
-    logs.configure(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structlog.reset_defaults()
-    root.handlers[:], level = before
-    root.setLevel(level)
 
 
 def raised(error):
