@@ -308,4 +308,5 @@ class Client:
 
 def _seconds(response: httpx.Response) -> float:
     text = response.headers.get("retry-after", "")
-    return min(float(text), _MOST_LATER) if text.isdecimal() and len(text) < 6 else 1.0
+    # Not at once, whatever it says.
+    return max(_PAUSE, min(float(text), _MOST_LATER)) if text.isdecimal() else 1.0

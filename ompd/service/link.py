@@ -213,4 +213,5 @@ class _Reading:
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isdecimal() and len(text) < 4 else 1.0
+    # Not at once, whatever it says.
+    return max(float(text), _PAUSE) if text.isdecimal() and len(text) < 4 else 1.0
