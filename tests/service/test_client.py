@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from ompd.errors import (
 from ompd.service import Client
 from ompd.service.config import Connect
 from tests.roles.conftest import World, instances
+from tests.service.certificates import Authority
 
 #: What a server may do with a request before it answers the next in earnest.
 DROP, LOSE, BUSY, REFUSE, LONG, ELSEWHERE, GATEWAY = (
@@ -35,7 +37,7 @@ DROP, LOSE, BUSY, REFUSE, LONG, ELSEWHERE, GATEWAY = (
 class Server:
     """A hospital behind HTTP."""
 
-    def __init__(self, world):
+    def __init__(self, world, context=None):
         self.world = world
         self.script = deque()
         self.frames = []
@@ -98,6 +100,9 @@ class Server:
 
         self.http = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
+        if context is not None:
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,))
         self.thread.start()
 
@@ -315,3 +320,27 @@ def test_files_of_tls_are_checked_at_once(server, tmp_path):
                 server.world.user, "st-mary", "https://localhost:1",
                 connect=Connect(**{name: tmp_path / name}, **files),
             )  # fmt: skip
+
+
+def test_tls_with_certificates_of_both_sides(tmp_path):
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours.file)
+    context.load_cert_chain(*ours.issue("hospital"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = ours.issue("user")
+    world = World()
+    world.publish("flu")
+    server = Server(world, context)
+    known = {"authorities": ours.file, "certificate": certificate, "key": key}
+    try:
+        for files, good in ((known, True), (known | {"authorities": others.file}, False)):
+            connect = Connect(**files)
+            with Client(world.user, "st-mary", server.url, connect=connect, patience=1) as client:
+                if good:
+                    assert client.ask("flu", PERSON)
+                else:
+                    with pytest.raises(UnreachableError):
+                        client.diseases()
+        assert len(server.frames) == 1
+    finally:
+        server.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 
 import pytest
 
@@ -11,6 +12,7 @@ from ompd.errors import ConfigError, UnreachableError
 from ompd.service import link as links
 from ompd.service.config import Connect
 from ompd.service.link import Link
+from tests.service.certificates import Authority
 
 FRAME, ANSWER = b"frame" * 100, bytes(range(256)) * 40
 LENGTH = len(ANSWER)
@@ -25,10 +27,10 @@ class Cloud:
         self.tasks = []
 
     @contextlib.asynccontextmanager
-    async def serving(self):
-        server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+    async def serving(self, context=None):
+        server = await asyncio.start_server(self.connected, "127.0.0.1", 0, ssl=context)
         try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield f"http{'s' if context else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
             for task in self.tasks:
@@ -176,3 +178,30 @@ def test_who_a_cloud_is(monkeypatch):
     for script in ((), ("drop", "drop", "drop"), (400,)):
         with pytest.raises(UnreachableError):
             asked(Cloud(*script), call="identity")
+
+
+def test_tls_with_certificates_of_both_sides(tmp_path):
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours.file)
+    context.load_cert_chain(*ours.issue("cloud"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = ours.issue("hospital")
+    stranger, its_key = others.issue("stranger")
+
+    async def run(**files):
+        cloud = Cloud()
+        async with cloud.serving(context) as url:
+            link = Link({"cloud": url}, Connect(**files), patience=0.3)
+            async with link:
+                return await link.ask("cloud", FRAME, LENGTH)
+
+    known = {"authorities": ours.file, "certificate": certificate, "key": key}
+    assert asyncio.run(run(**known)) == ANSWER
+    for files in (
+        known | {"authorities": others.file},
+        {"authorities": ours.file},
+        known | {"certificate": stranger, "key": its_key},
+        {},
+    ):
+        with pytest.raises(UnreachableError):
+            asyncio.run(run(**files))
