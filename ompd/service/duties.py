@@ -19,9 +19,9 @@ from ompd.wire import answer_cap
 _LOOK = 1.0
 #: Looks between tries to deliver what was interrupted.
 _RESEND = 30
-#: Seconds between looks at keys: of a cloud that was reached, and of one that was not.
+#: Seconds between looks at keys; and at first where a cloud was not reached, which doubles.
 _KEYS = 600.0
-_SOON = 3.0
+_SOON = 2.0
 
 
 class Duties:
@@ -123,15 +123,18 @@ class Duties:
 
     async def _keep_met(self, cloud: str) -> None:
         """Know the present short-lived key of a cloud."""
+        pause = _SOON
         while True:
-            pause = _KEYS
             try:
                 found = await self._link.identity(cloud)
                 await self._crew.do(meet_again, self._hospital.directory, cloud, found)
             except OmpdError as error:
-                pause = _SOON
                 self._journal.trouble("a cloud's keys are not known", error, cloud=cloud)
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _KEYS)
+            else:
+                pause = _SOON
+                await asyncio.sleep(_KEYS)
 
     async def _keep_own(self) -> None:
         """Have a short-lived key that is valid for a while."""

@@ -68,6 +68,7 @@ class HospitalServer:
         # What orders have to come with, once there is one.
         self.token = ""
         self._ready = False
+        self._orders: set[asyncio.Task[None]] = set()
 
     def app(self, others: Sequence[Route] = ()) -> Application:
         """Return what users reach; `others` is what else is mounted."""
@@ -216,6 +217,8 @@ class HospitalServer:
 
         # It goes on if whoever asked for it goes.
         task = asyncio.ensure_future(carry_out())
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
         while (line := await lines.get()) is not None:
             yield msgspec.json.encode(line) + b"\n"
         await task

@@ -105,7 +105,8 @@ def _ordered(found: Running, order: Order, progress: Progress) -> Outsourced:
 
 
 async def _alone(config: HospitalConfig, order: Order, progress: Progress) -> Outsourced:
-    with open_hospital_server(config) as (hospital, audit):
+    # One table needs no other processes for its few signatures.
+    with open_hospital_server(msgspec.structs.replace(config, signers=0)) as (hospital, audit):
         journal = Journal(Metrics(), audit, logger(config.id))
         crew = Crew("outsource", 2)
         try:

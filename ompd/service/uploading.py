@@ -14,7 +14,7 @@ from ompd.roles.uploads import Upload
 from ompd.service.crew import Crew
 from ompd.service.journal import Journal
 from ompd.service.link import Link
-from ompd.wire import CAPS, HEAD_BYTES, Kind, Receipt, peek
+from ompd.wire import CAPS, HEAD_BYTES, Kind, Receipt, disease_name, peek
 
 #: Told what is done now, and the share of it that is finished.
 Progress = Callable[[str, float], None]
@@ -103,16 +103,17 @@ class Uploading:
         OmpdError
             As `load`, `Hospital.publish` and `deliver`.
         """
+        disease = disease_name(order.disease)
         outcome = "failed"
         try:
             async with self._training:
                 self._link.check(order.cloud)
                 upload = await self._crew.do(self._published, order, progress)
-                await self.deliver(order.disease, upload, progress)
+                await self.deliver(disease, upload, progress)
             outcome = "done"
         finally:
-            self._journal.event("outsource", order.disease, outcome)
-        table = self._hospital.tables[order.disease]
+            self._journal.event("outsource", disease, outcome)
+        table = self._hospital.tables[disease]
         return Outsourced(table.rows, table.k, len(upload))
 
     async def deliver(

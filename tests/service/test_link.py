@@ -66,6 +66,8 @@ class Cloud:
             first = int(wanted.removeprefix("bytes=").removesuffix("-"))
             status, content = 206, ANSWER[first:]
             more = f"content-range: bytes {first}-{len(ANSWER) - 1}/{len(ANSWER)}\r\n"
+        if status == 307:
+            more = "location: /elsewhere\r\n"
         if status == 503:
             more = "retry-after: 0\r\n"
         head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\n{more}\r\n"
