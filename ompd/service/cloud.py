@@ -15,14 +15,16 @@ from weakref import WeakValueDictionary
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ompd.crypto import PublicIdentity
+from ompd.crypto.identity import MAX_PUBLIC_IDENTITY_BYTES
 from ompd.errors import OmpdError, ReplayError, StoreError
 from ompd.roles.cloud import Cloud
 from ompd.roles.jobs import JOBS, OpenedJob
-from ompd.service.acquaintance import renew_prekey
+from ompd.service.acquaintance import meet_again, renew_prekey
 from ompd.service.answers import Busy, octets
 from ompd.service.application import Application, route
 from ompd.service.crew import Crew
-from ompd.service.intake import Intake, Received
+from ompd.service.intake import Intake, Received, read_body
 from ompd.service.journal import Journal
 from ompd.service.metrics import Done
 from ompd.service.ranges import FileAnswer, LongAnswers
@@ -84,6 +86,7 @@ class CloudServer:
             [
                 route("POST", "/v1/frames", self._frames),
                 route("GET", "/v1/identity", self._identity),
+                route("POST", "/v1/identity", self._meet),
                 route("GET", "/health/live", self._live),
                 route("GET", "/health/ready", self._ready),
             ],
@@ -122,6 +125,13 @@ class CloudServer:
 
     async def _identity(self, _: Request) -> Response:
         return octets(self._cloud.public.to_bytes())
+
+    async def _meet(self, request: Request) -> Response:
+        """Take up the short-lived key of a hospital, to which answers are encrypted."""
+        encoded = await read_body(request, MAX_PUBLIC_IDENTITY_BYTES)
+        party = PublicIdentity.from_bytes(encoded).id
+        await self._writing.do(meet_again, self._cloud.directory, party, encoded)
+        return Response()
 
     async def _live(self, _: Request) -> Response:
         return Response()

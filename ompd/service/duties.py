@@ -122,12 +122,14 @@ class Duties:
         return await self._link.ask(table.cloud, frame, answer_cap(numbers))
 
     async def _keep_met(self, cloud: str) -> None:
-        """Know the present short-lived key of a cloud."""
+        """Know the present short-lived key of a cloud, and let it know the own one."""
         pause = _SOON
         while True:
             try:
                 found = await self._link.identity(cloud)
                 await self._crew.do(meet_again, self._hospital.directory, cloud, found)
+                # After a restore, what the cloud has opens nothing any more.
+                await self._link.introduce(cloud, self._hospital.public.to_bytes())
             except OmpdError as error:
                 self._journal.trouble("a cloud's keys are not known", error, cloud=cloud)
                 await asyncio.sleep(pause)

@@ -146,6 +146,26 @@ class Link:
         self._reached[cloud] = False
         raise UnreachableError("cloud: cannot be reached")
 
+    async def introduce(self, cloud: str, identity: bytes) -> None:
+        """Tell a cloud the present short-lived key of this hospital.
+
+        Raises
+        ------
+        UnreachableError
+            If it is away, or has the hospital under other keys or with a newer one.
+        ConfigError
+        """
+        try:
+            async with self._session.post(
+                self._url(cloud) + "/v1/identity", data=identity
+            ) as response:
+                if response.status == 200:
+                    return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, OmpdError):
+                raise
+        raise UnreachableError("cloud: did not take this hospital's short-lived key")
+
     async def _exchange(self, cloud: str, frame: bytes, reading: _Reading) -> float | None:
         """Send a frame once; returns None when the answer is whole, else when to try again."""
         headers = {"content-type": "application/octet-stream"}

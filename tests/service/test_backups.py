@@ -12,17 +12,23 @@ from ompd.crypto import Identity
 from ompd.crypto.identity_files import save_identity, write_private
 from ompd.errors import (
     ConfigError,
+    DecryptionError,
     ExpiredError,
     OmpdError,
     StoreError,
     UnknownDiseaseError,
     VersionError,
 )
+from ompd.service.answers import REFUSAL
 from ompd.service.backups import back_up_party, restore_party
+from ompd.service.config import HospitalConfig, read_config
+from ompd.service.parties import open_hospital
 from ompd.service.setup import set_up
 from ompd.stores import FolderTables
 from ompd.stores.backup import Backup
 from tests.roles.conftest import Clock, instances, post_of
+from tests.service.lines import answer_to, post, said
+from tests.service.processes import cloud_process, made
 
 PARTIES = {"hospital": "st-mary", "cloud": "cloud", "user": "alice"}
 IDENTITIES = {role: Identity.generate(party) for role, party in PARTIES.items()}
@@ -252,3 +258,35 @@ def test_what_init_makes_can_be_backed_up(tmp_path):
     with pytest.raises(OmpdError):
         # Never started: it has no state.
         back_up_party("cloud", tmp_path / "site" / "cloud.toml", tmp_path / "other")
+
+
+def test_a_cloud_learns_the_next_short_lived_key(tmp_path):
+    folder = made(tmp_path / "site", profile="paper")
+    config = read_config(folder / "hospital.toml", HospitalConfig)
+    with cloud_process(folder) as cloud:
+
+        def send(frame):
+            return answer_to(cloud.url, post(frame))[1]
+
+        def meet(identity):
+            return answer_to(cloud.url, post(identity, "/v1/identity"))[0]
+
+        with open_hospital(config) as hospital:
+            old = hospital.public
+            hospital.deliver(hospital.publish("flu", instances(), cloud="cloud", k=3), send)
+        # No backup has it, so that a restore loses it.
+        (folder / "hospital" / "identity" / "prekeys.json").unlink()
+        with open_hospital(config) as hospital:
+            upload = hospital.publish("flu", instances(2), cloud="cloud", k=3)
+            with pytest.raises(DecryptionError):
+                hospital.deliver(upload, send)
+            for _ in range(2):
+                assert meet(hospital.public.to_bytes()) == 200
+            hospital.deliver(hospital.resend("flu"), send)
+            stranger = Identity.generate("stranger").public
+            other = Identity.generate("hospital").public
+            for identity in (old, stranger, other):
+                assert said(cloud.url, post(identity.to_bytes(), "/v1/identity")) == REFUSAL
+            for junk in (b"", b"junk", bytes(1 << 13)):
+                assert said(cloud.url, post(junk, "/v1/identity")) == REFUSAL
+            hospital.deliver(hospital.publish("flu", instances(3), cloud="cloud", k=3), send)

@@ -27,9 +27,9 @@ IDENTITY = "identity"
 CONFIG = "config"
 
 _LABEL = b"ompd/backup/1\x00"
-#: Hints of a sealed table: a copy would let them be used twice. Locks are of processes, and long
-#: answers of a cloud are of minutes.
-_LEFT_OUT = {"hints", "closed", "lock", "answers", PREKEY_FILE}
+#: Hints of a sealed table: a copy would let them be used twice. The others are of a process that
+#: ran, or of minutes: locks, a server's address with its token, long answers of a cloud.
+_LEFT_OUT = {"hints", "closed", "lock", "running.json", "answers", PREKEY_FILE}
 #: What SQLite keeps beside its files; a copy of the file itself has what is in them.
 _BESIDE = ("-wal", "-shm", "-journal")
 
