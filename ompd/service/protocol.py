@@ -149,13 +149,6 @@ class Protocol(HttpToolsProtocol):
         self._stop(self._stalled)
         super().resume_writing()
 
-    def shutdown(self) -> None:
-        """Let an answer that is due be the last."""
-        if self._is_idle():
-            self._line.close_now()
-        else:
-            super().shutdown()
-
     # --- the parser, to which exceptions say that the request is broken
 
     def on_message_begin(self) -> None:

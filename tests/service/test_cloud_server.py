@@ -166,6 +166,10 @@ def test_what_is_forged_takes_no_memory(paper):
             with Peer(cloud.url) as peer:
                 peer.send(forged + head + bytes(64 * MIB))
                 assert peer.rest() == REFUSAL
+        # Tables come in pieces.
+        assert said(cloud.url, post(headed("hospital", "cloud", Kind.SEALED_UPLOAD, 17 * MIB))) == (
+            REFUSAL
+        )
         # Announced with a good header, and never sent.
         with Peer(cloud.url) as peer:
             peer.send(post(headed("hospital", "cloud", Kind.PAPER_JOB, 200 * MIB))[:2000])

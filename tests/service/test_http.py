@@ -50,6 +50,7 @@ class Echo:
                 route("POST", "/v1/frames", self.frames),
                 route("POST", "/body", self.body),
                 route("POST", "/bug", self.bug),
+                route("POST", "/early", self.live),
                 route("GET", "/health/live", self.live),
             ],
             refused=self.count,
@@ -153,6 +154,40 @@ def test_all_that_is_wrong_gets_the_same_bytes(url, echo, name):
     before = echo.refused
     assert said(url, WRONG[name]) == REFUSAL
     assert echo.refused == before + 1
+
+
+#: These could still become right.
+UNFINISHED = {"nothing at all", "half a header", "slow body", "no body", "line ends for ever"}
+
+
+def test_what_cannot_become_right_is_not_waited_for():
+    with serving(Echo().app, patience=1000) as addresses:
+        for name, request in WRONG.items():
+            if name not in UNFINISHED:
+                assert said(addresses.service, request) == REFUSAL, name
+
+
+def test_whoever_goes_on_sending_gets_the_answer(url):
+    with Peer(url) as peer:
+        peer.socket.sendall(BIG)
+        for _ in range(20):
+            # A reset would be an error here.
+            peer.socket.sendall(bytes(100_000))
+            time.sleep(0.01)
+        assert peer.rest() == REFUSAL
+
+
+def test_an_answer_before_the_end_of_the_request_is_the_last(url):
+    with Peer(url) as peer:
+        peer.send(post(bytes(1000), "/early")[:-500])
+        assert peer.answer()[2] == b"alive"
+        assert peer.rest() == b""
+
+
+def test_nobody_is_told_to_go_on(url):
+    with Peer(url) as peer:
+        peer.send(post(query(), extra="expect: 100-continue\r\n"))
+        assert peer.answer()[0] == 200
 
 
 def test_a_sender_that_is_known_is_answered(url):
