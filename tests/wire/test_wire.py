@@ -18,6 +18,7 @@ from ompd.errors import (
 )
 from ompd.wire import (
     CAPS,
+    HEAD_BYTES,
     KIND_OF,
     SIGNATURE_BYTES,
     Frame,
@@ -40,6 +41,7 @@ from ompd.wire import (
     encode_body,
     encode_signed_part,
     pack_limbs,
+    peek,
     unpack_limbs,
 )
 
@@ -94,6 +96,31 @@ def test_frames_round_trip():
     signed, message = encode_signed_part(frame.header, frame.ciphertext)
     assert signed + frame.signature == data
     assert frame.signed_message == message != signed
+
+
+def outcome(call):
+    """What a call returns, or how it fails."""
+    try:
+        return call()
+    except FrameError as error:
+        return type(error), str(error)
+
+
+@given(st.integers(0, 2000), st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255))))
+def test_a_peek_says_what_decoding_the_frame_does(length, changes):
+    longest = HEADER if length % 2 else msgspec.structs.replace(
+        HEADER, sender="\U0010ffff" * 63, recipient="\U0010ffff" * 63, timestamp=2**63 - 1,
+        sequence=2**63 - 1,
+    )  # fmt: skip
+    data = bytearray(frame_bytes(longest, bytes(length)))
+    for place, byte in changes:
+        data[place % len(data)] = byte
+    whole = bytes(data)
+    kinds = Kind.QUERY, Kind.VERDICT
+    decoded = outcome(lambda: Frame.decode(whole, *kinds).header)
+    assert outcome(lambda: peek(whole[:HEAD_BYTES], len(whole), *kinds)) == decoded
+    if not changes:
+        assert decoded == longest
 
 
 def test_padding_hides_the_length():
