@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
@@ -208,6 +209,9 @@ class Client:
                 refusals += 1
                 if refusals > _REFUSALS:
                     raise
+                # A hospital that was restored has lost the short-lived key that it is known by.
+                with contextlib.suppress(OmpdError):
+                    self._meet_again()
             if time.monotonic() + pause >= end:
                 raise NoAnswerError("report: the hospital got no answer in time")
             time.sleep(pause)

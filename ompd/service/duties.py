@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ompd.errors import OmpdError
 from ompd.roles import Hospital
 from ompd.roles.windows import Due
 from ompd.service.acquaintance import meet_again, renew_prekey
@@ -65,7 +64,7 @@ class Duties:
                         # What an earlier process could not deliver, or nobody could.
                         left = set(self._hospital.unconfirmed) - self._uploading.delivering
                         due += [Due(disease, "resend") for disease in left]
-                except OmpdError as error:
+                except Exception as error:
                     self._journal.trouble("what is due is not known", error)
                 else:
                     for each in due:
@@ -130,7 +129,7 @@ class Duties:
                 await self._crew.do(meet_again, self._hospital.directory, cloud, found)
                 # After a restore, what the cloud has opens nothing any more.
                 await self._link.introduce(cloud, self._hospital.public.to_bytes())
-            except OmpdError as error:
+            except Exception as error:
                 self._journal.trouble("a cloud's keys are not known", error, cloud=cloud)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _KEYS)
@@ -144,6 +143,6 @@ class Duties:
             try:
                 if await self._crew.do(renew_prekey, self._hospital):
                     self._journal.event("rotate", "", "done")
-            except OmpdError as error:
+            except Exception as error:
                 self._journal.trouble("a short-lived key cannot be made", error)
             await asyncio.sleep(_KEYS)

@@ -156,9 +156,9 @@ class Link:
         ConfigError
         """
         try:
-            async with self._session.post(
-                self._url(cloud) + "/v1/identity", data=identity
-            ) as response:
+            url = self._url(cloud) + "/v1/identity"
+            asked = self._session.post(url, data=identity, allow_redirects=False)
+            async with asked as response:
                 if response.status == 200:
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -114,6 +114,7 @@ async def _alone(config: HospitalConfig, order: Order, progress: Progress) -> Ou
                 link.check(order.cloud)
                 identity = await link.identity(order.cloud)
                 meet_again(hospital.directory, order.cloud, identity)
+                await link.introduce(order.cloud, hospital.public.to_bytes())
                 return await Uploading(hospital, link, crew, journal).outsource(order, progress)
         finally:
             crew.close()

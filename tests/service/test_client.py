@@ -12,6 +12,7 @@ import pytest
 
 import ompd
 from ompd.bulk import Desk
+from ompd.crypto import Prekeys
 from ompd.errors import (
     BusyError,
     ConfigError,
@@ -25,7 +26,7 @@ from ompd.errors import (
 )
 from ompd.service import Client
 from ompd.service.config import Connect
-from tests.roles.conftest import World, instances
+from tests.roles.conftest import World, instances, post_of
 from tests.service.certificates import Authority
 
 #: What a server may do with a request before it answers the next in earnest.
@@ -182,6 +183,20 @@ def test_after_a_refusal_a_new_frame_is_asked_for(server, client):
         return server.world.hospital.refuse(query)
 
     server.answer = killed
+    assert client.ask("flu", PERSON)
+    assert len(set(server.frames)) == 2
+
+
+def test_a_restored_hospital_is_asked_under_its_next_key(server, client):
+    client.diseases()
+    world = server.world
+    # Its short-lived keys are in no backup.
+    prekeys = Prekeys(post_of(world.hospital).identity, clock=world.clock)
+    world.clock.now += 1
+    prekeys.begin()
+    post_of(world.hospital).prekeys = prekeys
+    # As its server tells the cloud.
+    world.cloud.meet(world.hospital.public)
     assert client.ask("flu", PERSON)
     assert len(set(server.frames)) == 2
 

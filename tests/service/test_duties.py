@@ -51,6 +51,9 @@ class Road:
             raise UnreachableError("cloud: cannot be reached")
         return self.world.cloud.public.to_bytes()
 
+    async def introduce(self, cloud, identity):
+        meet_again(self.world.cloud.directory, "st-mary", identity)
+
 
 @contextlib.asynccontextmanager
 async def on_duty(world, road, audit=None):
@@ -187,10 +190,14 @@ def test_the_clouds_next_short_lived_key_is_taken_up():
     world.cloud.rotate_prekey()
     next_key = world.cloud.public.prekey
     assert world.hospital.directory.get("cloud").prekey != next_key
+    own = world.hospital.rotate_prekey().prekey
+    assert world.cloud.directory.get("st-mary").prekey != own
 
     async def run():
         async with on_duty(world, Road(world)):
             await soon(lambda: world.hospital.directory.get("cloud").prekey == next_key)
+            # And it learns the hospital's.
+            await soon(lambda: world.cloud.directory.get("st-mary").prekey == own)
 
     asyncio.run(run())
 
