@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ompd.errors import BusyError, OmpdError, QuotaError, ReplayError, SignatureError, StoreError
 from ompd.roles import Hospital
@@ -171,7 +171,7 @@ class Batching:
 
     async def run(self) -> None:
         """Work until it is cancelled."""
-        self._start(self._look())
+        looking = asyncio.ensure_future(self._look())
         try:
             while True:
                 await self._arrived.wait()
@@ -179,15 +179,19 @@ class Batching:
                 while batch := self._queue.take(CAP, _BATCH_BYTES):
                     await self._open_batch(batch)
         finally:
-            for task in self._tasks:
+            for task in (looking, *self._tasks):
                 task.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait for what was accepted, but not for longer."""
         self._closed = True
-        waiting = [each.answer for each in self._open.values()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=seconds)
+        end = time.monotonic() + seconds
+        while self._open or self._tasks:
+            left: set[asyncio.Future[Any]] = {each.answer for each in self._open.values()}
+            left |= self._tasks
+            done, _ = await asyncio.wait(left, timeout=max(0.0, end - time.monotonic()))
+            if not done:
+                return
 
     async def _open_batch(self, batch: list[_Waiting]) -> None:
         """Read queries, and let each wait for its table."""
@@ -244,11 +248,14 @@ class Batching:
 
     async def _report(self, job: JobFrame, members: list[_Waiting], answer: bytes | None) -> None:
         try:
-            self._hand_out(await self._crew.do(self._reports, job.frame, members, answer))
+            outcome, reports = await self._crew.do(self._reports, job.frame, answer)
+            self._hand_out(reports)
+            # Afterwards: nobody waits for a disk to have the line of an audit log.
+            await self._crew.do(self._journal.queries, _settled(members, outcome))
         except Exception as error:
             self._give_up(members, error)
 
-    def _reports(self, job: bytes, members: list[_Waiting], answer: bytes | None) -> Reports:
+    def _reports(self, job: bytes, answer: bytes | None) -> tuple[Outcome, Reports]:
         reports = None
         with self._journal.metrics.timed("report"):
             if answer is not None:
@@ -259,8 +266,7 @@ class Batching:
                 # No answer, or one that is none of the cloud's: it will not get better.
                 with contextlib.suppress(OmpdError):
                     reports = self._hospital.fail(job)
-        self._journal.queries(_settled(members, outcome))
-        return Reports() if reports is None else reports
+        return outcome, Reports() if reports is None else reports
 
     def _hand_out(self, reports: Reports) -> None:
         for report in reports:
@@ -296,34 +302,37 @@ class Batching:
             self._start(self._settle(refused))
 
     async def _settle(self, refused: list[tuple[_Waiting, OmpdError]]) -> None:
+        told = []
         for waiting, error in refused:
             try:
-                waiting.settle(await self._crew.do(self._refusal, waiting, error))
-            except BusyError as busy:
-                waiting.fail(busy)
+                outcome, answer = await self._crew.do(self._refusal, waiting.query, error)
+            except Exception as trouble:
+                self._give_up([waiting], trouble)
+                continue
+            if isinstance(answer, BusyError):
+                waiting.fail(answer)
+            else:
+                waiting.settle(answer)
+            if answer is not None:
+                told += _settled([waiting], outcome)
+        await self._crew.do(self._journal.queries, told)
 
-    def _refusal(self, waiting: _Waiting, error: OmpdError) -> bytes | None:
+    def _refusal(self, query: bytes, error: OmpdError) -> tuple[Outcome, bytes | BusyError | None]:
         """Return what a query gets that was not forwarded."""
-        outcome: Outcome = "refused"
-        answer = None
         try:
             if isinstance(error, (QuotaError, StoreError)):
                 # Nothing was claimed, and that may pass: the same frame may come again.
                 raise error
             if isinstance(error, ReplayError):
-                outcome = "repeated"
-                answer = self._hospital.settle(waiting.query)
-            elif not isinstance(error, SignatureError):
-                answer = self._hospital.refuse(waiting.query)
+                return "repeated", self._hospital.settle(query)
+            if not isinstance(error, SignatureError):
+                return "refused", self._hospital.refuse(query)
         except (QuotaError, StoreError) as trouble:
-            self._journal.queries(_settled([waiting], "busy"))
-            raise BusyError(str(trouble), _LATER) from None
+            return "busy", BusyError(str(trouble), _LATER)
         except OmpdError:
             # Not from its sender, or known before.
             pass
-        if answer is not None:
-            self._journal.queries(_settled([waiting], outcome))
-        return answer
+        return "refused", None
 
     def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

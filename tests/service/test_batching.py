@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 
 import pytest
@@ -23,7 +24,7 @@ from ompd.service.fair import FairQueue, Room
 from ompd.service.journal import Journal
 from ompd.service.logs import logger
 from ompd.service.metrics import Metrics
-from ompd.stores import ReplayGuard
+from ompd.stores import AuditLog, ReplayGuard
 from tests.roles.conftest import World, instances, keys_of, post_of
 
 
@@ -75,11 +76,11 @@ def world():
 
 
 @contextlib.asynccontextmanager
-async def serving(world, ask=None, **options):
+async def serving(world, ask=None, audit=None, **options):
     crew = Crew("test", 4)
     metrics = Metrics()
     ask = Clouds(world) if ask is None else ask
-    desk = Batching(world.hospital, ask, crew, Journal(metrics, None, logger()), **options)
+    desk = Batching(world.hospital, ask, crew, Journal(metrics, audit, logger()), **options)
     desk.metrics = metrics
     task = asyncio.ensure_future(desk.run())
     try:
@@ -381,6 +382,31 @@ def test_a_server_that_is_to_end_answers_what_it_accepted(world):
             return await accepted
 
     assert world.user.read(asyncio.run(run()))
+
+
+def test_the_audit_log_says_who_asked_for_what_kind_of_thing(world, tmp_path):
+    clouds = Clouds(world)
+    queries = [world.user.ask("st-mary", name, (9, 2, 3)) for name in ("flu", "cold", "plague")]
+    with AuditLog(tmp_path / "audit", post_of(world.hospital).identity) as audit:
+
+        async def run():
+            async with serving(world, clouds, audit) as desk:
+                for query in (*queries, queries[0]):
+                    await desk.answer(query)
+                await desk.drain(60)
+
+        asyncio.run(run())
+    (log,) = (tmp_path / "audit").glob("log-*")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [
+        (line["who"], line["about"], line["outcome"])
+        for line in lines
+        if line.get("what") == "query"
+    ]
+    assert told == [
+        ("alice", "flu", "answered"), ("alice", "cold", "answered"), ("alice", "", "refused"),
+        ("alice", "", "repeated"),
+    ]  # fmt: skip
 
 
 def test_what_should_not_happen_ends_no_server(world, monkeypatch):
