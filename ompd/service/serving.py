@@ -129,6 +129,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self, app: Application, context: ssl.SSLContext | None, patience: float, most: int
     ) -> None:
+        self._context = context
         self._patience = patience
         super().__init__(
             uvicorn.Config(
@@ -146,7 +147,6 @@ class _Server(uvicorn.Server):
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=_GRACE,
-                ssl_context_factory=None if context is None else lambda *_: context,
             )
         )
 
@@ -164,8 +164,8 @@ class _Server(uvicorn.Server):
             await loop.create_server(
                 connection,
                 sock=each,
-                ssl=config.ssl,
-                ssl_handshake_timeout=None if config.ssl is None else self._patience,
+                ssl=self._context,
+                ssl_handshake_timeout=None if self._context is None else self._patience,
                 backlog=config.backlog,
             )
             for each in sockets or []
