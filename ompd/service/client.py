@@ -154,7 +154,7 @@ class Client:
         self.close()
 
     def diseases(self) -> Mapping[str, Listing]:
-        """Return what can be asked, by the hospital's present catalogue.
+        """Return what can be asked, by the hospital's present catalogue; also meets it again.
 
         Raises
         ------
@@ -164,6 +164,9 @@ class Client:
             As `User.learn`.
         """
         self._learn()
+        # For whoever goes on with `send`, which asks nothing anew after a refusal.
+        with contextlib.suppress(OmpdError):
+            self._meet_again()
         return self._user.diseases(self._hospital)
 
     def ask(self, disease: str, features: Any, **options: Any) -> Diagnoses:

@@ -187,18 +187,31 @@ def test_after_a_refusal_a_new_frame_is_asked_for(server, client):
     assert len(set(server.frames)) == 2
 
 
-def test_a_restored_hospital_is_asked_under_its_next_key(server, client):
-    client.diseases()
-    world = server.world
-    # Its short-lived keys are in no backup.
+def lose_prekeys(world):
+    """Let a hospital go on without its short-lived keys, which are in no backup."""
     prekeys = Prekeys(post_of(world.hospital).identity, clock=world.clock)
     world.clock.now += 1
     prekeys.begin()
     post_of(world.hospital).prekeys = prekeys
     # As its server tells the cloud.
     world.cloud.meet(world.hospital.public)
+
+
+def test_a_restored_hospital_is_asked_under_its_next_key(server, client):
+    client.diseases()
+    lose_prekeys(server.world)
     assert client.ask("flu", PERSON)
     assert len(set(server.frames)) == 2
+
+
+def test_a_restored_hospital_is_asked_for_a_table_under_its_next_key(server, client):
+    lose_prekeys(server.world)
+    client.diseases()
+    found = ompd.diagnose(
+        instances(seed=5).features, disease="flu", hospital=client.hospital, user=client.user,
+        send=client.send, progress=False,
+    )  # fmt: skip
+    assert found.failures == 0
 
 
 def test_who_is_refused_again_and_again_is_told(server, client):
