@@ -16,6 +16,8 @@ from ompd.commands.console import needing, plain_errors
 if TYPE_CHECKING:
     from ompd.service.serving import Addresses
 
+_PREPARING = "preparing: a first start compiles, for a minute or so"
+
 
 class Server(StrEnum):
     """Parties that serve."""
@@ -47,6 +49,7 @@ def serve(
 
             hospital = read_config(file, HospitalConfig)
             logs.configure()
+            logs.logger(hospital.id).info(_PREPARING)
             warmup()
             serve_hospital(hospital, _started(hospital.id))
         else:
@@ -55,6 +58,7 @@ def serve(
 
             cloud = read_config(file, CloudConfig)
             logs.configure()
+            logs.logger(cloud.id).info(_PREPARING)
             # By another process: this one is not to load what a hospital blinds with.
             subprocess.run([sys.executable, "-c", "import ompd; ompd.warmup()"], check=False)
             serve_cloud(cloud, _started(cloud.id))
