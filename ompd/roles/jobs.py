@@ -27,13 +27,26 @@ class OpenedJob:
         Id of the table that it asks.
     is_whole : bool
         Whether it asks for all of the table: nothing to compute, and long to encrypt and to send.
-    answer : callable
-        Claims it and returns the answer frame; raises as `Cloud.answer`.
     """
 
     table: bytes
     is_whole: bool
-    answer: Callable[[], bytes]
+    _answer: Callable[[bool], bytes]
+
+    def answer(self, *, keep: bool = True) -> bytes:
+        """Claim it, and return the answer frame.
+
+        Parameters
+        ----------
+        keep : bool, default True
+            Whether the answer is remembered for another try, unless the caller does that.
+
+        Raises
+        ------
+        OmpdError
+            As `Cloud.answer`.
+        """
+        return self._answer(keep)
 
 
 class Jobs:
@@ -64,7 +77,7 @@ class Jobs:
             raise
         body = self._post.open(frame, _BODIES[frame.header.kind])
         is_whole = isinstance(body, SealedJob) and body.whole
-        return OpenedJob(body.table_id, is_whole, lambda: self._answer(frame, body))
+        return OpenedJob(body.table_id, is_whole, lambda keep: self._answer(frame, body, keep=keep))
 
     def refuse(self, job: bytes) -> bytes:
         """As `Cloud.refuse`."""
@@ -74,7 +87,7 @@ class Jobs:
         """As `Cloud.settle`."""
         return self._post.settle(self._post.claimed(job, *JOBS))
 
-    def _answer(self, frame: Frame, body: Job) -> bytes:
+    def _answer(self, frame: Frame, body: Job, *, keep: bool) -> bytes:
         header = frame.header
         with self._upkeep.running(body.table_id, body.version):
             table = self._find(body.table_id, body.version, header.sender)
@@ -85,7 +98,7 @@ class Jobs:
             self._retire(body.table_id, body.version)
             found = run()
         answer = self._post.send(header.sender, found, nonce=header.nonce, sequence=header.sequence)
-        return self._post.answered(header, answer)
+        return self._post.answered(header, answer) if keep else answer
 
     def _find(self, table_id: bytes, version: int, owner: str) -> Stored:
         versions = self._tables.versions(table_id)

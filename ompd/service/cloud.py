@@ -210,7 +210,8 @@ class CloudServer:
             return await self._answering.do(opened.answer)
 
     def _answer_whole(self, digest: bytes, opened: OpenedJob) -> bytes:
-        answer = opened.answer()
+        # Not in the memory of frames as well, which all claims wait for.
+        answer = opened.answer(keep=False)
         try:
             self._long.put(digest, answer)
         except StoreError as error:

@@ -301,7 +301,7 @@ def stub(held, monkeypatch):
     def open_job(frame):
         table, is_whole = state.kinds[frame]
 
-        def answer():
+        def answer(_):
             with lock:
                 state.running.append(table)
                 state.most[table] = max(state.most.get(table, 0), state.running.count(table))
