@@ -226,4 +226,4 @@ def _raise_file_limit() -> int:
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return max(soft, most)
+    return min(max(soft, most), _MOST_FILES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 import ompd
 from ompd.errors import ConfigError
 from ompd.service import protocol
+from ompd.service import serving as module
 from ompd.service.answers import REFUSAL, Busy, octets
 from ompd.service.application import Application, route
 from ompd.service.config import Listen
@@ -299,6 +301,28 @@ def test_what_is_busy_says_when_to_come_again(url):
         assert peer.answer()[0] == 200
 
 
+def test_connections_beyond_what_the_process_may_have_come_again(monkeypatch):
+    monkeypatch.setattr(module, "_raise_file_limit", lambda: module._OTHER_FILES + 2)
+    with serving(Echo().app) as addresses, Peer(addresses.service) as first:
+        first.send(get("/health/live"))
+        assert first.answer()[0] == 200
+        with Peer(addresses.service) as second:
+            second.send(get("/health/live"))
+            assert second.answer()[0] == 200
+            with Peer(addresses.service) as third, contextlib.suppress(ConnectionError):
+                third.send(get("/health/live"))
+                assert third.rest() == b""
+            first.send(get("/health/live"))
+            assert first.answer()[0] == 200
+
+        def comes():
+            with Peer(addresses.service) as again, contextlib.suppress(ConnectionError):
+                again.send(get("/health/live"))
+                return again.socket.recv(100).startswith(b"HTTP/1.1 200")
+
+        until(comes)
+
+
 def test_long_bodies_take_no_more_room_than_there_is():
     echo = Echo(room=200_000)
     with serving(echo.app) as addresses, Peer(addresses.service) as first:
@@ -379,8 +403,10 @@ def test_any_bytes_get_an_answer_or_the_refusal(url, rng):
 
 
 def test_a_thousand_at_once_are_answered(url):
+    # Both ends of a connection are here.
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 300
     with contextlib.ExitStack() as stack:
-        peers = [stack.enter_context(Peer(url)) for _ in range(1000)]
+        peers = [stack.enter_context(Peer(url)) for _ in range(min(1000, room))]
         for peer in peers:
             peer.send(post(query()))
         assert {peer.answer()[0] for peer in peers} == {200}
