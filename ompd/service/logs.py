@@ -114,13 +114,22 @@ class _Sink:
 
 
 class _Others(logging.Handler):
-    """Takes what other libraries log."""
+    """Takes what other libraries log, and this one where it knows of no server."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         place = f"{record.name} {Path(record.pathname).name}:{record.lineno}"
         fields = {"library": place} | ({} if error is None else {"error": error})
-        structlog.get_logger().log(record.levelno, "message of another library", **fields)
+        text = _short(record.getMessage()) if _is_own(record) else "message of another library"
+        structlog.get_logger().log(record.levelno, text, **fields)
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    """Whether a message is of this library, whose errors and fixed texts tell no values."""
+    arguments = record.args if isinstance(record.args, tuple) else (record.args,)
+    return record.name.startswith("ompd.") and all(
+        isinstance(each, int | str | OmpdError) for each in arguments
+    )
 
 
 def _allowed(_: Any, __: str, fields: _Fields) -> _Fields:

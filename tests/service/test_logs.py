@@ -74,6 +74,16 @@ def test_other_libraries_say_where_and_not_what(lines):
     assert SECRET not in json.dumps([plain, error])
 
 
+def test_this_library_says_what_where_it_knows_of_no_server(lines):
+    own = logging.getLogger("ompd.hospital")
+    own.warning("cloud %s: no answer to %d queries: %s", "cloud", 3, StoreError("frames: is full"))
+    own.warning("cloud %s: no answer: %s", "cloud", ValueError(SECRET))
+    good, foreign = lines()
+    assert good["event"] == "cloud cloud: no answer to 3 queries: frames: is full"
+    assert foreign["event"] == "message of another library"
+    assert SECRET not in json.dumps(foreign)
+
+
 def test_a_log_that_cannot_be_written_stops_nobody(lines, monkeypatch):
     class Full(io.StringIO):
         def write(self, _):
