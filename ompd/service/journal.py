@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -46,6 +47,9 @@ class Journal:
         self.metrics = metrics
         self.log = log
         self._audit = audit
+        self._lock = threading.Lock()
+        # Events that could not be written down since the last ones that were.
+        self._lost = 0
 
     def queries(self, settled: Iterable[Settled]) -> None:
         """Tell of queries, before they are answered."""
@@ -67,10 +71,18 @@ class Journal:
         """Let the audit log tell of events, if there is one."""
         if self._audit is None or not events:
             return
-        try:
-            self._audit.append(events)
-        except OmpdError as error:
-            # Patients are answered also when a disk is full.
-            self.trouble("audit log cannot be written", error)
-        else:
-            self.metrics.audit_entries.set(self._audit.head.n)
+        # One after the other, as the log has it anyway.
+        with self._lock:
+            gap = [self._gap()] if self._lost else []
+            try:
+                self._audit.append([*gap, *events])
+            except OmpdError as error:
+                # Patients are answered also when a disk is full.
+                self._lost += len(events)
+                self.trouble("audit log cannot be written", error)
+            else:
+                self._lost = 0
+                self.metrics.audit_entries.set(self._audit.head.n)
+
+    def _gap(self) -> Event:
+        return Event(time.time(), "", "audit", f"{self._lost} events", "not written")

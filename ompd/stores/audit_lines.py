@@ -23,6 +23,7 @@ import msgspec
 
 from ompd.crypto import check_id
 from ompd.errors import ParameterError, StoreError
+from ompd.wire.fields import check_text
 
 #: Of the form of the lines.
 VERSION = 1
@@ -59,7 +60,7 @@ class Event(NamedTuple):
         Kind of thing, such as "query": up to 40 of a-z, 0-9, space and hyphen. Not "log", which
         is for what the log says of itself.
     about : str
-        Disease or table, or nothing; up to 255 printable characters.
+        Disease or table, or nothing; up to 255 characters.
     outcome : str
         As `what`.
     """
@@ -86,10 +87,8 @@ class Event(NamedTuple):
                 raise ParameterError(f"{name}: expected up to 40 characters a-z, 0-9, space and -")
         if self.what == OWN:
             raise ParameterError("what: expected another word, since the log says this of itself")
-        if type(self.about) is not str or len(self.about) > _MOST_ABOUT:
-            raise ParameterError(f"about: expected a text of up to {_MOST_ABOUT} characters")
-        if not self.about.isprintable():
-            raise ParameterError("about: expected printable characters")
+        # Whatever does not print is escaped in a line, as names of diseases may have it.
+        check_text("about", self.about, least=0, most=_MOST_ABOUT)
 
 
 class LogLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="line", tag="log"):
