@@ -30,6 +30,8 @@ from tests.service.proxy import Proxy
 
 #: Seconds after which a server that should do something is taken for dead.
 PATIENCE = 60.0
+#: Seconds for which a user tries to get an answer: longer than a hospital waits for a cloud.
+PERSISTENCE = 150.0
 
 
 def until(true, what, seconds=PATIENCE):
@@ -59,7 +61,9 @@ class Server:
 
     def begin(self):
         """Start it; returns its process."""
-        (self.state / FILE).unlink(missing_ok=True)
+        if (self.state / FILE).exists():
+            # Of a process that was killed.
+            (self.state / FILE).unlink()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ompd", "serve", self.role, "--config", str(self.config)],
@@ -218,15 +222,19 @@ class Asker:
 
     def send(self, frame):
         """Return the answer to a frame, however often it takes."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PERSISTENCE
+        last = ""
         while True:
-            assert time.monotonic() < end, "a user never got an answer"
-            with contextlib.suppress(httpx.TransportError):
+            assert time.monotonic() < end, f"a user never got an answer; the last was {last}"
+            try:
                 answer = self.http.post("/v1/frames", content=frame)
                 if answer.status_code == 200:
                     return answer.content
                 assert answer.status_code == 503, answer.status_code
+                last = "busy"
                 time.sleep(min(float(answer.headers["retry-after"]), 0.2))
+            except httpx.TransportError as error:
+                last = type(error).__name__
             time.sleep(0.02)
 
     def ask(self, features):
