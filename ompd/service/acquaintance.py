@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import time
 
 from ompd.crypto import PartyDirectory, PublicIdentity
 from ompd.errors import KeyMaterialError
@@ -55,7 +55,7 @@ def renew_prekey(party: Party) -> bool:
         If it cannot be kept.
     """
     present = party.public.prekey
-    if present is not None and present.is_valid(time.time() + _AHEAD):
+    if present is not None and present.is_valid(time() + _AHEAD):
         return False
     party.rotate_prekey()
     return True

@@ -185,8 +185,10 @@ def test_an_order_is_carried_out_and_told(tmp_path):
     assert list(world.hospital.diseases) == ["mas\u00e9"]
 
 
-def test_the_clouds_next_short_lived_key_is_taken_up():
+def test_the_clouds_next_short_lived_key_is_taken_up(monkeypatch):
     world = World()
+    # Or the own one would be renewed meanwhile.
+    monkeypatch.setattr("ompd.service.acquaintance.time", world.clock)
     world.cloud.rotate_prekey()
     next_key = world.cloud.public.prekey
     assert world.hospital.directory.get("cloud").prekey != next_key
@@ -230,7 +232,7 @@ def test_only_the_next_key_of_somebody_known_is_taken():
 
 def test_the_own_key_is_renewed_a_day_before_its_end(monkeypatch):
     world = World()
-    monkeypatch.setattr("ompd.service.acquaintance.time.time", world.clock)
+    monkeypatch.setattr("ompd.service.acquaintance.time", world.clock)
     first = world.hospital.public.prekey
     assert not renew_prekey(world.hospital)
     world.clock.now += 5.9 * 86_400
