@@ -52,7 +52,9 @@ class Server:
         )  # fmt: skip
         line = self.process.stdout.readline()
         found = re.fullmatch(rf"{self.party} serves at (\S+), figures (\S+)\n", line)
-        assert found, (line, self.process.wait(60))
+        if not found:
+            self.kill()
+            pytest.fail(f"{self.party} did not start: {line!r}")
         self.url, self.figures = found.groups()
         path = self.folder / f"{self.party}.toml"
         ports = [url.rpartition(":")[2] for url in (self.url, self.figures)]
