@@ -46,7 +46,7 @@ def catalogue(
         if not listings:
             console.print("Nothing can be asked.")
         for name, listing in listings.items():
-            _show(console, name, listing)
+            show_listing(console, name, listing)
 
 
 def _read(file: Path, registry: Path) -> Catalogue:
@@ -63,7 +63,8 @@ def _read(file: Path, registry: Path) -> Catalogue:
         return read_catalogue(data, parties, backend(), time.time())[0]
 
 
-def _show(console: Console, disease: str, listing: Listing) -> None:
+def show_listing(console: Console, disease: str, listing: Listing) -> None:
+    """Show what a hospital says of one disease."""
     noise = "" if listing.epsilon is None else f", noise of epsilon {listing.epsilon:g} per row"
     console.print(f"\n{disease}", style="bold", markup=False)
     console.print(

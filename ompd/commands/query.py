@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ompd.commands.catalogue import show_listing
 from ompd.commands.console import cell, needing, plain_errors, say
 from ompd.errors import FeatureError, ParameterError, StoreError
 from ompd.files import refusing
@@ -24,12 +25,13 @@ _SHOWN = 20
 
 def query(
     people: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="NAME=VALUE... | FILE",
             help="One person's features, or a file of people: CSV, ARFF, Parquet or Arrow.",
+            show_default="show what can be asked",
         ),
-    ],
+    ] = None,
     disease: Annotated[
         str | None, typer.Option(help="What to ask for.", show_default="the only one")
     ] = None,
@@ -46,7 +48,7 @@ def query(
         Path | None, typer.Option(help="New CSV file for all diagnoses of FILE.")
     ] = None,
 ) -> None:
-    """Ask a hospital for a diagnosis. `--help` of `ompd catalogue` tells what can be asked.
+    """Ask a hospital for a diagnosis; without a person, show what it can be asked.
 
     A feature that is left out is missing, where the hospital allows that.
 
@@ -58,6 +60,9 @@ def query(
         if out is not None and out.exists():
             raise StoreError(f"{out.name}: is there already; choose another with --out")
         with Client.open(config) as client:
+            if not people:
+                _show_what_can_be_asked(client, disease)
+                return
             name, listing = _chosen(client, disease)
             if len(people) == 1 and "=" not in people[0]:
                 found = _of_file(client, name, Path(people[0]), schema or listing.schema)
@@ -85,6 +90,16 @@ def _chosen(client: Client, disease: str | None) -> tuple[str, Listing]:
         some = ", ".join(listings) or "none"
         raise ParameterError(f"disease: the hospital has another: {some}")
     return disease, listings[disease]
+
+
+def _show_what_can_be_asked(client: Client, disease: str | None) -> None:
+    listings = client.diseases()
+    if disease is not None:
+        listings = dict([_chosen(client, disease)])
+    if not listings:
+        say("Nothing can be asked.")
+    for name, listing in listings.items():
+        show_listing(Console(highlight=False), name, listing)
 
 
 def _person(texts: list[str], listing: Listing) -> dict[str, Any]:

@@ -85,7 +85,6 @@ def _ordered(found: Running, order: Order, progress: Progress) -> Outsourced:
     with httpx.Client(base_url=found.metrics, timeout=_TIMEOUT, trust_env=False) as http:
         headers = {"authorization": f"Bearer {found.token}"}
         content = msgspec.json.encode(order)
-        problem = "ended before it was done; `ompd status` tells whether it goes on"
         try:
             with http.stream("POST", "/outsource", content=content, headers=headers) as answer:
                 if answer.status_code != 200:
@@ -101,7 +100,7 @@ def _ordered(found: Running, order: Order, progress: Progress) -> Outsourced:
             raise
         except (httpx.TransportError, ValueError):
             pass
-    raise OrderError(f"server: {problem}")
+    raise OrderError("server: was lost before it was done; `ompd status` tells whether it goes on")
 
 
 async def _alone(config: HospitalConfig, order: Order, progress: Progress) -> Outsourced:

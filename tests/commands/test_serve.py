@@ -130,6 +130,13 @@ def test_four_commands_give_the_diagnosis_of_a_plain_call(tmp_path, profile):
         run("query", tmp_path / "people.csv", "--config", user_file, "--out", tmp_path / "out.csv")
         with (tmp_path / "out.csv").open() as file:
             assert [row["label"] for row in csv.DictReader(file)] == expected.labels.tolist()
+        said = run("query", "--config", user_file).stdout
+        assert said.startswith("\nflu\n")
+        assert all(feature.name in said for feature in data.schema.features)
+        assert (
+            "has another: flu"
+            in run("query", "--disease", "cold", "--config", user_file, code=2).stderr
+        )
         # One person.
         named = [f"{f.name}={value}" for f, value in zip(data.schema.features, people[0],
                                                          strict=True)]  # fmt: skip
