@@ -239,8 +239,10 @@ class Batching:
             answer = None
             metrics.open_jobs.inc()
             try:
-                with metrics.timed("cloud"), contextlib.suppress(OmpdError):
+                with metrics.timed("cloud"):
                     answer = await self._ask(job.cloud, job.frame, job.longest)
+            except Exception as error:
+                self._journal.trouble("a job has no answer", error, cloud=job.cloud)
             finally:
                 metrics.open_jobs.dec()
             # The next job may go while reports are made.

@@ -232,12 +232,18 @@ def test_an_answer_that_is_none_of_the_clouds_is_no_answer(world):
     async def forged(cloud, frame, longest):
         return b"\x00" * 300
 
-    async def run():
-        async with serving(world, forged) as desk:
-            return await desk.answer(world.user.ask("st-mary", "flu", (1, 2, 3)))
+    async def broken(cloud, frame, longest):
+        raise RuntimeError("not of this package")
 
-    with pytest.raises(NoAnswerError):
-        world.user.read(asyncio.run(run()))
+    async def run(ask):
+        async with serving(world, ask) as desk:
+            queries = [world.user.ask("st-mary", "flu", (1, 2, n)) for n in range(3)]
+            return await asyncio.gather(*map(desk.answer, queries))
+
+    for ask in (forged, broken):
+        for report in asyncio.run(run(ask)):
+            with pytest.raises(NoAnswerError):
+                world.user.read(report)
 
 
 def test_who_is_refused_does_not_hold_up_others(world):
