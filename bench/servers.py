@@ -88,8 +88,9 @@ class Server:
         """The server's process and those it started."""
         pids = [self.process.pid]
         for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            pids += [int(each) for each in children.read_text().split()]
+            # Each thread has children of its own.
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += [int(each) for each in children.read_text().split()]
         return pids
 
     def cpu(self):
@@ -128,6 +129,7 @@ class Servers(contextlib.ExitStack):
     def __init__(self, folder, *, rows, profile="paper", signers=0, users=100):
         super().__init__()
         self._folder = folder
+        folder.parent.mkdir(exist_ok=True)
         set_up(folder, profile=profile, ports=Ports(0, 0, 0, 0))
         self.hospital, self.cloud = Server(folder, "hospital"), Server(folder, "cloud")
         self._signers = signers
