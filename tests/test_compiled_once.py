@@ -12,6 +12,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pytest
 
 from ompd.arrays import LINE, frozen
 from ompd.search import LimbTable, WordTable, compute, limbs_of
@@ -215,6 +216,7 @@ def test_all_profiles(tmp_path):
     check("use_profiles", tmp_path)
 
 
+@pytest.mark.long
 def test_estimators_that_were_pickled_copied_or_mapped(tmp_path):
     check("use_estimators", tmp_path)
 

@@ -137,7 +137,7 @@ def test_distances_beyond_64_bits_are_exact():
     assert rows.tolist() == [[11, 10]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *long(*KINDS[1:])])
 def test_results_do_not_depend_on_threads(kind, split, monkeypatch):
     train, _ = split
     rows = np.tile(train.features, (3, 1))[:1500]

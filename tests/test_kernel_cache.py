@@ -161,6 +161,7 @@ def test_no_folder_can_be_written(tmp_path):
     assert str(blocked / "cache") in told
 
 
+@pytest.mark.long
 def test_a_folder_that_vanished_is_made_again(kept, tmp_path):
     cache = tmp_path / "cache"
     shutil.copytree(kept, cache)
@@ -189,6 +190,7 @@ def test_an_edited_kernel_changes_its_callers(tmp_path):
     assert len(list(cache.glob("*/ompd-kernels-*"))) == 2
 
 
+@pytest.mark.long
 def test_a_file_that_is_edited_after_the_digest_is_not_kept(tmp_path):
     package = copy_of_the_package(tmp_path / "copy")
     inner = package / "ompd/_kernels/inner.py"
@@ -204,6 +206,7 @@ def test_a_file_that_is_edited_after_the_digest_is_not_kept(tmp_path):
     assert finish(start(CALL, cache, path=package)) == "20"
 
 
+@pytest.mark.long
 def test_what_older_sources_left_does_not_pile_up(tmp_path):
     run(tmp_path)
     (file,) = files(tmp_path)
@@ -246,6 +249,7 @@ def test_commands_work_with_a_damaged_cache(kept, tmp_path):
     assert str(folder) in err
 
 
+@pytest.mark.long
 def test_what_is_recompiled_with_other_constants_stays_in_the_process(tmp_path):
     change = (
         "from ompd._kernels import splits\n"

@@ -294,6 +294,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("out", ["out.csv", *long("out.parquet")])
 def test_killed_at_any_time_it_goes_on(tmp_path, pieces, out):
     write(tmp_path / "in.csv", 4000)

@@ -176,6 +176,7 @@ def test_verdicts_are_those_of_single_verification_many_times(items: list[Triple
     assert_alike(NATIVE, items)
 
 
+@pytest.mark.long
 @settings(max_examples=4)
 @given(batches(most=4))
 def test_backends_agree(both: tuple[SignatureBackend, SignatureBackend], items: list[Any]) -> None:

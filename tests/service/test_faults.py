@@ -172,7 +172,7 @@ def kill_in_turn(rig, role, crowd, times, seed):
         crowd.more()
 
 
-@pytest.mark.parametrize(("role", "times"), [("hospital", 1), *OFTEN])
+@pytest.mark.parametrize(("role", "times"), OFTEN)
 def test_killed_while_it_answers_and_windows_are_renewed(rig, expected, role, times):
     with Crowd(rig) as crowd:
         kill_in_turn(rig, role, crowd, times, seed=times)
