@@ -163,6 +163,8 @@ def test_what_is_remembered_of_tokens_is_bounded(keys, monkeypatch):
         "[" * 100_000,
         " " * ((1 << 20) + 1),
     ],
+    # Not the keys, which are others in each process.
+    ids=[f"file {number}" for number in range(12)],
 )
 def test_files_without_public_keys_are_refused(tmp_path, content):
     path = tmp_path / "ehr.json"
