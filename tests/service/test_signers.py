@@ -221,7 +221,9 @@ def test_numbers_of_processes(number):
 
 #: A parent that tells its processes, then asks them again and again.
 PARENT = """
-import time
+import signal, time
+# Whoever runs the tests may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from ompd.crypto import SigningKey
 from ompd.service.signers import Signers
 key = SigningKey.generate()
