@@ -31,6 +31,13 @@ class Profile(StrEnum):
     PAPER = "paper"
 
 
+class Method(StrEnum):
+    """How features become vectors."""
+
+    RELIEF_MW = "relief-mw"
+    EVIDENCE = "evidence"
+
+
 def visible(text: str) -> str:
     """Return a text of somebody's file without what does not print, so that it moves no cursor."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

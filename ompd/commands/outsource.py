@@ -10,18 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from ompd.commands.console import BuiltIn, needing, plain_errors, say
+from ompd.commands.console import BuiltIn, Method, needing, plain_errors, say
 from ompd.errors import ConfigError, ParameterError
 
 if TYPE_CHECKING:
     from ompd.service.config import HospitalConfig
-
-
-class Method(StrEnum):
-    """How features become vectors."""
-
-    RELIEF_MW = "relief-mw"
-    EVIDENCE = "evidence"
 
 
 class Priors(StrEnum):

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.commands.console import cell, plain_errors
+from ompd.commands.console import Method, cell, plain_errors
 
 if TYPE_CHECKING:
     from ompd.bulk.score import Scored
@@ -27,13 +27,6 @@ class Way(StrEnum):
     SEALED = "sealed"
     HARDENED = "hardened"
     PAPER = "paper"
-
-
-class Method(StrEnum):
-    """How features become vectors."""
-
-    RELIEF_MW = "relief-mw"
-    EVIDENCE = "evidence"
 
 
 def score(

@@ -16,9 +16,6 @@ from ompd.files import make_folder, refusing
 from ompd.params import Role, check_profile
 from ompd.stores.registry import Registry
 
-#: Names of what is made, besides one folder for each party.
-FILES = ("hospital.toml", "cloud.toml", "user.toml")
-
 _HEAD = """\
 # Made by `ompd init`. Paths are relative to this file.
 """

@@ -16,6 +16,8 @@ from starlette.applications import Starlette
 import ompd
 from ompd.crypto.identity_files import save_identity
 from ompd.errors import BusyError, NoAnswerError, UnreachableError
+from ompd.service.cds import fhir
+from ompd.service.cds import routes as cds_routes
 from ompd.service.cds.config import Cds
 from ompd.service.cds.desk import Desk
 from ompd.service.cds.mounted import mounted
@@ -666,6 +668,23 @@ def test_a_configuration_file_makes_the_services(tmp_path):
         answer = ehr.ask(request())
         assert answer.status_code == 503
         assert "table is not there" in answer.text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        each
+        for module in (fhir, cds_routes)
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, msgspec.Struct)
+        and each.__module__ == module.__name__
+    ],
+)
+def test_what_a_record_system_sends_is_in_no_repr(kind):
+    """Whatever it holds: all fields are texts here, which no decoder would take."""
+    names = kind.__struct_fields__
+    assert "eyes only" not in repr(kind(*(["eyes only 4711"] * len(names))))
 
 
 def toml(value):

@@ -27,6 +27,10 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class _Element(msgspec.Struct, frozen=True, rename="camel"):
     """What is not named here is skipped: other parts of FHIR are none of our business."""
 
+    def __repr__(self) -> str:
+        # Values of patients.
+        return f"<{type(self).__name__}>"
+
 
 class _Coding(_Element, frozen=True):
     system: str = ""

@@ -35,6 +35,9 @@ class _Context(msgspec.Struct, frozen=True, rename="camel"):
     user_id: str
     encounter_id: str = ""
 
+    def __repr__(self) -> str:
+        return "<_Context>"
+
 
 class _Request(msgspec.Struct, frozen=True, rename="camel"):
     """What of a request is used. An access token, and other services' data, are not even read."""
@@ -43,6 +46,9 @@ class _Request(msgspec.Struct, frozen=True, rename="camel"):
     hook_instance: str
     context: _Context
     prefetch: dict[str, msgspec.Raw] = {}
+
+    def __repr__(self) -> str:
+        return f"<_Request with {len(self.prefetch)} resources>"
 
 
 class _Refusal(Exception):  # noqa: N818  (an answer)
