@@ -187,6 +187,17 @@ class BudgetExceededError(OmpdError, ValueError):
     """The patient's privacy budget does not allow another release."""
 
 
+# --- homomorphic aggregation -------------------------------------------------------------------
+
+
+class Bottom(OmpdError, ArithmeticError):  # noqa: N818  (the field's name for "no value")
+    """The ciphertext has no value that is certain to be exact."""
+
+
+class BrokenSchemeError(OmpdError, ValueError):
+    """A scheme that is kept to be studied was asked for as if it were safe."""
+
+
 # --- private retrieval, all of them at the hospital only ---------------------------------------
 
 

@@ -36,10 +36,11 @@ TABLE = {
     "encode": (2, "_kernels search"),
     "blind": (2, "_kernels search"),
     "sealed": (2, "_kernels crypto search"),
+    "aggregate": (2, "_kernels"),
     "stores": (2, "crypto sealed search wire"),
     "roles": (3, "blind crypto datasets encode sealed search stores wire"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
-    "audit": (4, "blind datasets encode roles sealed search wire"),
+    "audit": (4, "aggregate blind datasets encode roles sealed search wire"),
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
@@ -61,7 +62,8 @@ LIBRARIES = {
     "numba": ("numba", "", "_kernels"),
     # What Numba is made of.
     "llvmlite": ("numba", "", "_kernels"),
-    "gmpy2": ("gmpy2", "", "blind"),
+    # `aggregate` has it for the published scheme alone.
+    "gmpy2": ("gmpy2", "", "aggregate blind"),
     "py_ecc": ("py_ecc", "", "crypto"),
     "pyblst": ("pyblst", "", "crypto"),
     "cryptography": ("cryptography", "", "crypto"),
@@ -286,6 +288,7 @@ def test_imports_are_followed_as_far_as_they_go():
 
 
 ATTACKS = (
+    "aggregate",
     "distances",
     "hardened",
     "levels",
@@ -300,7 +303,13 @@ ATTACKS = (
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_see_only_views(name):
     secret = ("ompd.encode", "ompd.blind", "ompd.sealed", "ompd.audit.scenes", "ompd.audit.windows")
-    secret += ("ompd.audit.version_scenes", "ompd.audit.traffic", "ompd.roles")
+    secret += (
+        "ompd.aggregate",
+        "ompd.audit.aggregate_scenes",
+        "ompd.audit.version_scenes",
+        "ompd.audit.traffic",
+        "ompd.roles",
+    )
     assert not any(found.startswith(secret) for found in imports(PACKAGE / "audit" / f"{name}.py"))
 
 

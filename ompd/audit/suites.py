@@ -8,6 +8,7 @@ import numpy as np
 
 from ompd.arrays import F64
 from ompd.audit import distances, hardened, paper, scoring, sealed, versions
+from ompd.audit.aggregate_suite import aggregate_suite
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import HardenedScene, PaperScene, Records
@@ -18,7 +19,10 @@ from ompd.audit.views import HardenedView, SealedView, TrafficView
 from ompd.audit.windows import SealedScene
 from ompd.datasets import Dataset
 from ompd.errors import ParameterError
-from ompd.params import check_profile
+from ompd.params import PROFILES
+
+#: What can be attacked: the profiles, and the published aggregation.
+PANELS = (*PROFILES, "aggregate")
 
 #: Relative error up to which a weight counts as recovered.
 _WEIGHT_ERROR = 1e-6
@@ -55,7 +59,8 @@ def run_audit(
     ----------
     data : Dataset
         Part of it becomes the table, the rest the queries.
-    profiles : sequence of {"paper", "hardened", "sealed"}
+    profiles : sequence of {"paper", "hardened", "sealed", "aggregate"}
+        The last is the published aggregation, which is no profile.
     seed : int
         Fixes the split and the choice of known rows; keys are fresh each time.
     windows : int
@@ -74,7 +79,9 @@ def run_audit(
     DatasetError, TrainingError
         If a class has fewer than four rows, or there is one class only.
     """
-    chosen = [check_profile(name) for name in dict.fromkeys(profiles)]
+    chosen = list(dict.fromkeys(profiles))
+    if not all(isinstance(name, str) and name in PANELS for name in chosen):
+        raise ParameterError(f"profiles: expected of {', '.join(PANELS)}")
     if type(windows) is not int or windows < _FEWEST_WINDOWS:
         raise ParameterError(f"windows: expected an integer of at least {_FEWEST_WINDOWS}")
     if type(seed) is not int or seed < 0:
@@ -84,6 +91,7 @@ def run_audit(
         "paper": lambda: paper_suite(records, seed, progress),
         "hardened": lambda: hardened_suite(records, seed, progress),
         "sealed": lambda: sealed_suite(records, seed, progress, windows),
+        "aggregate": lambda: aggregate_suite(records, progress),
     }
     return [result for name in chosen for result in suites[name]()]
 

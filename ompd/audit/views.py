@@ -144,6 +144,22 @@ class TrafficView:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
+class AggregateView:
+    """What the cloud of the published aggregation has of one session.
+
+    Attributes
+    ----------
+    modulus : int
+        N.
+    ciphertexts : tuple of int
+        One per value.
+    """
+
+    modulus: int
+    ciphertexts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Public:
     """What the scheme publishes, and the one number per feature that every attacker may have.
 

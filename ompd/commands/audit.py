@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +13,30 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ompd.commands.console import BuiltIn, Profile, cell, plain_errors
+from ompd.commands.console import BuiltIn, cell, plain_errors
 from ompd.errors import ParameterError
 
 if TYPE_CHECKING:
     from ompd.audit import Result
 
 
+class Panel(StrEnum):
+    """What can be attacked, the least private first: what an attack can do shows there."""
+
+    AGGREGATE = "aggregate"
+    PAPER = "paper"
+    HARDENED = "hardened"
+    SEALED = "sealed"
+
+
 def audit(
     dataset: Annotated[BuiltIn, typer.Option(help="Data set.")] = BuiltIn.WBC,
     profile: Annotated[
-        list[Profile] | None,
-        typer.Option(help="Profile to attack; may be repeated.", show_default="all"),
+        list[Panel] | None,
+        typer.Option(
+            help="Profile to attack, or the published aggregation; may be repeated.",
+            show_default="all",
+        ),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Own records as CSV, instead of a data set.")
@@ -49,8 +62,7 @@ def audit(
         if (table is None) != (schema is None):
             raise ParameterError("table, schema: expected both or neither")
         data = load(dataset.value) if table is None else load(table, schema)
-        # The least private first: what an attack can do shows there.
-        profiles = [chosen.value for chosen in profile or reversed(Profile)]
+        profiles = [chosen.value for chosen in profile or Panel]
         if plot is not None:
             attacks.check_plot(plot)
         with Progress(

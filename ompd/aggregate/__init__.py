@@ -1,0 +1,1 @@
+"""Homomorphic aggregation: sums and products of hidden values, exact or refused."""
