@@ -96,4 +96,5 @@ def test_pictures_are_checked_before_the_attacks(tmp_path):
 def test_unknown_profile_names_the_choices():
     done = run("--profile", "plain")
     assert done.exit_code == 2
-    assert "'aggregate', 'paper', 'hardened', 'sealed'" in " ".join(done.stderr.replace("│", " ").split())
+    text = " ".join(done.stderr.replace("│", " ").split())
+    assert "'aggregate', 'paper', 'hardened', 'sealed'" in text
