@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +24,7 @@ from ompd.roles.catalogue import Library, Listing, listed
 from ompd.roles.diagnoses import Diagnoses, read_report
 from ompd.roles.party import Party
 from ompd.roles.pending import Pending
+from ompd.roles.sessions import Sessions
 from ompd.schema import Errors, Schema
 from ompd.wire import (
     ANY_FORM,
@@ -49,26 +47,6 @@ _LENGTH_STEP = 32
 class _OpenQuery:
     reply_key: EnvelopeKey
     asked: Asked
-
-
-class _Sessions:
-    """A random session with each hospital, and how many queries it has had.
-
-    One per hospital, so that neither the number nor the count tells one of them of another. A
-    forked process draws its own: what both counted on would be taken for a replay.
-    """
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self._lock = threading.Lock()
-        self._last: dict[str, tuple[bytes, int]] = {}
-
-    def next(self, hospital: str) -> tuple[bytes, int]:
-        """Return session and sequence of the next query."""
-        with self._lock:
-            session, last = self._last.get(hospital, (secrets.token_bytes(16), -1))
-            self._last[hospital] = session, last + 1
-            return session, last + 1
 
 
 class User(Party):
@@ -114,7 +92,7 @@ class User(Party):
         self._least_suite = least_suite
         self._fallback = fallback
         self._library = Library(self.directory)
-        self._sessions = _Sessions()
+        self._sessions = Sessions()
         self._asked: Pending[_OpenQuery] = Pending(self._post.window)
 
     @property
@@ -292,8 +270,6 @@ class User(Party):
         query = Query(
             disease, len(rows.values), data, reply_key.public_bytes, self._least_profile, form
         )
-        if self._sessions.process != os.getpid():
-            self._sessions = _Sessions()
         session, sequence = self._sessions.next(hospital)
         # Lengths in steps, so that they do not tell diseases apart by their names.
         frame = self._post.send(

@@ -9,9 +9,7 @@ import math
 import os
 import secrets
 import sqlite3
-import threading
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Self
 
@@ -21,8 +19,7 @@ from ompd.errors import (
     PrivacyParameterError,
     StoreError,
 )
-from ompd.files import FORKED
-from ompd.stores.database import Database
+from ompd.stores.database import Database, MemoryDatabase
 
 _SALT_BYTES = 32
 #: Releases are named by digests of this many bytes at most.
@@ -84,9 +81,9 @@ class BudgetLedger:
         power_safe: bool = True,
     ) -> None:
         self._limit = _exact("limit", limit)
-        self._database: Database | _Memory
+        self._database: Database | MemoryDatabase
         if path is None:
-            self._database = _Memory()
+            self._database = MemoryDatabase("budget", _SCHEMA)
         else:
             self._database = Database(
                 path, application=0x4F4D5042, version=2, schema=_SCHEMA, steps={1: _add_digests},
@@ -299,42 +296,3 @@ def _exact(name: str, value: float | Fraction) -> Fraction:
         raise PrivacyParameterError(f"{name}: expected a positive finite number")
     # The shortest decimal that stands for the float is what its author wrote.
     return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
-
-
-class _Memory:
-    """What `Database` does, without a file."""
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
-        self._finalizer = weakref.finalize(self, self._connection.close)
-        for statement in _SCHEMA:
-            self._connection.execute(statement)
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        if os.getpid() != self._process:
-            # Each process would count for itself, and together they would pass the limit.
-            raise StoreError(f"budget: {FORKED}")
-        with self._lock:
-            if not self._finalizer.alive:
-                raise StoreError("budget: was closed")
-            yield self._connection
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        with self.reading() as connection:
-            connection.execute("BEGIN")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    def close(self) -> None:
-        with self._lock:
-            self._finalizer()

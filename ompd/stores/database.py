@@ -279,6 +279,61 @@ class Database:
                 _lost_to_fork.add((found.st_dev, found.st_ino))
 
 
+class MemoryDatabase:
+    """What `Database` does, without a file: it ends with the process, which alone has it.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    schema : sequence of str
+
+    Raises
+    ------
+    StoreError
+        From every method, once it was closed or the process forked.
+    """
+
+    def __init__(self, name: str, schema: Sequence[str]) -> None:
+        self._name = name
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        for statement in schema:
+            self._connection.execute(statement)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """As `Database.reading`."""
+        if os.getpid() != self._process:
+            # Each process would count for itself, and together they would pass a limit.
+            raise StoreError(f"{self._name}: {FORKED}")
+        with self._lock:
+            if not self._finalizer.alive:
+                raise StoreError(f"{self._name}: was closed")
+            yield self._connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """As `Database.writing`."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """As `Database.close`."""
+        with self._lock:
+            self._finalizer()
+
+
 # A child inherits what SQLite believes about its locks, but not the locks. It may therefore neither
 # use nor close what was open before the fork, nor open the same file anew.
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
