@@ -1,5 +1,6 @@
 """From features to exact integers: missing values, Relief weights, fixed point, prefix sums."""
 
+from ompd.encode.additive import AdditiveModel
 from ompd.encode.coarse import CoarseEncoder, choose_step, coarsen
 from ompd.encode.encoder import Encoder
 from ompd.encode.evidence import EvidenceEncoder
@@ -8,6 +9,7 @@ from ompd.encode.fixed_point import ReliefEncoder, scale_features
 from ompd.encode.relief import relief_weights
 
 __all__ = [
+    "AdditiveModel",
     "CoarseEncoder",
     "Encoder",
     "EvidenceEncoder",
