@@ -49,7 +49,7 @@ def naive_scores(model, row):
     sums = [0] * len(model.weights)
     start = 0
     for value, cuts, cells in zip(row, model.bins.cuts, model.bins.cells, strict=True):
-        place = cells - 1 if value != value else sum(cut <= value for cut in cuts)
+        place = cells - 1 if math.isnan(value) else sum(cut <= value for cut in cuts)
         for output, weights in enumerate(model.weights.tolist()):
             sums[output] += weights[start + place]
         start += cells
