@@ -194,6 +194,10 @@ class Bottom(OmpdError, ArithmeticError):  # noqa: N818  (the field's name for "
     """The ciphertext has no value that is certain to be exact."""
 
 
+class ContributorsError(OmpdError, ValueError):
+    """Fewer patients or hospitals contributed than a result needs."""
+
+
 class BrokenSchemeError(OmpdError, ValueError):
     """A scheme that is kept to be studied was asked for as if it were safe."""
 

@@ -91,8 +91,9 @@ Method = Literal["relief-mw", "evidence"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
-#: What a party can be; the first is the least.
-Role = Literal["user", "hospital", "cloud"]
+#: What a party can be; the first is the least. Patients contribute hidden values, and physicians
+#: open what a cloud makes of them.
+Role = Literal["user", "hospital", "cloud", "patient", "physician"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 

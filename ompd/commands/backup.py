@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,20 @@ import typer
 
 from ompd.commands.console import needing, plain_errors, say
 from ompd.commands.key_tables import fingerprint, moment
-from ompd.commands.keys import RoleName
 
 ConfigOption = Annotated[Path | None, typer.Option(help="Configuration of the party.")]
 
 
+class WithState(StrEnum):
+    """Roles that have a configuration and state."""
+
+    USER = "user"
+    HOSPITAL = "hospital"
+    CLOUD = "cloud"
+
+
 def backup(
-    role: Annotated[RoleName, typer.Argument(help="Whose state.")],
+    role: Annotated[WithState, typer.Argument(help="Whose state.")],
     out: Annotated[Path, typer.Option(help="File to write; it must not exist.")],
     config: Annotated[
         Path | None,

@@ -40,6 +40,8 @@ class RoleName(StrEnum):
     USER = "user"
     HOSPITAL = "hospital"
     CLOUD = "cloud"
+    PATIENT = "patient"
+    PHYSICIAN = "physician"
 
 
 class SuiteName(StrEnum):

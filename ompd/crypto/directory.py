@@ -67,7 +67,7 @@ class Directory:
         ----------
         public_identity : PublicIdentity
             What the party presents.
-        role : {"user", "hospital", "cloud"}, optional
+        role : {"user", "hospital", "cloud", "patient", "physician"}, optional
             What it may do; by default what it has been, else a user, the least.
 
         Raises

@@ -1,4 +1,4 @@
-"""What user, hospital and cloud have in common: keys, acquaintances and a post."""
+"""What all parties have in common: keys, acquaintances and a post."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ompd.wire import Header
 
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
+#: Roles that others encrypt to unasked, and that therefore have short-lived keys.
+_WITH_PREKEYS = ("hospital", "cloud", "patient", "physician")
 
 
 class Party:
@@ -35,15 +37,15 @@ class Party:
     window : float
         Seconds that timestamps may differ from the clock, and that a request stays open.
     prekeys : Prekeys, optional
-        Short-lived keys that others encrypt to. Hospitals and clouds make their own, in memory, if
-        none are given; see `ompd.crypto.prekey_files` for keys that outlive the process.
+        Short-lived keys that others encrypt to. All but users make their own, in memory, if none
+        are given; see `ompd.crypto.prekey_files` for keys that outlive the process.
     clerk : Clerk, optional
         Who signs and verifies for this party, with its key, where frames come in numbers; the
         calling thread by default, see `ompd.service.signers` for other processes.
 
     Attributes
     ----------
-    role : {"user", "hospital", "cloud"} or None
+    role : {"user", "hospital", "cloud", "patient", "physician"} or None
         Of its class; None for a bare party.
     """
 
@@ -68,7 +70,7 @@ class Party:
             raise ParameterError("replays: expected a memory of the same window")
         if directory is None:
             directory = Directory(backend=identity.signing_key.backend, clock=clock)
-        if prekeys is None and self.role in ("hospital", "cloud"):
+        if prekeys is None and self.role in _WITH_PREKEYS:
             prekeys = Prekeys(identity, clock=clock)
         if prekeys is not None and not prekeys.belong_to(identity):
             raise ParameterError("prekeys: are those of another identity")
@@ -141,7 +143,7 @@ class Party:
         Parameters
         ----------
         other : PublicIdentity
-        role : {"user", "hospital", "cloud"}, optional
+        role : {"user", "hospital", "cloud", "patient", "physician"}, optional
             What is accepted of it: only hospitals store tables, only users ask, only clouds answer.
             By default what it has been, else a user.
 

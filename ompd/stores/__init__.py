@@ -1,4 +1,4 @@
-"""State: tables, parties, accepted frames, privacy spent, and the log of what was asked."""
+"""State: tables, collections, parties, accepted frames, privacy spent, and what was asked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ompd.stores.audit_log import AuditLog
     from ompd.stores.budget import BudgetLedger
+    from ompd.stores.collections import Collections
     from ompd.stores.registry import Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
     from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuditLog": "audit_log",
     "BudgetLedger": "budget",
+    "Collections": "collections",
     "DurableReplayGuard": "replay",
     "FolderTables": "tables",
     "FrameGuard": "replay",
@@ -28,6 +30,7 @@ _HOMES = {
 __all__ = [
     "AuditLog",
     "BudgetLedger",
+    "Collections",
     "DurableReplayGuard",
     "FolderTables",
     "FrameGuard",

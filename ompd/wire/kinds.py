@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import changes, diagnosis
+from ompd.wire import aggregates, changes, diagnosis
 from ompd.wire.fields import Body
 
 _KIB = 1024
@@ -53,6 +53,16 @@ class Kind(IntEnum):
     PAPER_CHANGE = _Row(20, changes.PaperChange, ("hospital",), 256 * _MIB, lasting=True)
     HARDENED_CHANGE = _Row(21, changes.HardenedChange, ("hospital",), 256 * _MIB, lasting=True)
     WITHDRAWAL = _Row(22, changes.Withdrawal, ("hospital",), 4 * _KIB, lasting=True)
+    COLLECTION = _Row(30, aggregates.Collection, ("physician",), 64 * _MIB, repeatable=True)
+    INVITATION = _Row(31, aggregates.Invitation, ("physician",), 64 * _MIB, lasting=True)
+    CONTRIBUTION = _Row(
+        32, aggregates.Contribution, ("patient", "hospital"), 16 * _MIB, repeatable=True
+    )
+    COLLECTION_RECEIPT = _Row(33, aggregates.CollectionReceipt, ("cloud",), 4 * _KIB)
+    AGGREGATE_REQUEST = _Row(
+        34, aggregates.AggregateRequest, ("physician",), 16 * _MIB, repeatable=True
+    )
+    AGGREGATE_RESULT = _Row(35, aggregates.AggregateResult, ("cloud",), 16 * _MIB)
 
     body: type[Body]
     senders: tuple[str, ...]

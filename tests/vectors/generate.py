@@ -20,10 +20,16 @@ from ompd.wire import (
     KIND_OF,
     OUTDATED,
     PROTOCOL_VERSION,
+    AggregateRequest,
+    AggregateResult,
+    Collection,
+    CollectionReceipt,
+    Contribution,
     HardenedChange,
     HardenedJob,
     HardenedUpload,
     Header,
+    Invitation,
     Kind,
     PaperChange,
     PaperJob,
@@ -35,6 +41,7 @@ from ompd.wire import (
     SealedAnswer,
     SealedJob,
     SealedUpload,
+    Terms,
     Verdict,
     Withdrawal,
     encode_body,
@@ -49,6 +56,10 @@ HERE = Path(__file__).parent
 NOW = 1_800_000_000.0
 TABLE = bytes(range(16))
 NONCE = bytes(range(16, 32))
+
+TERMS = Terms(
+    TABLE, "physician", "cloud", "weekly steps", "sum", 5, 1000, 7, 2**20, bytes(range(32))
+)
 
 BODIES = {
     "paper upload": PaperUpload(
@@ -106,6 +117,14 @@ BODIES = {
     "hardened change": HardenedChange(TABLE, 4, 3, 2, b"", b"", b"", b"\x01\x00", bytes(range(16))),
     "withdrawal": Withdrawal(TABLE, 5),
     "receipt of a change": Receipt(TABLE, 4, 9, 3, 1_800_000_120_000),
+    "collection": Collection(TERMS, bytes(range(48))),
+    "invitation": Invitation(TERMS, bytes(range(40))),
+    "contribution": Contribution(TABLE, TERMS.digest(), (bytes(range(20)),)),
+    "contribution, two parts": Contribution(TABLE, TERMS.digest(), (bytes(300), b"\x01")),
+    "collection receipt": CollectionReceipt(TABLE),
+    "aggregate request": AggregateRequest(TABLE, "", ()),
+    "aggregate request, of one": AggregateRequest(TABLE, "patient", (bytes(range(9)),)),
+    "aggregate result": AggregateResult(TABLE, 5, (bytes(range(30)),)),
     "refusal": Refusal(),
     "refusal, other schema": Refusal(OUTDATED),
 }
@@ -125,7 +144,7 @@ def identity(name: str) -> Identity:
 
 
 def parties() -> dict[str, Party]:
-    """Alice, the hospital, the cloud, and Mallory, whom nobody knows."""
+    """All roles, and Mallory, whom nobody knows."""
     people = {name: Party(identity(name), clock=lambda: NOW) for name in NAMES}
     for party in people.values():
         for other in people.values():
@@ -134,7 +153,7 @@ def parties() -> dict[str, Party]:
     return people
 
 
-NAMES = ("alice", "hospital", "cloud", "mallory")
+NAMES = ("alice", "hospital", "cloud", "mallory", "patient", "physician")
 #: Others have the name of their role.
 ROLES = {"alice": "user"}
 ROUTES = {
@@ -153,13 +172,19 @@ ROUTES = {
     Kind.PAPER_CHANGE: ("hospital", "cloud"),
     Kind.HARDENED_CHANGE: ("hospital", "cloud"),
     Kind.WITHDRAWAL: ("hospital", "cloud"),
+    Kind.COLLECTION: ("physician", "cloud"),
+    Kind.INVITATION: ("physician", "patient"),
+    Kind.CONTRIBUTION: ("patient", "cloud"),
+    Kind.COLLECTION_RECEIPT: ("cloud", "physician"),
+    Kind.AGGREGATE_REQUEST: ("physician", "cloud"),
+    Kind.AGGREGATE_RESULT: ("cloud", "physician"),
 }
 
 
 #: Kinds that may be as old as a day.
 LASTING = {
     Kind.PAPER_UPLOAD, Kind.HARDENED_UPLOAD, Kind.SEALED_UPLOAD, Kind.RECEIPT, Kind.PAPER_CHANGE,
-    Kind.HARDENED_CHANGE, Kind.WITHDRAWAL,
+    Kind.HARDENED_CHANGE, Kind.WITHDRAWAL, Kind.INVITATION,
 }  # fmt: skip
 
 

@@ -53,9 +53,13 @@ def parties():
 
 
 def receiver(parties, kind):
-    users = {"REPORT", "REFUSAL"}
-    hospitals = {"QUERY", "VERDICT", "RECEIPT", "SEALED_ANSWER"}
-    return parties["alice" if kind in users else "hospital" if kind in hospitals else "cloud"]
+    readers = {
+        "alice": {"REPORT", "REFUSAL"},
+        "hospital": {"QUERY", "VERDICT", "RECEIPT", "SEALED_ANSWER"},
+        "patient": {"INVITATION"},
+        "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT"},
+    }
+    return parties[next((name for name, kinds in readers.items() if kind in kinds), "cloud")]
 
 
 def receive(party, kind, data):

@@ -16,15 +16,22 @@ from ompd.errors import (
     TooLargeError,
     VersionError,
 )
+from ompd.params import ROLES
 from ompd.wire import (
     CAPS,
     HEAD_BYTES,
     KIND_OF,
     SIGNATURE_BYTES,
+    AggregateRequest,
+    AggregateResult,
+    Collection,
+    CollectionReceipt,
+    Contribution,
     Frame,
     HardenedJob,
     HardenedUpload,
     Header,
+    Invitation,
     Kind,
     PaperJob,
     PaperUpload,
@@ -35,6 +42,7 @@ from ompd.wire import (
     SealedAnswer,
     SealedJob,
     SealedUpload,
+    Terms,
     Verdict,
     check_text,
     decode_body,
@@ -46,6 +54,7 @@ from ompd.wire import (
 )
 
 TABLE = b"t" * 16
+TERMS = Terms(TABLE, "dr-lee", "cloud", "weekly steps", "sum", 5, 1000, 7, 2**20, b"h" * 32)
 BODIES = {
     PaperUpload: PaperUpload(TABLE, 1, b"\x01\x02", 3, 4, 2, 0, 2, 0, b"\x00" * 4, b"\xff" * 80),
     Query: Query("heart", 2, b"\x00" * 32, b"k" * 33, "sealed"),
@@ -70,6 +79,12 @@ BODIES = {
     SealedUpload: SealedUpload(TABLE, 1, 64, 2, 2, 4, 0, b"b" * 256),
     SealedJob: SealedJob(TABLE, 1, False, b"o" * 16),
     SealedAnswer: SealedAnswer(TABLE, 1, b"b" * 256),
+    Collection: Collection(TERMS, b"k" * 48),
+    Invitation: Invitation(TERMS, b"k" * 40),
+    Contribution: Contribution(TABLE, TERMS.digest(), (b"c" * 20, b"d")),
+    CollectionReceipt: CollectionReceipt(TABLE),
+    AggregateRequest: AggregateRequest(TABLE, "bob", (b"o",)),
+    AggregateResult: AggregateResult(TABLE, 5, (b"r" * 30,)),
 }
 HEADER = Header(1, Kind.QUERY, "alice", "st-mary", b"n" * 16, 1_700_000_000_000, 7)
 
@@ -272,4 +287,39 @@ def test_every_message_has_one_row():
     for kind in Kind:
         # What lasts is not remembered, so that no answer is kept for it.
         assert not (kind.lasting and kind.repeatable)
-        assert set(kind.senders) <= {"user", "hospital", "cloud"}
+        assert set(kind.senders) <= set(ROLES)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("collection", b"u" * 16), ("physician", "dr-li"), ("cloud", "cloud2"), ("about", "steps"),
+        ("function", "dot"), ("least", 4), ("most", 1001), ("length", 8), ("bound", 2**20 + 1),
+        ("key", b"g" * 32),
+    ],
+)  # fmt: skip
+def test_terms_are_told_apart_by_every_field(field, value):
+    assert msgspec.structs.replace(TERMS, **{field: value}).digest() != TERMS.digest()
+    assert len(TERMS.digest()) == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"least": 0}, {"most": 2**20 + 1}, {"length": 0}, {"length": 2**16 + 1}, {"bound": 0},
+        {"bound": 2**63}, {"key": b"h" * 31}, {"about": ""}, {"function": "x" * 256},
+        {"collection": b"t" * 15}, {"physician": ""},
+    ],
+)  # fmt: skip
+def test_terms_out_of_range_are_refused(change):
+    body = Collection(msgspec.structs.replace(TERMS, **change), b"k")
+    with pytest.raises(FramingError):
+        decode_body(Collection, encode_body(body))
+
+
+def test_numbers_of_parts_are_bounded():
+    good = Contribution(TABLE, TERMS.digest(), (b"c",) * 16)
+    assert decode_body(Contribution, encode_body(good)) == good
+    for parts in ((), (b"c",) * 17):
+        with pytest.raises(FramingError):
+            decode_body(Contribution, encode_body(Contribution(TABLE, TERMS.digest(), parts)))
