@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ompd.aggregate import warmup_aggregate
 from ompd.blind import LaplaceNoise
 from ompd.blind.keys import PaperKey
 from ompd.blind.paper import blind_queries, blind_table
@@ -62,3 +63,4 @@ def warmup() -> None:
     request, ticket = sealed.ask(many_rows[:1])
     sealed.read(ticket, answer(stored, layout, request))
     warmup_reader()
+    warmup_aggregate()

@@ -217,6 +217,13 @@ class BucketAuthError(CryptoError):
     """A bucket that came back is not the one that was stored."""
 
 
+class Bottom(OmpdError, ArithmeticError):  # noqa: N818
+    """The ciphertext does not hold a value that is known to be exact.
+
+    Whoever evaluated it must not learn that: answers to chosen ciphertexts give the key away.
+    """
+
+
 # --- data --------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -125,3 +126,184 @@ def check_profile(name: object, what: str = "profile") -> Profile:
 def weaker(profile: Profile, least: Profile) -> bool:
     """Whether a profile tells the cloud more than `least` does."""
     return PROFILES.index(profile) > PROFILES.index(least)
+
+
+#: How values become a polynomial. `coefficients`: one value each, products are convolutions;
+#: `slots`: values of the polynomial at roots of one modulo t, products go slot by slot.
+Packing = Literal["coefficients", "slots"]
+PACKINGS: tuple[Packing, ...] = get_args(Packing)
+
+#: Most bits of all primes together for 128-bit security with ternary secrets, by degree: Albrecht
+#: and others, Homomorphic Encryption Standard, 2018, table 1 (classical).
+STANDARD_BITS = {4096: 109, 8192: 218, 16384: 438, 32768: 881}
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateSet:
+    """Sizes of one set of homomorphic keys (BGV).
+
+    Parameters
+    ----------
+    name : str
+    degree : int
+        Coefficients of a polynomial, N; a power of two.
+    plain_modulus : int
+        Results are exact below half of it, t.
+    packing : {"coefficients", "slots"}
+    primes : tuple of int
+        Ciphertext moduli, each 1 modulo 2 N. The last are divided by first; all but the first are
+        1 modulo t, too, so that dividing by them changes no plaintext.
+    special_prime : int
+        Auxiliary prime of key switching, 1 modulo 2 N.
+    depth : int
+        Multiplications of fresh ciphertexts one upon another, after which a flooded result opens.
+    source : str
+        Where the numbers come from.
+
+    Raises
+    ------
+    ParameterError
+        If they do not fit one another.
+    """
+
+    name: str
+    degree: int
+    plain_modulus: int
+    packing: Packing
+    primes: tuple[int, ...]
+    special_prime: int
+    depth: int
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        n, t = self.degree, self.plain_modulus
+        if n < 64 or n & (n - 1):
+            raise ParameterError("degree: expected a power of two from 64 on")
+        if self.packing not in PACKINGS:
+            raise ParameterError(f"packing: expected one of {', '.join(PACKINGS)}")
+        if not 2 <= t <= 1 << 32 or (self.packing == "slots" and t % (2 * n) != 1):
+            raise ParameterError("plain_modulus: expected 2 to 2**32, and 1 modulo 2 N for slots")
+        moduli = (*self.primes, self.special_prime)
+        if not self.primes or len(set(moduli)) < len(moduli):
+            raise ParameterError("primes: expected different ones")
+        if any(p % (2 * n) != 1 or p >> 49 or not p >> 24 for p in moduli):
+            raise ParameterError("primes: expected 25 to 49 bits, and 1 modulo 2 N")
+        if any(p % t != 1 for p in self.primes[1:]):
+            raise ParameterError("primes: expected 1 modulo t for all but the first")
+
+    @property
+    def modulus_bits(self) -> float:
+        """Logarithm of the product of all primes, to base 2."""
+        return sum(map(math.log2, (*self.primes, self.special_prime)))
+
+    @property
+    def largest_bound(self) -> int:
+        """Largest absolute value of a result."""
+        return (self.plain_modulus - 1) // 2
+
+
+_SEARCHED = (
+    "The largest primes of their length that fit N and t; total length by the Homomorphic "
+    "Encryption Standard, 2018, table 1"
+)
+
+#: The smallest first.
+AGGREGATE_SETS = (
+    AggregateSet(
+        "coefficients-8192-24",
+        8192,
+        1 << 24,
+        "coefficients",
+        (17592186028033, 17591917608961, 17591011639297, 17590877421569),
+        4398046150657,
+        1,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "coefficients-8192-32",
+        8192,
+        1 << 32,
+        "coefficients",
+        (281474976694273, 8787503087617, 8748848381953, 8701603741697),
+        2199023190017,
+        0,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "slots-8192-16",
+        8192,
+        65537,
+        "slots",
+        (4294475777, 281449206448129, 281412698669057, 281383707197441),
+        4398046150657,
+        1,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "slots-8192-20",
+        8192,
+        1032193,
+        "slots",
+        (68719230977, 70233252315137, 70114872164353, 70013403463681),
+        17592186028033,
+        1,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "coefficients-16384-24",
+        16384,
+        1 << 24,
+        "coefficients",
+        (
+            562949952798721,
+            562949869535233,
+            562949517213697,
+            562949282332673,
+            562949164892161,
+            562948879679489,
+            562948678352897,
+            562948409917441,
+        ),
+        70368743587841,
+        5,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "coefficients-16384-32",
+        16384,
+        1 << 32,
+        "coefficients",
+        (
+            562949952798721,
+            562941363486721,
+            562932773552129,
+            562842579238913,
+            562816809435137,
+            562739500023809,
+            562662190612481,
+            562494686887937,
+        ),
+        70368743587841,
+        4,
+        _SEARCHED,
+    ),
+    AggregateSet(
+        "slots-16384-25",
+        16384,
+        33292289,
+        "slots",
+        (
+            562949952798721,
+            546551784701953,
+            500733072211969,
+            485460168048641,
+            478914637692929,
+            452732516270081,
+            448368829366273,
+            445096064188417,
+        ),
+        70368743587841,
+        5,
+        _SEARCHED,
+    ),
+)

@@ -1,0 +1,94 @@
+"""Division of transformed residues by one prime, and with it modulus and key switching."""
+
+from collections import namedtuple
+
+from ompd._kernels.jit import kernel
+from ompd._kernels.residues import product, reduced, scaled
+from ompd._kernels.transform import forward, inverse
+
+#: Constants of divisions: the plaintext modulus t; factor float64[K], for each prime that may be
+#: divided by, 1 / (t N) modulo it; inverses float64[K, K], of the row's prime modulo the column's.
+Division = namedtuple("Division", "t factor inverses")
+
+
+@kernel(_nrt=False)
+def divide(values, special, count, division, ring, out, scratch, added):
+    """Divide by a prime what is known modulo it and modulo `count` others, and keep it modulo t.
+
+    Of values float64[>= count, N], transformed, the row for the divisor, whose prime is number
+    `special`, is values[count]. The multiple of t that makes them divisible is subtracted first.
+    Quotients go to out float64[count, N], or are added to it. scratch float64[3, N] is overwritten.
+    """
+    n = values.shape[1]
+    t = division.t
+    p = ring.primes[special]
+    x, y, scrap = scratch[0], scratch[1], scratch[2]
+    for i in range(n):
+        x[i] = values[count, i]
+    factor = division.factor[special]
+    inverse(x, scrap, ring, special, factor, factor / p)
+    for row in range(count):
+        p = ring.primes[row]
+        pinv = 1.0 / p
+        t_over = t / p
+        for i in range(n):
+            y[i] = scaled(x[i], t, t_over, p)
+        forward(y, scrap, ring, row)
+        w = division.inverses[special, row]
+        w_over = w / p
+        for i in range(n):
+            quotient = scaled(values[row, i] - y[i], w, w_over, p)
+            if added:
+                quotient += out[row, i]
+            out[row, i] = reduced(quotient, p, pinv)
+
+
+@kernel(_nrt=False)
+def drop(ciphertext, division, ring, out, scratch):
+    """Switch float64[2, L, N] to one prime less, out float64[2, L - 1, N]."""
+    count = out.shape[1]
+    for part in range(2):
+        divide(ciphertext[part], count, count, division, ring, out[part], scratch, False)
+
+
+@kernel(_nrt=False)
+def relinearise(wide, key, division, ring, out, digits, sums, scratch):
+    """Make two components of three: wide float64[3, L, N] to out float64[2, L, N].
+
+    key float64[D >= L, 2, K, N] encrypts P s^2, digit by digit, P the last prime. digits
+    float64[L, N], sums float64[2, L + 1, N] and scratch float64[3, N] are overwritten.
+    """
+    count = wide.shape[1]
+    n = wide.shape[2]
+    last = ring.primes.shape[0] - 1
+    x, scrap = scratch[0], scratch[1]
+    for digit in range(count):
+        for i in range(n):
+            digits[digit, i] = wide[2, digit, i]
+        factor = ring.n_inverse[digit]
+        inverse(digits[digit], scrap, ring, digit, factor, factor / ring.primes[digit])
+    for place in range(count + 1):
+        row = place if place < count else last
+        p = ring.primes[row]
+        pinv = 1.0 / p
+        for digit in range(count):
+            if digit == row:
+                for i in range(n):
+                    x[i] = wide[2, digit, i]
+            else:
+                for i in range(n):
+                    x[i] = reduced(digits[digit, i], p, pinv)
+                forward(x, scrap, ring, row)
+            for part in range(2):
+                if digit == 0:
+                    for i in range(n):
+                        sums[part, place, i] = product(x[i], key[digit, part, row, i], p, pinv)
+                else:
+                    for i in range(n):
+                        term = product(x[i], key[digit, part, row, i], p, pinv)
+                        sums[part, place, i] = reduced(sums[part, place, i] + term, p, pinv)
+    for part in range(2):
+        for row in range(count):
+            for i in range(n):
+                out[part, row, i] = wide[part, row, i]
+        divide(sums[part], last, count, division, ring, out[part], scratch, True)

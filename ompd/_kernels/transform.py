@@ -1,0 +1,101 @@
+"""Number-theoretic transform of X^N + 1, and residues of small integers in it.
+
+Transformed polynomials hold their values at the odd powers of a primitive 2N-th root of one, in the
+order of reversed bits. N is a power of two from 64 on.
+"""
+
+from collections import namedtuple
+
+from ompd._kernels.butterflies import ct2, ct4, gs2, gs4
+from ompd._kernels.jit import kernel
+from ompd._kernels.residues import reduced, scaled
+
+#: All that one ring needs, a row per prime: primes float64[K]; forward twiddles w float64[K, T] and
+#: w_over = w / p, inverse ones v and v_over; n_inverse float64[K] is 1 / N. A row of twiddles has
+#: eight for the level of radix 2, if log2 N is odd, then three times max(m, 8) per pass.
+Ring = namedtuple("Ring", "primes w w_over v v_over n_inverse")
+
+
+@kernel(_nrt=False)
+def forward(x, scratch, ring, row):
+    """Transform residues x float64[N], at most 2 p, in place; scratch float64[N] is overwritten.
+
+    What comes out is at most (p + 1) / 2.
+    """
+    n = x.shape[0]
+    p = ring.primes[row]
+    pinv = 1.0 / p
+    w = ring.w[row]
+    over = ring.w_over[row]
+    source, target = x, scratch
+    m = 1
+    k = 0
+    passes = 0
+    levels = 0
+    while (1 << levels) < n:
+        levels += 1
+    if levels & 1:
+        for place in range(0, n // 2, 8):
+            ct2(source, place, n // 2, target, w, over, k, p, pinv)
+        k = 8
+        m = 2
+        passes = 1
+        source, target = target, source
+    quarter = n // 4
+    while m < n:
+        step = max(m, 8)
+        for first in range(0, quarter, step):
+            for i in range(0, step, 8):
+                ct4(source, first + i, quarter, target, w, over, k + i, step, p, pinv)
+        k += 3 * step
+        m *= 4
+        passes += 1
+        source, target = target, source
+    for i in range(n):
+        x[i] = reduced(source[i], p, pinv)
+
+
+@kernel(_nrt=False)
+def inverse(x, scratch, ring, row, factor, factor_over):
+    """Transform x float64[N], at most p, back in place, and multiply by factor * N.
+
+    factor_over = factor / p. What comes out is at most (p + 1) / 2; scratch is overwritten.
+    """
+    n = x.shape[0]
+    p = ring.primes[row]
+    pinv = 1.0 / p
+    v = ring.v[row]
+    over = ring.v_over[row]
+    source, target = x, scratch
+    k = v.shape[0]
+    m = n
+    quarter = n // 4
+    while m >= 4:
+        m //= 4
+        step = max(m, 8)
+        k -= 3 * step
+        for first in range(0, quarter, step):
+            for i in range(0, step, 8):
+                gs4(source, first + i, quarter, target, v, over, k + i, step, p, pinv)
+        source, target = target, source
+    if m == 2:
+        for place in range(0, n // 2, 8):
+            gs2(source, place, n // 2, target, v, over, 0, p, pinv)
+        source, target = target, source
+    for i in range(n):
+        x[i] = reduced(scaled(source[i], factor, factor_over, p), p, pinv)
+
+
+@kernel(_nrt=False)
+def rows_of(values, rows, scratch, ring):
+    """Residues of integers float64[N], below 2^52, modulo the first primes, transformed.
+
+    rows float64[L, N] and scratch float64[N] are overwritten.
+    """
+    for row in range(rows.shape[0]):
+        p = ring.primes[row]
+        pinv = 1.0 / p
+        x = rows[row]
+        for i in range(values.shape[0]):
+            x[i] = reduced(values[i], p, pinv)
+        forward(x, scratch, ring, row)
