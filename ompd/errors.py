@@ -190,10 +190,6 @@ class BudgetExceededError(OmpdError, ValueError):
 # --- homomorphic aggregation -------------------------------------------------------------------
 
 
-class Bottom(OmpdError, ArithmeticError):  # noqa: N818  (the field's name for "no value")
-    """The ciphertext has no value that is certain to be exact."""
-
-
 class ContributorsError(OmpdError, ValueError):
     """Fewer patients or hospitals contributed than a result needs."""
 

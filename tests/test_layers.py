@@ -36,7 +36,6 @@ TABLE = {
     "encode": (2, "_kernels search"),
     "blind": (2, "_kernels search"),
     "sealed": (2, "_kernels crypto search"),
-    "aggregate": (2, "_kernels"),
     "stores": (2, "crypto sealed search wire"),
     # Public polynomials are expanded by the block cipher.
     "aggregate": (2, "_kernels crypto"),
