@@ -196,6 +196,17 @@ class Collections:
                 (collection, sender, size, encoded, _digest(collection, sender.encode(), encoded)),
             )
 
+    def check_enough(self, collection: bytes, least: int) -> None:
+        """Refuse to go on if there are fewer contributors than `least`.
+
+        Raises
+        ------
+        ContributorsError
+        """
+        with self._database.reading() as connection:
+            if _count(connection, collection) < least:
+                raise ContributorsError("collection: has too few contributors for a result")
+
     def close_collection(self, collection: bytes, least: int) -> int:
         """Take no more contributions; return how many there are.
 
