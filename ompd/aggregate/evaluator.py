@@ -17,7 +17,7 @@ from ompd._kernels.transform import rows_of
 from ompd.aggregate.ciphertext import Ciphertext
 from ompd.aggregate.encryption import dropped, encrypted
 from ompd.aggregate.keys import PublicKey
-from ompd.aggregate.noise import PARTS, both
+from ompd.aggregate.noise import both
 from ompd.aggregate.packing import check_values
 from ompd.aggregate.sampling import add_flood
 from ompd.arrays import F64
@@ -197,7 +197,7 @@ class Evaluator:
         rows = encrypted(self._public, message, level)
         add_flood(rows[0], bits, t, tables)
         ciphertexts.add(rows, a.rows, rows, tables.ring)
-        noise = both(a.noise, noises.flooded(a.noise, bits), noises.plain(t // 2, n))
+        noise = noises.flooded(a.noise, bits)
         rows = dropped(self._context, rows, 1)
         return Ciphertext(
             self._context, rows, noises.last(noise, level), a.bound, a.length, a.depth
@@ -209,7 +209,7 @@ class Evaluator:
         for level in range(1, a.level):
             noise = noises.at(a.noise, a.level, level)
             flooded = noises.flooded(noise, noises.flood_bits(noise, flood))
-            if noises.opens(both(flooded, PARTS), level):
+            if noises.opens(flooded, level):
                 return level
         return a.level
 

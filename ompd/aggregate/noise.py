@@ -92,10 +92,6 @@ class Noise:
             self.plain(bound, length), self._fresh_secret if secretly else self._fresh_public
         )
 
-    def zero(self) -> int:
-        """Noise of a new public encryption of zero."""
-        return self._fresh_public
-
     def dropped(self, noise: int, level: int) -> int:
         """Noise after one of `level` primes is divided by."""
         if noise >= OVERFLOW:
@@ -149,5 +145,6 @@ class Noise:
         return max(0, math.ceil(noise / PARTS - math.log2(self._t))) + flood
 
     def flooded(self, noise: int, bits: int) -> int:
-        """Noise with such a multiple of t and a new encryption of zero."""
-        return both(noise, self.zero(), parts_of(bits - 1 + math.log2(self._t)))
+        """Noise with such a multiple of t and a new encryption of a mask."""
+        mask = self.plain(self._t // 2, self._n)
+        return both(noise, self._fresh_public, mask, parts_of(bits - 1 + math.log2(self._t)))
