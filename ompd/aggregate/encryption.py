@@ -34,6 +34,8 @@ def encrypt(public: PublicKey, values: object, *, bound: int) -> Ciphertext:
     ------
     ParameterError
     """
+    if type(public) is not PublicKey:
+        raise ParameterError(f"public: expected a PublicKey, got {type(public).__name__}")
     context = public.context
     checked = check_values(
         values, context.parameters.degree, bound, context.parameters.largest_bound, "values"
@@ -48,6 +50,8 @@ def encrypt_secretly(secret: SecretKey, values: object, *, bound: int) -> Cipher
 
     Parameters, errors as in `encrypt`.
     """
+    if type(secret) is not SecretKey:
+        raise ParameterError(f"secret: expected a SecretKey, got {type(secret).__name__}")
     context = secret.context
     parameters = context.parameters
     checked = check_values(values, parameters.degree, bound, parameters.largest_bound, "values")

@@ -33,7 +33,11 @@ def check_values(values: object, most: int, bound: object, limit: int, name: str
     """
     if type(bound) is not int or not 0 <= bound <= limit:
         raise ParameterError(f"bound: expected an integer from 0 to {limit}")
-    found: Array = np.asarray(values)
+    try:
+        found: Array = np.asarray(values)
+    except (ValueError, TypeError):
+        # What numpy says quotes values.
+        raise ParameterError(f"{name}: expected one dimension of integers") from None
     if found.ndim != 1 or not 1 <= len(found) <= most:
         raise ParameterError(
             f"{name}: expected one dimension of 1 to {most} values, got shape {found.shape}"
