@@ -243,6 +243,14 @@ class SchemaError(OmpdError, ValueError):
     """A schema contradicts itself or cannot be read."""
 
 
+class LexiconError(OmpdError, ValueError):
+    """A lexicon of medical concepts contradicts itself or cannot be read."""
+
+
+class NoteError(OmpdError, ValueError):
+    """A medical note, or a course of them, is empty, too long, of another day or unreadable."""
+
+
 class DatasetError(OmpdError, ValueError):
     """A data file is missing, damaged or not of the declared form."""
 

@@ -40,6 +40,7 @@ TABLE = {
     # Public polynomials are expanded by the block cipher.
     "aggregate": (2, "_kernels crypto"),
     "roles": (3, "aggregate blind crypto datasets encode sealed search stores wire"),
+    "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "aggregate blind datasets encode roles sealed search wire"),
     "estimator": (4, "encode roles search"),
@@ -73,7 +74,7 @@ LIBRARIES = {
         "numpy",
         "",
         "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files roles schema sealed search service stores threads wire",
+        "files roles schema sealed search service stores text threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
@@ -91,6 +92,8 @@ LIBRARIES = {
     "structlog": ("structlog", "service", "service"),
     "jwt": ("PyJWT", "service", "service"),
     "prometheus_client": ("prometheus-client", "service", "service"),
+    "spacy": ("spacy", "text", "text"),
+    "negspacy": ("negspacy", "text", "text"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),
 }
 

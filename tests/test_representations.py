@@ -9,7 +9,7 @@ import pytest
 from tests.places import PACKAGE
 
 #: Annotations of what may be a patient's: features, ids, texts of files.
-VALUES = ("F64", "Array", "Text", "Dataset")
+VALUES = ("F64", "Array", "Text", "Dataset", "Counts")
 
 
 def shown(path):
@@ -34,7 +34,9 @@ def shown(path):
                 yield node.name
 
 
-@pytest.mark.parametrize("folder", ["bulk", "datasets", "schema", "encode", "roles", "estimator"])
+@pytest.mark.parametrize(
+    "folder", ["bulk", "datasets", "schema", "encode", "roles", "estimator", "text"]
+)
 def test_no_generated_repr_shows_values(folder):
     found = {
         f"{path.name}: {name}" for path in (PACKAGE / folder).rglob("*.py") for name in shown(path)
