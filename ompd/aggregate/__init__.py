@@ -14,6 +14,7 @@ Source: Brakerski, Gentry and Vaikuntanathan, Fully homomorphic encryption witho
 2012; in residues as in Gentry, Halevi and Smart, 2012.
 """
 
+from ompd.aggregate.batches import mapped
 from ompd.aggregate.ciphertext import Ciphertext
 from ompd.aggregate.context import Context
 from ompd.aggregate.encryption import decrypt, encrypt, encrypt_secretly, residues
@@ -32,6 +33,7 @@ __all__ = [
     "encrypt",
     "encrypt_secretly",
     "keygen",
+    "mapped",
     "residues",
     "warmup_aggregate",
 ]

@@ -99,10 +99,14 @@ def _words(stream: BlockStream, row: int, first: int, blocks: int) -> np.ndarray
 
 
 def add_flood(rows: F64, bits: int, multiple: int, tables: Tables) -> None:
-    """Add `multiple` times uniform integers of so many bits, around zero, to transformed rows."""
+    """Add `multiple` times uniform integers of so many bits, around zero, to transformed rows.
+
+    They are expanded by AES-256 from 32 bytes of the operating system, which would take most of the
+    time to draw them all, and whose own generator is alike.
+    """
     n = rows.shape[1]
     count = max(1, -(-bits // _LIMB))
-    words = np.frombuffer(os.urandom(8 * count * n), dtype=np.uint64).reshape(count, n)
+    words = _words(BlockStream(new_seed()), 0, 0, count * n // 2).reshape(count, n)
     limbs = np.empty((count, n))
     for place in range(count):
         width = bits - _LIMB * (count - 1) if place == count - 1 else _LIMB
