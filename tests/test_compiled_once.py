@@ -143,6 +143,36 @@ def use_sealed(folder):
                 ask(table, rows[:2], cloud)
 
 
+def use_aggregates(folder):
+    from ompd.aggregate import (
+        Ciphertext,
+        Evaluator,
+        PublicKey,
+        decrypt,
+        encrypt,
+        encrypt_secretly,
+        keygen,
+        mapped,
+        residues,
+    )
+    from ompd.aggregate.keys import SecretKey
+
+    for packing in ("coefficients", "slots"):
+        first, _ = keygen(1, 1000, packing)
+        public = PublicKey.from_bytes(first.public.to_bytes())
+        secret = SecretKey.from_bytes(first.to_bytes(), public)
+        ev = Evaluator(public)
+        for form in FORMS:
+            values = form(np.arange(6))
+            sent = [encrypt(public, values, bound=5), encrypt_secretly(secret, values, bound=5)]
+            a, b = (Ciphertext.from_bytes(each.to_bytes(), public.context) for each in sent)
+            product = ev.add_plain(ev.multiply(a, b), values, bound=5)
+            total = ev.subtract(ev.dot([a, b], [b, a]), ev.multiply_plain(a, values, bound=5))
+            for made in mapped(ev.finish, [product, total, ev.sum([a, b, a])]):
+                decrypt(secret, Ciphertext.from_bytes(made.to_bytes(), public.context))
+            residues(secret, ev.finish(a, mask=values))
+
+
 def use_the_rest(folder):
     from ompd.blind import LaplaceNoise
     from ompd.blind.keys import PaperKey
@@ -231,6 +261,10 @@ def test_sealed_tables_renewed_and_reopened(tmp_path):
 
 def test_large_files(tmp_path):
     check("use_the_reader", tmp_path)
+
+
+def test_aggregates(tmp_path):
+    check("use_aggregates", tmp_path)
 
 
 def test_blinding_and_training(tmp_path):

@@ -28,6 +28,15 @@ SUBSET = [
     "tests/sealed/test_sealed.py::test_checksums_are_linear",
     "tests/sealed/test_whole.py::test_a_table_without_windows_answers_many",
     "tests/sealed/test_edits.py::test_equal_distances_come_in_order_of_row_among_both",
+    "tests/aggregate/test_kernels.py::test_products_and_reductions_are_residues",
+    "tests/aggregate/test_kernels.py::test_products_of_transforms_are_negacyclic[562949953408001]",
+    "tests/aggregate/test_kernels.py::test_errors_are_differences_of_twenty_one_bits",
+    "tests/aggregate/test_kernels.py::test_uniform_residues_are_words_below_the_prime",
+    "tests/aggregate/test_kernels.py::test_residues_travel_in_as_many_bits_as_the_prime_has",
+    "tests/aggregate/test_kernels.py::test_wide_integers_are_sums_of_limbs",
+    "tests/aggregate/test_kernels.py::test_remainders_lie_around_zero",
+    "tests/aggregate/test_kernels.py::test_division_changes_no_plaintext[slots]",
+    "tests/aggregate/test_evaluation.py::test_small_circuits_equal_the_oracle",
 ]
 
 

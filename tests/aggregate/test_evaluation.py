@@ -13,10 +13,12 @@ from ompd.aggregate import (
     encrypt,
     encrypt_secretly,
     keygen,
+    mapped,
     residues,
 )
 from ompd.aggregate.keys import SecretKey
-from ompd.errors import Bottom
+from ompd.errors import Bottom, ParameterError
+from ompd.threads import at_most
 from tests.aggregate import oracle
 
 SMALL = st.lists(st.integers(-5, 5), min_size=1, max_size=8)
@@ -131,6 +133,23 @@ def test_a_mask_hides_what_it_covers_and_nothing_else(tiny):
     found = residues(tiny, ev.finish(a, mask=mask))
     assert found.tolist() == [3, 1, 6, 4, *range(4, 64)]
     assert decrypt(tiny, ev.finish(a, mask=mask))[:2].tolist() == [3, 1]
+
+
+def test_results_do_not_depend_on_the_number_of_threads(tiny):
+    ev = Evaluator(tiny.public)
+    factors = [encrypt(tiny.public, [k], bound=9) for k in range(10)]
+    for threads in (1, 2, 5):
+        with at_most(threads):
+            products = mapped(ev.multiply, factors, factors[::-1])
+            finished = mapped(ev.finish, products)
+            found = mapped(lambda c: decrypt(tiny, c)[0], finished)
+        assert found == [k * (9 - k) for k in range(10)]
+    assert mapped(ev.finish, []) == []
+    for wrong in ((), ([1], [1, 2])):
+        with pytest.raises(ParameterError):
+            mapped(ev.multiply, *wrong)
+    with pytest.raises(ParameterError):
+        mapped(ev.finish, [factors[0], None])
 
 
 def test_what_needs_no_multiplication_has_no_key_for_it():
