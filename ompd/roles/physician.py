@@ -46,8 +46,17 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     key: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        return "<_Stored>"
+
 
 _STORED = msgspec.msgpack.Decoder(_Stored)
+_DIGEST_BYTES = 32
+
+
+def _digest(stored: bytes) -> bytes:
+    """What shows that a flipped bit is none of what was written."""
+    return hashlib.sha256(b"ompd/collection/1\x00" + stored).digest()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -300,7 +309,8 @@ class Physician(Party):
             If it is no collection of this physician.
         """
         own = self._find(collection)
-        return msgspec.msgpack.encode(_Stored(own.terms, own.key, own.secret.to_bytes()))
+        stored = msgspec.msgpack.encode(_Stored(own.terms, own.key, own.secret.to_bytes()))
+        return _digest(stored) + stored
 
     def restore(self, stored: bytes) -> bytes:
         """Have a collection again, of what `to_bytes` gave; returns its id.
@@ -310,13 +320,11 @@ class Physician(Party):
         KeyMaterialError
             If it is none of this physician, or damaged.
         """
-        found = None
-        if isinstance(stored, bytes):
-            try:
-                found = _STORED.decode(stored)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                found = None
-        if found is None or found.terms.physician != self.id:
+        content = stored[_DIGEST_BYTES:] if isinstance(stored, bytes) else b""
+        if not content or _digest(content) != stored[:_DIGEST_BYTES]:
+            raise KeyMaterialError("stored: expected bytes of a whole collection")
+        found = _STORED.decode(content)
+        if found.terms.physician != self.id:
             raise KeyMaterialError("stored: expected a collection of this physician")
         function, public = check_terms(found.terms, found.key, self._functions, 1)
         secret = SecretKey.from_bytes(found.secret, public)
