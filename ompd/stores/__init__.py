@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ompd.stores.audit_log import AuditLog
     from ompd.stores.budget import BudgetLedger
     from ompd.stores.collections import Collections
+    from ompd.stores.enquiries import EnquiryQuota
     from ompd.stores.registry import Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
     from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
@@ -19,6 +20,7 @@ _HOMES = {
     "BudgetLedger": "budget",
     "Collections": "collections",
     "DurableReplayGuard": "replay",
+    "EnquiryQuota": "enquiries",
     "FolderTables": "tables",
     "FrameGuard": "replay",
     "MemoryTables": "tables",
@@ -32,6 +34,7 @@ __all__ = [
     "BudgetLedger",
     "Collections",
     "DurableReplayGuard",
+    "EnquiryQuota",
     "FolderTables",
     "FrameGuard",
     "MemoryTables",
