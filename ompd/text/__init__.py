@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         seal_course,
         seal_template,
     )
+    from ompd.text.function import TEXT_CORRELATION, encode_lags
     from ompd.text.lexicon import Concept, Lexicon, available, load
     from ompd.text.pipeline import SpacyAnnotator
     from ompd.text.plain import PlainAnnotator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # Lazily: the cloud needs none of what reads notes.
 _HOMES = {
+    "TEXT_CORRELATION": "function",
     "Annotator": "annotation",
     "Concept": "lexicon",
     "Correlation": "enquiry",
@@ -46,6 +48,7 @@ _HOMES = {
     "available": "lexicon",
     "correlate": "correlation",
     "correlation_keys": "enquiry",
+    "encode_lags": "function",
     "enquiry_digest": "sealed",
     "load": "lexicon",
     "open_reply": "enquiry",
@@ -54,6 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "TEXT_CORRELATION",
     "Annotator",
     "Concept",
     "Correlation",
@@ -71,6 +75,7 @@ __all__ = [
     "available",
     "correlate",
     "correlation_keys",
+    "encode_lags",
     "enquiry_digest",
     "load",
     "open_reply",

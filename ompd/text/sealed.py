@@ -82,8 +82,8 @@ class SealedCourse:
         )
         if energies is None or other or low or high or not 1 <= days <= MAX_DAYS:
             raise RangeError("data: expected a course")
-        _check(counts, (concepts - 1) * BLOCK + days, MAX_COUNT)
-        _check(energies, days, MAX_ENERGY)
+        _check(counts, (concepts - 1) * BLOCK + days, MAX_COUNT, secretly=False)
+        _check(energies, days, MAX_ENERGY, secretly=False)
         return cls(counts, energies, lexicon, concepts, days)
 
     def __repr__(self) -> str:
@@ -128,7 +128,7 @@ class SealedTemplate:
         )
         if energies is not None or other or low or high or not 1 <= days <= MAX_DAYS:
             raise RangeError("data: expected a template")
-        _check(counts, (concepts - 1) * BLOCK + days, MAX_COUNT * MAX_WEIGHT)
+        _check(counts, (concepts - 1) * BLOCK + days, MAX_COUNT * MAX_WEIGHT, secretly=True)
         return cls(counts, lexicon, concepts, days)
 
     def __repr__(self) -> str:
@@ -265,7 +265,18 @@ def check_context(context: Context) -> None:
         )
 
 
-def _check(ciphertext: Ciphertext, length: int, bound: int) -> None:
-    """Refuse what is public and no fresh ciphertext of that form."""
-    if (ciphertext.length, ciphertext.bound, ciphertext.depth) != (length, bound, 0):
-        raise RangeError("data: expected ciphertexts of the form that their header says")
+def _check(ciphertext: Ciphertext, length: int, bound: int, *, secretly: bool) -> None:
+    """Refuse what is public and no new ciphertext of that form; what is inside cannot be seen."""
+    context = ciphertext.context
+    expected = (
+        length,
+        bound,
+        0,
+        len(context.parameters.primes),
+        context.noise.fresh(bound, length, secretly=secretly),
+        secretly,
+    )
+    found = ciphertext
+    header = found.length, found.bound, found.depth, found.level, found.noise, bool(found.seed)
+    if header != expected:
+        raise RangeError("data: expected new ciphertexts of the form that their header says")
