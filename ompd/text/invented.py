@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ompd.text.course import MAX_COUNT, MAX_DAYS, Note, Template
+from ompd.text.course import Note, Template
+from ompd.text.layout import MAX_COUNT, MAX_DAYS
 from ompd.text.lexicon import Lexicon
 
 #: Days of an episode, from first signs to the day before admission.
@@ -142,5 +143,5 @@ def _note(rng: np.random.Generator, lexicon: Lexicon, asserted: np.ndarray) -> s
 
 def _said(rng: np.random.Generator, phrases: Sequence[str], lexicon: Lexicon, row: int) -> str:
     synonyms = lexicon.concepts[row].synonyms
-    words = synonyms[rng.integers(len(synonyms))]
-    return phrases[rng.integers(len(phrases))].format(words)
+    words = synonyms[int(rng.integers(len(synonyms)))]
+    return phrases[int(rng.integers(len(phrases)))].format(words)
