@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ompd.commands.aggregate import aggregate_app
 from ompd.commands.audit import audit
 from ompd.commands.audit_log import audit_log_app
 from ompd.commands.backup import backup, restore
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(aggregate_app, name="aggregate")
 app.add_typer(audit_log_app, name="audit-log")
 app.command()(audit)
 app.command()(init)

@@ -6,6 +6,7 @@ from ompd.encode.encoder import Encoder
 from ompd.encode.evidence import EvidenceEncoder
 from ompd.encode.filling import Filling
 from ompd.encode.fixed_point import ReliefEncoder, scale_features
+from ompd.encode.pooled import count_cells, model_of_counts
 from ompd.encode.relief import relief_weights
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "ReliefEncoder",
     "choose_step",
     "coarsen",
+    "count_cells",
+    "model_of_counts",
     "relief_weights",
     "scale_features",
 ]

@@ -113,7 +113,7 @@ class AdditiveModel(Confidential):
         rows = _Rows(design, truth, shares[truth], len(sizes))
         penalty, slope = _chosen(rows, progress)
         weights = slope * _per_cell(blocks, _fitted(rows, penalty))
-        whole, bits = _rounded(bins, (weights - weights[:, :1])[:, 1:], most)
+        whole, bits = rounded_weights(bins, (weights - weights[:, :1])[:, 1:], most)
         progress(1.0)
         return cls(bins, np.ascontiguousarray(whole.T), bits)
 
@@ -247,7 +247,7 @@ def _softmax(scores: F64) -> F64:
     return shares
 
 
-def _rounded(bins: Bins, weights: F64, most: int) -> tuple[I64, int]:
+def rounded_weights(bins: Bins, weights: F64, most: int) -> tuple[I64, int]:
     """Return whole weights, shape (cells, outputs), of which no sum is above `most`, and bits."""
     for bits in range(_BITS, -1, -1):
         whole = np.rint(weights * (1 << bits)).astype(np.int64)
