@@ -49,7 +49,10 @@ TABLE = {
     "compilation": (4, "aggregate blind datasets encode sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets roles stores wire"),
-    "commands": (6, "audit bulk compilation crypto datasets encode roles search service stores"),
+    "commands": (
+        6,
+        "audit bulk compilation crypto datasets encode roles search service stores text",
+    ),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
     "__main__": (7, "commands"),
@@ -80,7 +83,7 @@ LIBRARIES = {
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
     "rich": ("rich", "", "bulk commands"),
     "typer": ("typer", "", "commands"),
-    "matplotlib": ("matplotlib", "audit", "audit"),
+    "matplotlib": ("matplotlib", "audit", "audit text"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
     "starlette": ("starlette", "service", "service"),

@@ -19,6 +19,7 @@ from ompd.commands.schema import schema
 from ompd.commands.score import score
 from ompd.commands.serve import serve
 from ompd.commands.status import status
+from ompd.commands.text import text_app
 
 app = typer.Typer(
     help="Online multiparty medical pre-diagnosis over hidden records.",
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(aggregate_app, name="aggregate")
 app.add_typer(audit_log_app, name="audit-log")
+app.add_typer(text_app, name="text")
 app.command()(audit)
 app.command()(init)
 app.command()(backup)
