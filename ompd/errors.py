@@ -123,6 +123,34 @@ class KeyMaterialError(CryptoError):
     """Secret key material has the wrong type, length or range."""
 
 
+class ShareError(CryptoError):
+    """Something of a shared record cannot be accepted."""
+
+
+class CapsuleError(ShareError):
+    """The capsule was not made for this record and scope, or was changed."""
+
+
+class GrantError(ShareError):
+    """The grant is another one's, of another scope, or was changed."""
+
+
+class EpochError(ShareError):
+    """The epoch is over, or has yet to begin."""
+
+
+class ProofError(ShareError):
+    """A proof is wrong: whoever made it computed something else than was asked."""
+
+
+class TokenError(CryptoError):
+    """A token was not issued for this, or was changed."""
+
+
+class SpentError(TokenError):
+    """The token was spent on another request, or given back."""
+
+
 class PrekeyError(KeyMaterialError):
     """A short-lived key is missing, expired, not yet valid or older than a known one."""
 
@@ -183,6 +211,10 @@ class QuotaError(OmpdError, ValueError):
     """One user has taken as much as one may of what all share."""
 
 
+class CreditError(OmpdError, ValueError):
+    """An account or wallet does not have as many tokens."""
+
+
 class BudgetExceededError(OmpdError, ValueError):
     """The patient's privacy budget does not allow another release."""
 
@@ -233,6 +265,10 @@ class DomainError(FeatureError):
 
 class LabelError(OmpdError, ValueError):
     """A label is not in the registered set of classes."""
+
+
+class ProgramError(OmpdError, ValueError):
+    """A decision program contradicts itself, or is not of its form."""
 
 
 class TrainingError(OmpdError, ValueError):
@@ -288,6 +324,10 @@ class BusyError(OmpdError, RuntimeError):
 
 class UnknownDiseaseError(OmpdError, LookupError):
     """No table is registered for this disease."""
+
+
+class UnknownProgramError(OmpdError, LookupError):
+    """No decision program is registered or kept under this id."""
 
 
 class TrainingWarning(UserWarning):

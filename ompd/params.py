@@ -93,8 +93,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 #: What a party can be; the first is the least. Patients contribute hidden values, and physicians
-#: open what a cloud makes of them.
-Role = Literal["user", "hospital", "cloud", "patient", "physician"]
+#: open what a cloud makes of them. Companies publish programs, and authorities sell their use.
+Role = Literal["user", "hospital", "cloud", "patient", "physician", "company", "authority"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 

@@ -39,7 +39,12 @@ TABLE = {
     "stores": (2, "crypto sealed search wire"),
     # Public polynomials are expanded by the block cipher.
     "aggregate": (2, "_kernels crypto"),
-    "roles": (3, "aggregate blind crypto datasets encode sealed search stores wire"),
+    "share": (2, "crypto"),
+    "monitor": (3, "crypto share stores wire"),
+    "roles": (
+        3,
+        "aggregate blind crypto datasets encode monitor sealed search share stores wire",
+    ),
     "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "aggregate blind datasets encode roles sealed search wire"),
@@ -58,9 +63,9 @@ TABLE = {
     "__main__": (7, "commands"),
 }
 
-#: Who may import another entry of its own rank. Stores have the cloud's part of `sealed` only; see
-#: `test_stores_have_no_secret`.
-ON = {("stores", "sealed")}
+#: Who may import another entry of its own rank. Roles use wings, and wings no roles. Stores have
+#: the cloud's part of `sealed` only; see `test_stores_have_no_secret`.
+ON = {("stores", "sealed"), ("roles", "monitor")}
 
 #: Third-party modules: where they are declared, under which name, and who may import them.
 LIBRARIES = {
@@ -68,11 +73,16 @@ LIBRARIES = {
     # What Numba is made of.
     "llvmlite": ("numba", "", "_kernels"),
     # `aggregate` has it for the published scheme alone.
-    "gmpy2": ("gmpy2", "", "aggregate blind"),
+    "gmpy2": ("gmpy2", "", "aggregate blind crypto"),
+    "voprf": ("voprf", "monitor", "crypto"),
     "py_ecc": ("py_ecc", "", "crypto"),
     "pyblst": ("pyblst", "", "crypto"),
     "cryptography": ("cryptography", "", "crypto"),
-    "msgspec": ("msgspec", "", "arrays crypto datasets roles schema sealed service stores wire"),
+    "msgspec": (
+        "msgspec",
+        "",
+        "arrays crypto datasets monitor roles schema sealed service stores wire",
+    ),
     "numpy": (
         "numpy",
         "",

@@ -42,6 +42,8 @@ class RoleName(StrEnum):
     CLOUD = "cloud"
     PATIENT = "patient"
     PHYSICIAN = "physician"
+    COMPANY = "company"
+    AUTHORITY = "authority"
 
 
 class SuiteName(StrEnum):

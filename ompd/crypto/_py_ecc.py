@@ -17,6 +17,7 @@ from py_ecc.bls.hash_to_curve import hash_to_G2
 from py_ecc.optimized_bls12_381.optimized_curve import G1, add, multiply, neg
 from py_ecc.optimized_bls12_381.optimized_pairing import final_exponentiate, pairing
 
+from ompd.crypto.groups import Group
 from ompd.crypto.signatures import SignatureBackend
 
 # py_ecc annotates its own functions more narrowly than they are used by its own callers.
@@ -81,3 +82,25 @@ class PyEccBackend(SignatureBackend):
     def _agree(self, loops: Any, generator_loop: Any) -> bool:
         result = final_exponentiate(loops * generator_loop)
         return bool(result == type(result).one())
+
+
+class PyEccGroup(Group):
+    """Arithmetic in pure Python."""
+
+    def __init__(self, curve: SignatureBackend) -> None:
+        super().__init__(curve)
+        self.generator = G1
+
+    def multiply(self, point: Any, scalar: int) -> Any:
+        """Return a multiple."""
+        return multiply(point, scalar)
+
+    def add(self, left: Any, right: Any) -> Any:
+        """Return the sum."""
+        return add(left, right)
+
+    def encode(self, point: Any) -> bytes:
+        """Return the compressed form."""
+        # The third coordinate of a point of G1 is a number, that of one of G2 a pair.
+        in_g1 = isinstance(point[2], type(G1[2]))
+        return bytes(_encode_g1(point) if in_g1 else _encode_g2(point))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyblst import BlstP1Element, BlstP2Element, final_verify, miller_loop
 
+from ompd.crypto.groups import Group
 from ompd.crypto.points import GROUP_ORDER
 from ompd.crypto.signatures import SignatureBackend
 
@@ -83,3 +84,23 @@ def _multiplied(point: Any, secret: int) -> Any:
     opposite = GROUP_ORDER - secret
     product = point.scalar_mul(max(secret, opposite))
     return (product, -product)[secret < opposite]
+
+
+class PyblstGroup(Group):
+    """Arithmetic by the native library."""
+
+    def __init__(self, curve: SignatureBackend) -> None:
+        super().__init__(curve)
+        self.generator = BlstP1Element.uncompress(_GENERATOR)
+
+    def multiply(self, point: Any, scalar: int) -> Any:
+        """Return a multiple, by way of a factor of 32 bytes."""
+        return _multiplied(point, scalar)
+
+    def add(self, left: Any, right: Any) -> Any:
+        """Return the sum."""
+        return left + right
+
+    def encode(self, point: Any) -> bytes:
+        """Return the compressed form."""
+        return bytes(point.compress())

@@ -19,8 +19,10 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.roles.jobs import Jobs, OpenedJob
+from ompd.roles.keeping import Keeping
 from ompd.roles.party import Party
 from ompd.roles.upkeep import Upkeep, longest
+from ompd.stores.keeper import Keeper
 from ompd.stores.tables import (
     CHANGES,
     PROFILES,
@@ -52,12 +54,16 @@ class Cloud(Party):
     tables : Tables, optional
         Where its tables live, which is the cloud's alone: `MemoryTables()` by default. On
         `FolderTables(path)` they outlive the process.
+    keeper : Keeper, optional
+        Where records and programs are kept; without, none are.
     **options
         Directory, replays, clock and window as for `Party`.
 
     Attributes
     ----------
     tables : Tables
+    keeping : Keeping or None
+        Answers what is asked about records and programs.
     """
 
     role = "cloud"
@@ -67,6 +73,7 @@ class Cloud(Party):
         identity: Identity,
         *,
         tables: Tables | None = None,
+        keeper: Keeper | None = None,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
@@ -75,6 +82,7 @@ class Cloud(Party):
         self._lock = threading.Lock()
         self._upkeep = Upkeep(self.tables, self._post.now, self._lock, self._post.window)
         self._jobs = Jobs(self._post, self.tables, self._upkeep, self._lock)
+        self.keeping = None if keeper is None else Keeping(self._post, keeper)
         if self.tables.kept():
             # What the process before had yet to do.
             self._upkeep.plan(soon=True)
@@ -96,6 +104,8 @@ class Cloud(Party):
             If tables cannot be kept where they live; another try may follow.
         """
         self._upkeep.tidy()
+        if self.keeping is not None:
+            self.keeping.tidy()
 
     def __enter__(self) -> Self:
         return self

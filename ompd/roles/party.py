@@ -18,7 +18,7 @@ from ompd.wire import Header
 #: Seconds that a frame stays acceptable.
 FRESHNESS_WINDOW = 120.0
 #: Roles that others encrypt to unasked, and that therefore have short-lived keys.
-_WITH_PREKEYS = ("hospital", "cloud", "patient", "physician")
+_WITH_PREKEYS = ("hospital", "cloud", "patient", "physician", "authority")
 
 
 class Party:

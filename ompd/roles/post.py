@@ -265,11 +265,15 @@ class Post:
         The frame does not tell to which of them it was encrypted, so they are tried in turn.
         """
         info = frame.header.envelope_info()
-        if key is None and self.prekeys is not None:
+        decrypt = self.decrypt if key is None else key.decrypt
+        return decode_body(body, decrypt(frame.ciphertext, info))
+
+    def decrypt(self, ciphertext: bytes, info: bytes) -> bytes:
+        """Decrypt with the party's own keys."""
+        if self.prekeys is not None:
             with contextlib.suppress(DecryptionError):
-                return decode_body(body, self.prekeys.decrypt(frame.ciphertext, info))
-        key = self.identity.envelope_key if key is None else key
-        return decode_body(body, key.decrypt(frame.ciphertext, info))
+                return self.prekeys.decrypt(ciphertext, info)
+        return self.identity.envelope_key.decrypt(ciphertext, info)
 
     def refuse(
         self, data: bytes, kind: Kind, *others: Kind, code: Callable[[Frame], int] | None = None

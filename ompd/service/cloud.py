@@ -67,7 +67,8 @@ class CloudServer:
         self._cloud = cloud
         self._journal = journal
         self._long = LongAnswers(answers, cloud.window)
-        self._intake = Intake(cloud.check_header, *JOBS, *_STORED)
+        kept = () if cloud.keeping is None else (Kind.KEEPING_REQUEST,)
+        self._intake = Intake(cloud.check_header, *JOBS, *_STORED, *kept)
         self._answering = Crew("ompd-answers", _THREADS)
         # These are long, and hold up no jobs. The index of one table none of another's pieces.
         self._whole = Crew("ompd-whole", 1)
@@ -160,12 +161,17 @@ class CloudServer:
         if work is None:
             if (file := self._long.open(digest)) is not None:
                 return file
-            is_job = received.header.kind in JOBS
+            kind = received.header.kind
+            is_job = kind in JOBS or kind == Kind.KEEPING_REQUEST
             if self._count[is_job] >= _MOST[is_job]:
                 raise Busy(_SOON)
             self._count[is_job] += 1
             work = asyncio.ensure_future(
-                self._job(digest, received) if is_job else self._upload(received)
+                self._keeping(received)
+                if kind == Kind.KEEPING_REQUEST
+                else self._job(digest, received)
+                if is_job
+                else self._upload(received)
             )
             self._working[digest] = work
             work.add_done_callback(functools.partial(self._done, digest, is_job))
@@ -217,6 +223,14 @@ class CloudServer:
         except StoreError as error:
             # It can be sent once, if not in parts.
             self._journal.trouble("a long answer cannot be kept", error)
+        return answer
+
+    async def _keeping(self, received: Received) -> bytes:
+        keeping = self._cloud.keeping
+        assert keeping is not None  # noqa: S101  (else no such frame is read)
+        with self._journal.metrics.timed("answer"):
+            answer = await self._answering.do(keeping.answer_or_refuse, received.data)
+        self._note(received.header, "", "answered")
         return answer
 
     async def _upload(self, received: Received) -> bytes:

@@ -17,7 +17,7 @@ from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.cds.config import Cds
 from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
 from ompd.service.signers import Signers
-from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard
+from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard, Keeper
 from ompd.stores.audit_check import Head
 from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
@@ -68,8 +68,15 @@ def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
         stack.callback(tables.close)
         replays = DurableReplayGuard(config.state / "frames", FRESHNESS_WINDOW)
         stack.callback(replays.close)
+        keeper = Keeper(config.state / "keeper.db")
+        stack.callback(keeper.close)
         cloud = Cloud(
-            identity, tables=tables, replays=replays, prekeys=_prekeys(config, identity), **common
+            identity,
+            tables=tables,
+            keeper=keeper,
+            replays=replays,
+            prekeys=_prekeys(config, identity),
+            **common,
         )
         stack.callback(cloud.close)
         audit = _audit_log(config, identity)

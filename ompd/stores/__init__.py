@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from ompd.stores.budget import BudgetLedger
     from ompd.stores.collections import Collections
     from ompd.stores.enquiries import EnquiryQuota
+    from ompd.stores.keeper import Keeper
     from ompd.stores.registry import Registry
     from ompd.stores.replay import DurableReplayGuard, FrameGuard, ReplayGuard
     from ompd.stores.tables import FolderTables, MemoryTables, TableFolder
+    from ompd.stores.till import Till
+    from ompd.stores.wallet import Wallet
 
 # Lazily: of these, only tables need the kernels.
 _HOMES = {
@@ -23,10 +26,13 @@ _HOMES = {
     "EnquiryQuota": "enquiries",
     "FolderTables": "tables",
     "FrameGuard": "replay",
+    "Keeper": "keeper",
     "MemoryTables": "tables",
     "Registry": "registry",
     "ReplayGuard": "replay",
     "TableFolder": "tables",
+    "Till": "till",
+    "Wallet": "wallet",
 }
 
 __all__ = [
@@ -37,10 +43,13 @@ __all__ = [
     "EnquiryQuota",
     "FolderTables",
     "FrameGuard",
+    "Keeper",
     "MemoryTables",
     "Registry",
     "ReplayGuard",
     "TableFolder",
+    "Till",
+    "Wallet",
 ]
 
 

@@ -64,6 +64,7 @@ from ompd.wire.frames import (
     peek,
 )
 from ompd.wire.integers import check_below, pack_limbs, unpack_limbs
+from ompd.wire.keeping import KeepingAnswer, KeepingRequest
 from ompd.wire.kinds import CAPS, KIND_OF, Kind
 from ompd.wire.limits import (
     answer_cap,
@@ -73,6 +74,7 @@ from ompd.wire.limits import (
     verdict_bytes,
     verdict_rows,
 )
+from ompd.wire.payments import AccountAnswer, AccountRequest
 
 __all__ = [
     "ANY_FORM",
@@ -89,6 +91,8 @@ __all__ = [
     "OUTDATED",
     "PROTOCOL_VERSION",
     "SIGNATURE_BYTES",
+    "AccountAnswer",
+    "AccountRequest",
     "AggregateRequest",
     "AggregateResult",
     "Body",
@@ -103,6 +107,8 @@ __all__ = [
     "HardenedUpload",
     "Header",
     "Invitation",
+    "KeepingAnswer",
+    "KeepingRequest",
     "Kind",
     "PaperChange",
     "PaperJob",

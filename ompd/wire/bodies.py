@@ -10,13 +10,16 @@ from ompd.errors import FramingError
 from ompd.wire.canonical import decode, encode
 from ompd.wire.fields import Body
 from ompd.wire.kinds import Kind
+from ompd.wire.payments import Evaluated, Evaluation
 
 B = TypeVar("B", bound=Body)
 
 #: Ends the encoded body; only zeros may follow.
 _END = b"\x80"
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
-    kind.body: msgspec.msgpack.Decoder(kind.body) for kind in Kind
+    body: msgspec.msgpack.Decoder(body)
+    # The last two travel without a frame, which would name a sender.
+    for body in (*(kind.body for kind in Kind), Evaluation, Evaluated)
 }
 
 

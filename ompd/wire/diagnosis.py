@@ -321,7 +321,7 @@ class Report(Body, frozen=True):
 
 
 class Refusal(Body, frozen=True):
-    """Hospital to user, or cloud to hospital: the request was not accepted.
+    """From whoever was asked: the request was not accepted.
 
     Which check failed would help whoever probes for secrets, and the asking party's own log has
     what it needs. There is one exception, which depends on nothing but the query's disease and

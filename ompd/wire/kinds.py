@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import aggregates, changes, diagnosis
+from ompd.wire import aggregates, changes, diagnosis, keeping, payments
 from ompd.wire.fields import Body
 
 _KIB = 1024
 _MIB = 1024 * _KIB
+_PEOPLE = ("user", "patient", "physician")
 
 
 class _Row(NamedTuple):
@@ -43,7 +44,7 @@ class Kind(IntEnum):
     PAPER_JOB = _Row(2, diagnosis.PaperJob, ("hospital",), 256 * _MIB, repeatable=True)
     VERDICT = _Row(3, diagnosis.Verdict, ("cloud",), 16 * _MIB)
     REPORT = _Row(4, diagnosis.Report, ("hospital",), 64 * _MIB)
-    REFUSAL = _Row(5, diagnosis.Refusal, ("hospital", "cloud"), 1 * _KIB)
+    REFUSAL = _Row(5, diagnosis.Refusal, ("hospital", "cloud", "authority"), 1 * _KIB)
     RECEIPT = _Row(6, diagnosis.Receipt, ("cloud",), 4 * _KIB, lasting=True)
     HARDENED_UPLOAD = _Row(7, diagnosis.HardenedUpload, ("hospital",), 16 * _MIB, lasting=True)
     HARDENED_JOB = _Row(8, diagnosis.HardenedJob, ("hospital",), 256 * _MIB, repeatable=True)
@@ -63,6 +64,15 @@ class Kind(IntEnum):
         34, aggregates.AggregateRequest, ("physician",), 16 * _MIB, repeatable=True
     )
     AGGREGATE_RESULT = _Row(35, aggregates.AggregateResult, ("cloud",), 16 * _MIB)
+
+    ACCOUNT_REQUEST = _Row(
+        40, payments.AccountRequest, (*_PEOPLE, "company"), 256 * _KIB, repeatable=True
+    )
+    ACCOUNT_ANSWER = _Row(41, payments.AccountAnswer, ("authority",), 256 * _KIB)
+    KEEPING_REQUEST = _Row(
+        42, keeping.KeepingRequest, (*_PEOPLE, "company"), 8 * _MIB, repeatable=True
+    )
+    KEEPING_ANSWER = _Row(43, keeping.KeepingAnswer, ("cloud",), 8 * _MIB)
 
     body: type[Body]
     senders: tuple[str, ...]

@@ -20,6 +20,8 @@ from ompd.wire import (
     KIND_OF,
     OUTDATED,
     PROTOCOL_VERSION,
+    AccountAnswer,
+    AccountRequest,
     AggregateRequest,
     AggregateResult,
     Collection,
@@ -30,6 +32,8 @@ from ompd.wire import (
     HardenedUpload,
     Header,
     Invitation,
+    KeepingAnswer,
+    KeepingRequest,
     Kind,
     PaperChange,
     PaperJob,
@@ -48,6 +52,28 @@ from ompd.wire import (
     encode_catalogue,
     encode_signed_part,
     form_of,
+)
+from ompd.wire.keeping import (
+    GrantUpload,
+    Kept,
+    OutsourcingUpload,
+    ProgramAnswer,
+    ProgramRequest,
+    ProgramUpload,
+    RecordAnswer,
+    RecordList,
+    RecordNames,
+    RecordRemoval,
+    RecordRequest,
+    RecordUpload,
+)
+from ompd.wire.payments import (
+    ProgramKey,
+    Purchase,
+    Registration,
+    Return,
+    Returned,
+    Tokens,
 )
 from tests.roles.conftest import post_of
 from tests.vectors import catalogues
@@ -125,6 +151,34 @@ BODIES = {
     "aggregate request": AggregateRequest(TABLE, "", ()),
     "aggregate request, of one": AggregateRequest(TABLE, "patient", (bytes(range(9)),)),
     "aggregate result": AggregateResult(TABLE, 5, (bytes(range(30)),)),
+    "account request": AccountRequest(Purchase(NONCE, 837, bytes(range(192)))),
+    "account request, giving back": AccountRequest(Return(NONCE, 0, bytes(range(128)))),
+    "account request, a program's key": AccountRequest(Registration(TABLE, 2**31 - 1)),
+    "account answer": AccountAnswer(Tokens(NONCE, bytes(range(192)), b"receipt")),
+    "account answer, given back": AccountAnswer(Returned(NONCE, b"", b"\x01\x00")),
+    "account answer, a program's key": AccountAnswer(
+        ProgramKey(TABLE, 837, bytes(range(32)), bytes(range(48)))
+    ),
+    "keeping request": KeepingRequest(
+        RecordUpload("cardio", 837, TABLE, bytes(range(112)), bytes(range(40)))
+    ),
+    "keeping request, a removal": KeepingRequest(RecordRemoval("cardio", 837, TABLE)),
+    "keeping request, a grant": KeepingRequest(
+        GrantUpload("cardio", 837, "bell", bytes(range(128)))
+    ),
+    "keeping request, outsourcing": KeepingRequest(
+        OutsourcingUpload("cardio", 837, bytes(range(32)))
+    ),
+    "keeping request, a list": KeepingRequest(RecordList("alice", "cardio", 837)),
+    "keeping request, a record": KeepingRequest(RecordRequest("alice", "cardio", 837, TABLE)),
+    "keeping request, a program": KeepingRequest(ProgramUpload(TABLE, 837, bytes(range(100)))),
+    "keeping request, for a program": KeepingRequest(ProgramRequest(TABLE, 837)),
+    "keeping answer": KeepingAnswer(
+        RecordAnswer(bytes(range(112)), bytes(40), bytes(48), bytes(range(112)))
+    ),
+    "keeping answer, done": KeepingAnswer(Kept()),
+    "keeping answer, names": KeepingAnswer(RecordNames(TABLE * 2)),
+    "keeping answer, a program": KeepingAnswer(ProgramAnswer(TABLE, 837, bytes(range(100)))),
     "refusal": Refusal(),
     "refusal, other schema": Refusal(OUTDATED),
 }
@@ -153,7 +207,7 @@ def parties() -> dict[str, Party]:
     return people
 
 
-NAMES = ("alice", "hospital", "cloud", "mallory", "patient", "physician")
+NAMES = ("alice", "hospital", "cloud", "mallory", "patient", "physician", "authority")
 #: Others have the name of their role.
 ROLES = {"alice": "user"}
 ROUTES = {
@@ -178,6 +232,10 @@ ROUTES = {
     Kind.COLLECTION_RECEIPT: ("cloud", "physician"),
     Kind.AGGREGATE_REQUEST: ("physician", "cloud"),
     Kind.AGGREGATE_RESULT: ("cloud", "physician"),
+    Kind.ACCOUNT_REQUEST: ("alice", "authority"),
+    Kind.ACCOUNT_ANSWER: ("authority", "alice"),
+    Kind.KEEPING_REQUEST: ("alice", "cloud"),
+    Kind.KEEPING_ANSWER: ("cloud", "alice"),
 }
 
 

@@ -54,7 +54,8 @@ def parties():
 
 def receiver(parties, kind):
     readers = {
-        "alice": {"REPORT", "REFUSAL"},
+        "alice": {"REPORT", "REFUSAL", "ACCOUNT_ANSWER", "KEEPING_ANSWER"},
+        "authority": {"ACCOUNT_REQUEST"},
         "hospital": {"QUERY", "VERDICT", "RECEIPT", "SEALED_ANSWER"},
         "patient": {"INVITATION"},
         "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT"},
