@@ -126,8 +126,8 @@ class Ours:
         self.values = np.arange(self.public.parameters.degree) % 128
         self.a, self.b = self.encrypt(), self.encrypt()
         self.finished = self.evaluator.finish(self.a)
-        self.rows = self.a.rows.copy()
-        self.scratch = np.empty(self.rows.shape[2])
+        self.out = np.empty_like(self.a.rows)
+        self.scratch = np.empty(self.out.shape[2])
 
     def encrypt(self) -> Any:
         """Encrypt under the public key."""
@@ -164,17 +164,16 @@ class Ours:
     def forward(self) -> None:
         """Transform a ciphertext."""
         ring = self.public.context.tables.ring
-        for part in self.rows:
-            for row, x in enumerate(part):
-                forward(x, self.scratch, ring, row)
+        for source, target in zip(self.a.rows, self.out, strict=True):
+            for row, x in enumerate(source):
+                forward(x, target[row], self.scratch, ring, row)
 
     def inverse(self) -> None:
         """Transform it back."""
         ring = self.public.context.tables.ring
-        for part in self.rows:
-            for row, x in enumerate(part):
-                factor = ring.n_inverse[row]
-                inverse(x, self.scratch, ring, row, factor, factor / ring.primes[row])
+        for source, target in zip(self.a.rows, self.out, strict=True):
+            for row, x in enumerate(source):
+                inverse(x, target[row], self.scratch, ring, row, ring.n_inverse[row])
 
     def chain(self, depth: int) -> Any:
         """So many products one upon another."""

@@ -41,10 +41,11 @@ class _Lanes:
     def __init__(self, context, builder, p, pinv):
         self._context = context
         self._builder = builder
-        self._p = self._splat(p)
-        self._pinv = self._splat(pinv)
+        self._p = self.splat(p)
+        self._pinv = self.splat(pinv)
 
-    def _splat(self, scalar):
+    def splat(self, scalar):
+        """The scalar in all lanes."""
         builder = self._builder
         one = builder.insert_element(_NONE, scalar, _INDEX(0))
         return builder.shuffle_vector(
@@ -91,8 +92,12 @@ class _Lanes:
 
     def scaled(self, a, twiddles, place):
         """As in `residues`; twiddles are two pointers, to w and to w / p."""
-        builder = self._builder
         w, over = (self.load(pointer, place) for pointer in twiddles)
+        return self.times(a, w, over)
+
+    def times(self, a, w, over):
+        """As `scaled` in `residues`."""
+        builder = self._builder
         high = builder.fmul(a, w)
         quotient = self._call("roundeven", builder.fmul(a, over))
         low = self._call("fma", a, w, builder.fneg(high))
@@ -105,7 +110,7 @@ if not config.DISABLE_JIT:
     def ct2(typingctx, source, place, half, target, w, over, k, p, pinv):
         """One level on eight pairs: target[2 place:] gets a + b w and a - b w, interleaved.
 
-        a = source[place:] at most 2, b = source[place + half:] at most 2; outputs at most 1.5.
+        a = source[place:] and b = source[place + half:] are below 2^50; outputs at most 1.5.
         """
 
         def codegen(context, builder, signature, args):
@@ -124,30 +129,32 @@ if not config.DISABLE_JIT:
         return types.void(source, place, half, target, w, over, k, p, pinv), codegen
 
     @intrinsic
-    def gs2(typingctx, source, place, half, target, w, over, k, p, pinv):
-        """Inverse of `ct2` but for a factor 2: a + b and (a - b) w; inputs at most 1, outputs 1."""
+    def gs2(typingctx, source, place, half, target, f, f_over, g, g_over, p, pinv):
+        """Last level of an inverse on eight pairs: (a + b) f and (a - b) g, at most (p + 1) / 2.
+
+        Pairs lie interleaved at source[2 place:], at most 1.4; f_over = f / p, g_over = g / p.
+        """
 
         def codegen(context, builder, signature, args):
-            lanes = _Lanes(context, builder, args[7], args[8])
-            read, write, *twiddles = (
-                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4, 5)
-            )
+            lanes = _Lanes(context, builder, args[8], args[9])
+            read, write = (_data(context, builder, signature.args[i], args[i]) for i in (0, 3))
             at = builder.shl(args[1], _WORD(1))
             first, second = lanes.load(read, at), lanes.load(read, builder.add(at, _WORD(8)))
             a, b = lanes.mix(first, second, _EVEN), lanes.mix(first, second, _ODD)
-            lanes.store(lanes.reduced(lanes.add(a, b)), write, args[1])
-            gap = lanes.scaled(lanes.subtract(a, b), twiddles, args[6])
-            lanes.store(gap, write, builder.add(args[1], args[2]))
+            total = lanes.times(lanes.add(a, b), lanes.splat(args[4]), lanes.splat(args[5]))
+            gap = lanes.times(lanes.subtract(a, b), lanes.splat(args[6]), lanes.splat(args[7]))
+            lanes.store(lanes.reduced(total), write, args[1])
+            lanes.store(lanes.reduced(gap), write, builder.add(args[1], args[2]))
             return context.get_dummy_value()
 
-        return types.void(source, place, half, target, w, over, k, p, pinv), codegen
+        return types.void(source, place, half, target, f, f_over, g, g_over, p, pinv), codegen
 
     @intrinsic
     def ct4(typingctx, source, place, quarter, target, w, over, k, step, p, pinv):
         """Two levels on eight times four residues, `quarter` apart; written side by side.
 
-        Twiddles at k for the first level, at k + step and k + 2 step for the second. Inputs at
-        most 2.5, outputs at most 2.5.
+        Twiddles at k for the first level, at k + step and k + 2 step for the second. Inputs are
+        below 2^50 in the first pass, then at most 2.5, as outputs are.
         """
 
         def codegen(context, builder, signature, args):
@@ -176,7 +183,7 @@ if not config.DISABLE_JIT:
 
     @intrinsic
     def gs4(typingctx, source, place, quarter, target, w, over, k, step, p, pinv):
-        """Inverse of `ct4` but for a factor 4; inputs at most 1, outputs at most 1."""
+        """Inverse of `ct4` but for a factor 4; inputs at most 1.4, outputs at most 1.4."""
 
         def codegen(context, builder, signature, args):
             lanes = _Lanes(context, builder, args[8], args[9])
@@ -195,7 +202,7 @@ if not config.DISABLE_JIT:
             b, d = lanes.add(y2, y3), lanes.scaled(lanes.subtract(y2, y3), twiddles, third)
             x = (
                 lanes.reduced(lanes.add(a, b)),
-                lanes.reduced(lanes.add(c, d)),
+                lanes.add(c, d),
                 lanes.scaled(lanes.subtract(a, b), twiddles, k),
                 lanes.scaled(lanes.subtract(c, d), twiddles, k),
             )
@@ -214,11 +221,11 @@ else:
             at = 2 * (place + i)
             target[at], target[at + 1] = a + b, a - b
 
-    def gs2(source, place, half, target, w, over, k, p, pinv):
+    def gs2(source, place, half, target, f, f_over, g, g_over, p, pinv):
         for i in range(LANES):
             a, b = source[2 * (place + i)], source[2 * (place + i) + 1]
-            target[place + i] = reduced(a + b, p, pinv)
-            target[place + half + i] = scaled(a - b, w[k + i], over[k + i], p)
+            target[place + i] = reduced(scaled(a + b, f, f_over, p), p, pinv)
+            target[place + half + i] = reduced(scaled(a - b, g, g_over, p), p, pinv)
 
     def ct4(source, place, quarter, target, w, over, k, step, p, pinv):
         for i in range(LANES):
@@ -239,6 +246,6 @@ else:
             a, c = y[0] + y[1], scaled(y[0] - y[1], w[two], over[two], p)
             b, d = y[2] + y[3], scaled(y[2] - y[3], w[three], over[three], p)
             target[place + i] = reduced(a + b, p, pinv)
-            target[place + quarter + i] = reduced(c + d, p, pinv)
+            target[place + quarter + i] = c + d
             target[place + 2 * quarter + i] = scaled(a - b, w[one], over[one], p)
             target[place + 3 * quarter + i] = scaled(c - d, w[one], over[one], p)

@@ -63,7 +63,7 @@ def tensor(a, b, out, ring, first):
 def encrypt(message, error, mask, key, out, scratch, ring):
     """Public encryption into out float64[2, L, N]: key[0] mask + message, key[1] mask + error.
 
-    message, error and mask are integers float64[N] below 2^52, key float64[2, K, N]; scratch
+    message, error and mask are integers float64[N] below 2^50, key float64[2, K, N]; scratch
     float64[2, N] is overwritten.
     """
     n = message.shape[0]
@@ -71,16 +71,12 @@ def encrypt(message, error, mask, key, out, scratch, ring):
         p = ring.primes[row]
         pinv = 1.0 / p
         u = scratch[0]
+        forward(mask, u, scratch[1], ring, row)
+        forward(message, out[0, row], scratch[1], ring, row)
+        forward(error, out[1, row], scratch[1], ring, row)
         for i in range(n):
-            u[i] = reduced(mask[i], p, pinv)
-            out[0, row, i] = reduced(message[i], p, pinv)
-            out[1, row, i] = reduced(error[i], p, pinv)
-        forward(u, scratch[1], ring, row)
-        forward(out[0, row], scratch[1], ring, row)
-        forward(out[1, row], scratch[1], ring, row)
-        for i in range(n):
-            first = out[0, row, i] + product(key[0, row, i], u[i], p, pinv)
-            second = out[1, row, i] + product(key[1, row, i], u[i], p, pinv)
+            first = out[0, row, i] + product(u[i], key[0, row, i], p, pinv)
+            second = out[1, row, i] + product(u[i], key[1, row, i], p, pinv)
             out[0, row, i] = reduced(first, p, pinv)
             out[1, row, i] = reduced(second, p, pinv)
 
@@ -89,29 +85,31 @@ def encrypt(message, error, mask, key, out, scratch, ring):
 def encrypt_secretly(message, uniform, secret, out, scratch, ring):
     """Secret encryption into out float64[L, N]: message - uniform secret.
 
-    message float64[N] below 2^52 with its error, uniform and secret float64[>= L, N] transformed.
+    message float64[N] below 2^50 with its error, uniform and secret float64[>= L, N] transformed.
     """
     n = message.shape[0]
     for row in range(out.shape[0]):
         p = ring.primes[row]
         pinv = 1.0 / p
         x = out[row]
-        for i in range(n):
-            x[i] = reduced(message[i], p, pinv)
-        forward(x, scratch, ring, row)
+        forward(message, x, scratch, ring, row)
         for i in range(n):
             x[i] = reduced(x[i] - product(uniform[row, i], secret[row, i], p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)
 def phase(ciphertext, secret, out, scratch, ring):
-    """What c0 + c1 s is modulo the first prime, as integers out float64[N] around zero."""
+    """What c0 + c1 s is modulo the first prime, as integers out float64[N] around zero.
+
+    scratch float64[3, N] is overwritten.
+    """
     p = ring.primes[0]
     pinv = 1.0 / p
+    x = scratch[0]
     for i in range(out.shape[0]):
         masked = product(ciphertext[1, 0, i], secret[0, i], p, pinv)
-        out[i] = reduced(ciphertext[0, 0, i] + masked, p, pinv)
-    inverse(out, scratch, ring, 0, ring.n_inverse[0], ring.n_inverse[0] / p)
+        x[i] = reduced(ciphertext[0, 0, i] + masked, p, pinv)
+    inverse(x, out, scratch[1], ring, 0, ring.n_inverse[0])
 
 
 @kernel(_nrt=False)
@@ -124,10 +122,10 @@ def remainders(values, t):
 
 
 @kernel(_nrt=False)
-def add_wide(limbs, multiple, out, row_scratch, ring):
+def add_wide(limbs, multiple, out, scratch, ring):
     """Add multiple * sum of limbs[j] 2^(40 j) to transformed out float64[L, N].
 
-    limbs float64[J, N] below 2^40 in absolute value; row_scratch float64[2, N] is overwritten.
+    limbs float64[J, N] below 2^40 in absolute value; scratch float64[3, N] is overwritten.
     """
     n = limbs.shape[1]
     last = limbs.shape[0] - 1
@@ -138,7 +136,7 @@ def add_wide(limbs, multiple, out, row_scratch, ring):
         step_over = step / p
         factor = reduced(multiple, p, pinv)
         factor_over = factor / p
-        x = row_scratch[0]
+        x = scratch[0]
         for i in range(n):
             x[i] = limbs[last, i]
         for limb in range(last - 1, -1, -1):
@@ -146,6 +144,7 @@ def add_wide(limbs, multiple, out, row_scratch, ring):
                 x[i] = reduced(scaled(x[i], step, step_over, p) + limbs[limb, i], p, pinv)
         for i in range(n):
             x[i] = scaled(x[i], factor, factor_over, p)
-        forward(x, row_scratch[1], ring, row)
+        y = scratch[1]
+        forward(x, y, scratch[2], ring, row)
         for i in range(n):
-            out[row, i] = reduced(out[row, i] + x[i], p, pinv)
+            out[row, i] = reduced(out[row, i] + y[i], p, pinv)

@@ -21,23 +21,19 @@ def divide(values, special, count, division, ring, out, scratch, added):
     """
     n = values.shape[1]
     t = division.t
-    p = ring.primes[special]
     x, y, scrap = scratch[0], scratch[1], scratch[2]
-    for i in range(n):
-        x[i] = values[count, i]
-    factor = division.factor[special]
-    inverse(x, scrap, ring, special, factor, factor / p)
+    inverse(values[count], x, scrap, ring, special, division.factor[special])
+    # Times t it is what to subtract; the transform is linear, and residues of t x come from it.
     for row in range(count):
         p = ring.primes[row]
         pinv = 1.0 / p
         t_over = t / p
-        for i in range(n):
-            y[i] = scaled(x[i], t, t_over, p)
-        forward(y, scrap, ring, row)
+        forward(x, y, scrap, ring, row)
         w = division.inverses[special, row]
         w_over = w / p
         for i in range(n):
-            quotient = scaled(values[row, i] - y[i], w, w_over, p)
+            rest = values[row, i] - scaled(y[i], t, t_over, p)
+            quotient = scaled(rest, w, w_over, p)
             if added:
                 quotient += out[row, i]
             out[row, i] = reduced(quotient, p, pinv)
@@ -63,30 +59,28 @@ def relinearise(wide, key, division, ring, out, digits, sums, scratch):
     last = ring.primes.shape[0] - 1
     x, scrap = scratch[0], scratch[1]
     for digit in range(count):
-        for i in range(n):
-            digits[digit, i] = wide[2, digit, i]
-        factor = ring.n_inverse[digit]
-        inverse(digits[digit], scrap, ring, digit, factor, factor / ring.primes[digit])
+        inverse(wide[2, digit], digits[digit], scrap, ring, digit, ring.n_inverse[digit])
     for place in range(count + 1):
         row = place if place < count else last
         p = ring.primes[row]
         pinv = 1.0 / p
         for digit in range(count):
             if digit == row:
-                for i in range(n):
-                    x[i] = wide[2, digit, i]
+                y = wide[2, digit]
             else:
-                for i in range(n):
-                    x[i] = reduced(digits[digit, i], p, pinv)
-                forward(x, scrap, ring, row)
+                forward(digits[digit], x, scrap, ring, row)
+                y = x
             for part in range(2):
+                # Terms are below p, and at most eight.
                 if digit == 0:
                     for i in range(n):
-                        sums[part, place, i] = product(x[i], key[digit, part, row, i], p, pinv)
+                        sums[part, place, i] = product(y[i], key[digit, part, row, i], p, pinv)
                 else:
                     for i in range(n):
-                        term = product(x[i], key[digit, part, row, i], p, pinv)
-                        sums[part, place, i] = reduced(sums[part, place, i] + term, p, pinv)
+                        sums[part, place, i] += product(y[i], key[digit, part, row, i], p, pinv)
+        for part in range(2):
+            for i in range(n):
+                sums[part, place, i] = reduced(sums[part, place, i], p, pinv)
     for part in range(2):
         for row in range(count):
             for i in range(n):

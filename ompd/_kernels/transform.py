@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from ompd._kernels.butterflies import ct2, ct4, gs2, gs4
 from ompd._kernels.jit import kernel
-from ompd._kernels.residues import reduced, scaled
+from ompd._kernels.residues import product, reduced, scaled
 
 #: All that one ring needs, a row per prime: primes float64[K]; forward twiddles w float64[K, T] and
 #: w_over = w / p, inverse ones v and v_over; n_inverse float64[K] is 1 / N. A row of twiddles has
@@ -17,30 +17,30 @@ Ring = namedtuple("Ring", "primes w w_over v v_over n_inverse")
 
 
 @kernel(_nrt=False)
-def forward(x, scratch, ring, row):
-    """Transform residues x float64[N], at most 2 p, in place; scratch float64[N] is overwritten.
+def forward(source, x, scratch, ring, row):
+    """Transform integers float64[N], below 2^50, to residues x float64[N], at most 2.5 p.
 
-    What comes out is at most (p + 1) / 2.
+    scratch float64[N] is overwritten; the three are different arrays.
     """
-    n = x.shape[0]
+    n = source.shape[0]
     p = ring.primes[row]
     pinv = 1.0 / p
     w = ring.w[row]
     over = ring.w_over[row]
-    source, target = x, scratch
-    m = 1
-    k = 0
-    passes = 0
     levels = 0
     while (1 << levels) < n:
         levels += 1
+    # The last pass is to write to x.
+    target, other = (x, scratch) if (levels + 1) // 2 & 1 else (scratch, x)
+    m = 1
+    k = 0
     if levels & 1:
         for place in range(0, n // 2, 8):
             ct2(source, place, n // 2, target, w, over, k, p, pinv)
         k = 8
         m = 2
-        passes = 1
-        source, target = target, source
+        source = target
+        target, other = other, target
     quarter = n // 4
     while m < n:
         step = max(m, 8)
@@ -49,24 +49,26 @@ def forward(x, scratch, ring, row):
                 ct4(source, first + i, quarter, target, w, over, k + i, step, p, pinv)
         k += 3 * step
         m *= 4
-        passes += 1
-        source, target = target, source
-    for i in range(n):
-        x[i] = reduced(source[i], p, pinv)
+        source = target
+        target, other = other, target
 
 
 @kernel(_nrt=False)
-def inverse(x, scratch, ring, row, factor, factor_over):
-    """Transform x float64[N], at most p, back in place, and multiply by factor * N.
+def inverse(source, x, scratch, ring, row, factor):
+    """Transform residues float64[N], at most 1.4 p, back to x float64[N]; multiply by factor * N.
 
-    factor_over = factor / p. What comes out is at most (p + 1) / 2; scratch is overwritten.
+    What comes out is at most (p + 1) / 2. scratch float64[N] is overwritten; the three are
+    different arrays.
     """
-    n = x.shape[0]
+    n = source.shape[0]
     p = ring.primes[row]
     pinv = 1.0 / p
     v = ring.v[row]
     over = ring.v_over[row]
-    source, target = x, scratch
+    levels = 0
+    while (1 << levels) < n:
+        levels += 1
+    target, other = (x, scratch) if (levels + 1) // 2 & 1 else (scratch, x)
     k = v.shape[0]
     m = n
     quarter = n // 4
@@ -77,25 +79,30 @@ def inverse(x, scratch, ring, row, factor, factor_over):
         for first in range(0, quarter, step):
             for i in range(0, step, 8):
                 gs4(source, first + i, quarter, target, v, over, k + i, step, p, pinv)
-        source, target = target, source
+        source = target
+        target, other = other, target
     if m == 2:
+        last = reduced(product(v[0], factor, p, pinv), p, pinv)
         for place in range(0, n // 2, 8):
-            gs2(source, place, n // 2, target, v, over, 0, p, pinv)
-        source, target = target, source
-    for i in range(n):
-        x[i] = reduced(scaled(source[i], factor, factor_over, p), p, pinv)
+            gs2(
+                source, place, n // 2, target, factor, factor / p, last, last / p, p, pinv,
+            )  # fmt: skip
+    else:
+        factor_over = factor / p
+        for i in range(n):
+            x[i] = reduced(scaled(x[i], factor, factor_over, p), p, pinv)
 
 
 @kernel(_nrt=False)
 def rows_of(values, rows, scratch, ring):
-    """Residues of integers float64[N], below 2^52, modulo the first primes, transformed.
+    """Residues of integers float64[N], below 2^50, modulo the first primes, transformed.
 
-    rows float64[L, N] and scratch float64[N] are overwritten.
+    rows float64[L, N], at most (p + 1) / 2, and scratch float64[N] are overwritten.
     """
     for row in range(rows.shape[0]):
         p = ring.primes[row]
         pinv = 1.0 / p
         x = rows[row]
+        forward(values, x, scratch, ring, row)
         for i in range(values.shape[0]):
-            x[i] = reduced(values[i], p, pinv)
-        forward(x, scratch, ring, row)
+            x[i] = reduced(x[i], p, pinv)

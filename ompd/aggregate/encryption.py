@@ -145,8 +145,8 @@ def _opened(secret: SecretKey, ciphertext: Ciphertext, length: int) -> I64:
     tables = context.tables
     t = context.parameters.plain_modulus
     rows = dropped(context, ciphertext.rows, 1)
-    values, scratch = np.empty(tables.degree), np.empty(tables.degree)
-    ciphertexts.phase(rows, secret.rows, values, scratch, tables.ring)
+    values = np.empty(tables.degree)
+    ciphertexts.phase(rows, secret.rows, values, tables.room[2], tables.ring)
     largest = max(1.0, float(np.abs(values).max()))
     if math.log2(largest) > math.log2(context.parameters.primes[0] / 2) - HEADROOM:
         raise Bottom("ciphertext: its noise is too large")

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ompd._kernels.ciphertexts import remainders
 from ompd._kernels.transform import Ring, forward, inverse
 from ompd.aggregate.ring import plain_ring
 from ompd.arrays import F64, I64, Array
@@ -69,15 +70,19 @@ class Packer:
         out = np.zeros(self._n)
         values = np.where(2 * values >= self._t, values - self._t, values)
         out[: len(values)] = np.where(2 * values < -self._t, values + self._t, values)
-        if self._ring is not None:
-            factor = self._ring.n_inverse[0]
-            inverse(out, np.empty(self._n), self._ring, 0, factor, factor / self._t)
-        return out
+        if self._ring is None:
+            return out
+        packed, scratch = np.empty((2, self._n))
+        inverse(out, packed, scratch, self._ring, 0, self._ring.n_inverse[0])
+        return packed
 
     def unpack(self, coefficients: F64, length: int) -> I64:
-        """Return the first values of what is modulo t and around zero; overwrites it."""
+        """Return the first values of what is modulo t and around zero."""
         if self._ring is not None:
-            forward(coefficients, np.empty(self._n), self._ring, 0)
+            found, scratch = np.empty((2, self._n))
+            forward(coefficients, found, scratch, self._ring, 0)
+            remainders(found, float(self._t))
+            coefficients = found
         return coefficients[:length].astype(np.int64)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ompd._kernels import ciphertexts
-from ompd._kernels.transform import inverse
+from tests.aggregate.transforms import restored
 
 
 def noise_of(secret, ciphertext):
@@ -20,8 +20,7 @@ def noise_of(secret, ciphertext):
     ciphertexts.add(masked, rows[:1], masked, ring)
     product, total = 1, [0] * n
     for row in range(level):
-        x, p = masked[0, row].copy(), int(ring.primes[row])
-        inverse(x, np.empty(n), ring, row, ring.n_inverse[row], ring.n_inverse[row] / p)
+        x, p = restored(masked[0, row], ring, row), int(ring.primes[row])
         # One more prime by Garner's rule.
         factor = pow(product, -1, p)
         total = [

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from ompd._kernels import ciphertexts, residues, sampling
 from ompd._kernels.residue_bits import pack, unpack
 from ompd._kernels.switching import divide
-from ompd._kernels.transform import forward, inverse, rows_of
 from ompd.aggregate.ring import plain_ring, reversed_bits, root_of_one, tables_of
 from ompd.params import AGGREGATE_SETS
 from tests.aggregate import oracle
 from tests.aggregate.conftest import TINY_SETS
+from tests.aggregate.transforms import restored, transformed, unreduced
 from tests.marks import long
 
 #: The greatest primes of some lengths that are 1 modulo 1024; sets may have 25 to 49 bits.
@@ -77,16 +77,16 @@ def test_transforms_are_values_at_odd_powers_of_a_root(n, p, rng):
     assert pow(root, n, p) == p - 1
     given = rng.integers(0, p, n).tolist()
     given[:4] = [0, p - 1, p // 2, p // 2 + 1]
-    x = centred(given, p)
-    forward(x, np.empty(n), ring, 0)
+    x = transformed(centred(given, p), ring)
     assert np.abs(x).max() <= (p + 1) // 2
+    loose = unreduced(centred(given, p), ring)
+    assert np.abs(loose).max() <= 2.5 * p
+    assert not ((loose - x) % p).any()
     places = reversed_bits(n.bit_length() - 1)
     for place in rng.choice(n, 16, replace=False):
         point = pow(root, 2 * int(places[place]) + 1, p)
         assert int(x[place]) % p == oracle.residue_at(given, point, p)
-    factor = ring.n_inverse[0]
-    inverse(x, np.empty(n), ring, 0, factor, factor / p)
-    assert (x == centred(given, p)).all()
+    assert (restored(x, ring) == centred(given, p)).all()
 
 
 @pytest.mark.parametrize("p", PRIMES)
@@ -94,13 +94,10 @@ def test_products_of_transforms_are_negacyclic(p, rng):
     n = 64
     ring = plain_ring(n, p)
     a, b = rng.integers(0, p, (2, n)).tolist()
-    rows = np.empty((2, 1, n))
-    for row, values in zip(rows, (a, b), strict=True):
-        rows_of(centred(values, p), row, np.empty(n), ring)
+    rows = np.array([[transformed(centred(values, p), ring)] for values in (a, b)])
     out = np.empty((1, 1, n))
     ciphertexts.multiply_rows(rows[:1], rows[1], out, ring)
-    inverse(out[0, 0], np.empty(n), ring, 0, ring.n_inverse[0], ring.n_inverse[0] / p)
-    assert [int(each) % p for each in out[0, 0]] == oracle.negacyclic(a, b, p)
+    assert [int(each) % p for each in restored(out[0, 0], ring)] == oracle.negacyclic(a, b, p)
 
 
 @pytest.mark.parametrize("number", [0, *long(*range(1, len(AGGREGATE_SETS)))])
@@ -114,16 +111,13 @@ def test_transforms_of_full_size(number, rng):
         # As far out as residues get.
         x = np.where(kinds == 0, p // 2, np.where(kinds == 1, -(p // 2), x)).astype(float)
         for start in (x, np.full(n, float(p // 2)), np.where(kinds < 4, p // 2, -(p // 2)) * 1.0):
-            y = start.copy()
-            forward(y, np.empty(n), tables.ring, row)
+            y = transformed(start, tables.ring, row)
             place = int(rng.integers(n))
             point = pow(
                 root_of_one(p, 2 * n), 2 * int(reversed_bits(n.bit_length() - 1)[place]) + 1, p
             )
             assert int(y[place]) % p == oracle.residue_at(start.astype(int).tolist(), point, p)
-            factor = tables.ring.n_inverse[row]
-            inverse(y, np.empty(n), tables.ring, row, factor, factor / p)
-            assert (y == start).all()
+            assert (restored(y, tables.ring, row) == start).all()
 
 
 @pytest.mark.parametrize("packing", ["coefficients", "slots"])
@@ -138,8 +132,7 @@ def test_division_changes_no_plaintext(packing, rng):
         values = rng.integers(-(2**40), 2**40, n) * 977 + rng.integers(-500, 500, n)
         rows = np.empty((count + 1, n))
         for row in range(count + 1):
-            rows[row] = centred(values, moduli[row])
-            forward(rows[row], np.empty(n), tables.ring, row)
+            rows[row] = transformed(centred(values, moduli[row]), tables.ring, row)
         out = np.zeros((count, n))
         divide(rows, special, count, tables.division, tables.ring, out, np.empty((3, n)), False)
         expected = []
@@ -152,11 +145,7 @@ def test_division_changes_no_plaintext(packing, rng):
                 assert (expected[-1] - value) % t == 0
         for row in range(count):
             p = moduli[row]
-            inverse(
-                out[row], np.empty(n), tables.ring, row, tables.ring.n_inverse[row],
-                tables.ring.n_inverse[row] / p,
-            )  # fmt: skip
-            assert (out[row] == centred(expected, p)).all()
+            assert (restored(out[row], tables.ring, row) == centred(expected, p)).all()
 
 
 def test_bytes_give_ternary_digits_without_bias():
@@ -223,10 +212,9 @@ def test_wide_integers_are_sums_of_limbs(limbs, factor):
     ring = plain_ring(n, p)
     out = np.zeros((1, n))
     given = np.repeat(np.array(limbs, dtype=float)[:, None], n, axis=1)
-    ciphertexts.add_wide(given, float(factor), out, np.empty((2, n)), ring)
-    inverse(out[0], np.empty(n), ring, 0, ring.n_inverse[0], ring.n_inverse[0] / p)
+    ciphertexts.add_wide(given, float(factor), out, np.empty((3, n)), ring)
     expected = factor * sum(limb << 40 * place for place, limb in enumerate(limbs))
-    assert {int(each) % p for each in out[0]} == {expected % p}
+    assert {int(each) % p for each in restored(out[0], ring)} == {expected % p}
 
 
 @given(

@@ -12,8 +12,8 @@ import struct
 import numpy as np
 import pytest
 
-from ompd._kernels.transform import inverse
 from ompd.aggregate import Evaluator, decrypt, encrypt, encrypt_secretly
+from tests.aggregate.transforms import restored
 
 seal = pytest.importorskip("tenseal.sealapi")
 
@@ -68,10 +68,9 @@ class Seal:
         out = np.empty((2, len(primes), n), dtype=np.uint64)
         for part in range(2):
             for row, p in enumerate(primes):
-                x = ciphertext.rows[part, row].copy()
                 factor = pow(t * n, -1, p)
                 factor -= p if factor > p // 2 else 0
-                inverse(x, np.empty(n), self.tables.ring, row, float(factor), factor / p)
+                x = restored(ciphertext.rows[part, row], self.tables.ring, row, float(factor))
                 out[part, row] = unsigned(x, p)
         body = struct.pack("<4QB", *self.encrypted.parms_id(), 0)
         body += struct.pack("<QQQdQ", 2, n, len(primes), 1.0, 1)

@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from ompd._kernels import ciphertexts
-from ompd._kernels.transform import inverse
 from ompd.aggregate import Evaluator, encrypt, encrypt_secretly
 from ompd.aggregate import sampling as samplers
 from ompd.aggregate.keys import SecretKey
@@ -18,6 +17,7 @@ from ompd.aggregate.ring import tables_of
 from ompd.params import AGGREGATE_SETS
 from tests.aggregate import measured
 from tests.aggregate.conftest import TINY_COEFFICIENTS
+from tests.aggregate.transforms import restored
 from tests.marks import long
 
 #: Homomorphic Encryption Standard (2018), table 1, ternary secret, classical, 128 bits.
@@ -71,20 +71,6 @@ def chi_square(counts, expected):
     return (mean ** (1 / 3) - 1 + part) / math.sqrt(part)
 
 
-def plain(rows, row, tables):
-    x = rows[row].copy()
-    p = tables.ring.primes[row]
-    inverse(
-        x,
-        np.empty(len(x)),
-        tables.ring,
-        row,
-        tables.ring.n_inverse[row],
-        tables.ring.n_inverse[row] / p,
-    )
-    return x
-
-
 def error_counts(errors):
     """Errors by value, the rare ones together; and what they should be."""
     weights = np.array([math.comb(42, 21 + k) for k in range(-21, 22)]) / 2**42
@@ -104,12 +90,12 @@ def test_secrets_are_uniform_and_errors_binomial(keys):
     for _ in range(keys):
         secret = SecretKey.generate(parameters)
         tables, t = secret.context.tables, parameters.plain_modulus
-        secrets.append(plain(secret.rows, 0, tables))
+        secrets.append(restored(secret.rows[0], tables.ring))
         b, a = secret.public.encryption
         masked = np.empty((1, *b.shape))
         ciphertexts.multiply_rows(a[None], secret.rows, masked, tables.ring)
         ciphertexts.add(masked, b[None], masked, tables.ring)
-        found = [plain(masked[0], row, tables) for row in range(len(b))]
+        found = [restored(masked[0, row], tables.ring, row) for row in range(len(b))]
         assert all((each == found[0]).all() for each in found)
         assert not (found[0] % t).any()
         errors.append(found[0] / t)
