@@ -184,8 +184,8 @@ class AggregateSet:
         if not 2 <= t <= 1 << 32 or (self.packing == "slots" and t % (2 * n) != 1):
             raise ParameterError("plain_modulus: expected 2 to 2**32, and 1 modulo 2 N for slots")
         moduli = (*self.primes, self.special_prime)
-        if not self.primes or len(set(moduli)) < len(moduli):
-            raise ParameterError("primes: expected different ones")
+        if not 1 <= len(self.primes) <= 8 or len(set(moduli)) < len(moduli):
+            raise ParameterError("primes: expected one to eight different ones")
         if any(p % (2 * n) != 1 or p >> 49 or not p >> 24 for p in moduli):
             raise ParameterError("primes: expected 25 to 49 bits, and 1 modulo 2 N")
         if any(p % t != 1 for p in self.primes[1:]):

@@ -4,6 +4,9 @@ from ompd._kernels.jit import kernel
 from ompd._kernels.residues import product, reduced, scaled
 from ompd._kernels.transform import forward, inverse
 
+# Loops run over rows taken out of their arrays: with three indices the compiler cannot tell that
+# arrays do not overlap, and works element by element, four times as long.
+
 
 @kernel(_nrt=False)
 def add(a, b, out, ring):
@@ -12,8 +15,9 @@ def add(a, b, out, ring):
         for row in range(a.shape[1]):
             p = ring.primes[row]
             pinv = 1.0 / p
-            for i in range(a.shape[2]):
-                out[part, row, i] = reduced(a[part, row, i] + b[part, row, i], p, pinv)
+            x, y, z = a[part, row], b[part, row], out[part, row]
+            for i in range(z.shape[0]):
+                z[i] = reduced(x[i] + y[i], p, pinv)
 
 
 @kernel(_nrt=False)
@@ -23,8 +27,9 @@ def subtract(a, b, out, ring):
         for row in range(a.shape[1]):
             p = ring.primes[row]
             pinv = 1.0 / p
-            for i in range(a.shape[2]):
-                out[part, row, i] = reduced(a[part, row, i] - b[part, row, i], p, pinv)
+            x, y, z = a[part, row], b[part, row], out[part, row]
+            for i in range(z.shape[0]):
+                z[i] = reduced(x[i] - y[i], p, pinv)
 
 
 @kernel(_nrt=False)
@@ -34,8 +39,9 @@ def multiply_rows(a, b, out, ring):
         for row in range(a.shape[1]):
             p = ring.primes[row]
             pinv = 1.0 / p
-            for i in range(a.shape[2]):
-                out[part, row, i] = reduced(product(a[part, row, i], b[row, i], p, pinv), p, pinv)
+            x, y, z = a[part, row], b[row], out[part, row]
+            for i in range(z.shape[0]):
+                z[i] = reduced(product(x[i], y[i], p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)
@@ -44,19 +50,17 @@ def tensor(a, b, out, ring, first):
     for row in range(a.shape[1]):
         p = ring.primes[row]
         pinv = 1.0 / p
-        for i in range(a.shape[2]):
-            a0, a1 = a[0, row, i], a[1, row, i]
-            b0, b1 = b[0, row, i], b[1, row, i]
-            r0 = product(a0, b0, p, pinv)
-            r1 = product(a0, b1, p, pinv) + product(a1, b0, p, pinv)
-            r2 = product(a1, b1, p, pinv)
-            if not first:
-                r0 += out[0, row, i]
-                r1 += out[1, row, i]
-                r2 += out[2, row, i]
-            out[0, row, i] = reduced(r0, p, pinv)
-            out[1, row, i] = reduced(r1, p, pinv)
-            out[2, row, i] = reduced(r2, p, pinv)
+        a0, a1, b0, b1 = a[0, row], a[1, row], b[0, row], b[1, row]
+        r0, r1, r2 = out[0, row], out[1, row], out[2, row]
+        if first:
+            for i in range(r0.shape[0]):
+                r0[i] = r1[i] = r2[i] = 0.0
+        for i in range(r0.shape[0]):
+            x0, x1, y0, y1 = a0[i], a1[i], b0[i], b1[i]
+            middle = product(x0, y1, p, pinv) + product(x1, y0, p, pinv)
+            r0[i] = reduced(r0[i] + product(x0, y0, p, pinv), p, pinv)
+            r1[i] = reduced(r1[i] + middle, p, pinv)
+            r2[i] = reduced(r2[i] + product(x1, y1, p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)
@@ -66,19 +70,17 @@ def encrypt(message, error, mask, key, out, scratch, ring):
     message, error and mask are integers float64[N] below 2^50, key float64[2, K, N]; scratch
     float64[2, N] is overwritten.
     """
-    n = message.shape[0]
     for row in range(out.shape[1]):
         p = ring.primes[row]
         pinv = 1.0 / p
-        u = scratch[0]
+        u, b, a = scratch[0], key[0, row], key[1, row]
+        c0, c1 = out[0, row], out[1, row]
         forward(mask, u, scratch[1], ring, row)
-        forward(message, out[0, row], scratch[1], ring, row)
-        forward(error, out[1, row], scratch[1], ring, row)
-        for i in range(n):
-            first = out[0, row, i] + product(u[i], key[0, row, i], p, pinv)
-            second = out[1, row, i] + product(u[i], key[1, row, i], p, pinv)
-            out[0, row, i] = reduced(first, p, pinv)
-            out[1, row, i] = reduced(second, p, pinv)
+        forward(message, c0, scratch[1], ring, row)
+        forward(error, c1, scratch[1], ring, row)
+        for i in range(u.shape[0]):
+            c0[i] = reduced(c0[i] + product(u[i], b[i], p, pinv), p, pinv)
+            c1[i] = reduced(c1[i] + product(u[i], a[i], p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)
@@ -87,14 +89,13 @@ def encrypt_secretly(message, uniform, secret, out, scratch, ring):
 
     message float64[N] below 2^50 with its error, uniform and secret float64[>= L, N] transformed.
     """
-    n = message.shape[0]
     for row in range(out.shape[0]):
         p = ring.primes[row]
         pinv = 1.0 / p
-        x = out[row]
+        x, a, s = out[row], uniform[row], secret[row]
         forward(message, x, scratch, ring, row)
-        for i in range(n):
-            x[i] = reduced(x[i] - product(uniform[row, i], secret[row, i], p, pinv), p, pinv)
+        for i in range(x.shape[0]):
+            x[i] = reduced(x[i] - product(a[i], s[i], p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)
@@ -105,10 +106,9 @@ def phase(ciphertext, secret, out, scratch, ring):
     """
     p = ring.primes[0]
     pinv = 1.0 / p
-    x = scratch[0]
+    x, c0, c1, s = scratch[0], ciphertext[0, 0], ciphertext[1, 0], secret[0]
     for i in range(out.shape[0]):
-        masked = product(ciphertext[1, 0, i], secret[0, i], p, pinv)
-        x[i] = reduced(ciphertext[0, 0, i] + masked, p, pinv)
+        x[i] = reduced(c0[i] + product(c1[i], s[i], p, pinv), p, pinv)
     inverse(x, out, scratch[1], ring, 0, ring.n_inverse[0])
 
 
@@ -136,15 +136,16 @@ def add_wide(limbs, multiple, out, scratch, ring):
         step_over = step / p
         factor = reduced(multiple, p, pinv)
         factor_over = factor / p
-        x = scratch[0]
+        x, top = scratch[0], limbs[last]
         for i in range(n):
-            x[i] = limbs[last, i]
-        for limb in range(last - 1, -1, -1):
+            x[i] = top[i]
+        for place in range(last - 1, -1, -1):
+            limb = limbs[place]
             for i in range(n):
-                x[i] = reduced(scaled(x[i], step, step_over, p) + limbs[limb, i], p, pinv)
+                x[i] = reduced(scaled(x[i], step, step_over, p) + limb[i], p, pinv)
         for i in range(n):
             x[i] = scaled(x[i], factor, factor_over, p)
-        y = scratch[1]
+        y, z = scratch[1], out[row]
         forward(x, y, scratch[2], ring, row)
         for i in range(n):
-            out[row, i] = reduced(out[row, i] + y[i], p, pinv)
+            z[i] = reduced(z[i] + y[i], p, pinv)

@@ -60,13 +60,16 @@ def reduced(a, p, pinv):
 
 @kernel(_nrt=False, forceinline=True)
 def scaled(a, w, wp, p):
-    """A residue of a * w below p in absolute value; |a| <= 4 p, |w| <= p / 2 + 1, wp = w / p."""
+    """A residue of a * w, wp = w / p: at most (1/2 + |a / p| / 16) p if |w| <= p / 2 + 1.
+
+    |a| < 2^52 and |a * w / p| < 2^50.
+    """
     h = a * w
     return fma(-rint(a * wp), p, h) + fma(a, w, -h)
 
 
 @kernel(_nrt=False, forceinline=True)
 def product(a, b, p, pinv):
-    """A residue of a * b below p in absolute value; |a| <= 4 p, |b| <= p / 2 + 1."""
+    """A residue of a * b, pinv = 1 / p, like `scaled` of a and b."""
     h = a * b
     return fma(-rint(h * pinv), p, h) + fma(a, b, -h)

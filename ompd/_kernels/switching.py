@@ -31,12 +31,13 @@ def divide(values, special, count, division, ring, out, scratch, added):
         forward(x, y, scrap, ring, row)
         w = division.inverses[special, row]
         w_over = w / p
+        given, found = values[row], out[row]
+        if not added:
+            for i in range(n):
+                found[i] = 0.0
         for i in range(n):
-            rest = values[row, i] - scaled(y[i], t, t_over, p)
-            quotient = scaled(rest, w, w_over, p)
-            if added:
-                quotient += out[row, i]
-            out[row, i] = reduced(quotient, p, pinv)
+            rest = given[i] - scaled(y[i], t, t_over, p)
+            found[i] = reduced(found[i] + scaled(rest, w, w_over, p), p, pinv)
 
 
 @kernel(_nrt=False)
@@ -64,25 +65,26 @@ def relinearise(wide, key, division, ring, out, digits, sums, scratch):
         row = place if place < count else last
         p = ring.primes[row]
         pinv = 1.0 / p
+        total0, total1 = sums[0, place], sums[1, place]
+        for i in range(n):
+            total0[i] = total1[i] = 0.0
         for digit in range(count):
             if digit == row:
                 y = wide[2, digit]
             else:
                 forward(digits[digit], x, scrap, ring, row)
                 y = x
-            for part in range(2):
-                # Terms are below p, and at most eight.
-                if digit == 0:
-                    for i in range(n):
-                        sums[part, place, i] = product(y[i], key[digit, part, row, i], p, pinv)
-                else:
-                    for i in range(n):
-                        sums[part, place, i] += product(y[i], key[digit, part, row, i], p, pinv)
-        for part in range(2):
+            b, a = key[digit, 0, row], key[digit, 1, row]
+            # There are at most eight terms, and each is at most 2 p / 3.
             for i in range(n):
-                sums[part, place, i] = reduced(sums[part, place, i], p, pinv)
+                total0[i] += product(y[i], b[i], p, pinv)
+                total1[i] += product(y[i], a[i], p, pinv)
+        for i in range(n):
+            total0[i] = reduced(total0[i], p, pinv)
+            total1[i] = reduced(total1[i], p, pinv)
     for part in range(2):
         for row in range(count):
+            given, found = wide[part, row], out[part, row]
             for i in range(n):
-                out[part, row, i] = wide[part, row, i]
+                found[i] = given[i]
         divide(sums[part], last, count, division, ring, out[part], scratch, True)

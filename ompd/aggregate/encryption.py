@@ -60,7 +60,7 @@ def encrypt_secretly(secret: SecretKey, values: object, *, bound: int) -> Cipher
     level = len(parameters.primes)
     rows = np.empty((2, level, parameters.degree))
     rows[1] = expanded(seed, context.tables, level)
-    room = context.tables.room[2]
+    room = context.tables.room.scratch
     ciphertexts.encrypt_secretly(
         message, rows[1], secret.rows, rows[0], room[0], context.tables.ring
     )
@@ -75,7 +75,7 @@ def encrypted(public: PublicKey, message: F64, level: int) -> F64:
     rows = np.empty((2, level, n))
     add_errors(message, t)
     error = add_errors(np.zeros(n), t)
-    room = tables.room[2]
+    room = tables.room.scratch
     ciphertexts.encrypt(
         message, error, fresh_ternary(n), public.encryption, rows, room, tables.ring
     )
@@ -146,7 +146,7 @@ def _opened(secret: SecretKey, ciphertext: Ciphertext, length: int) -> I64:
     t = context.parameters.plain_modulus
     rows = dropped(context, ciphertext.rows, 1)
     values = np.empty(tables.degree)
-    ciphertexts.phase(rows, secret.rows, values, tables.room[2], tables.ring)
+    ciphertexts.phase(rows, secret.rows, values, tables.room.scratch, tables.ring)
     largest = max(1.0, float(np.abs(values).max()))
     if math.log2(largest) > math.log2(context.parameters.primes[0] / 2) - HEADROOM:
         raise Bottom("ciphertext: its noise is too large")
@@ -159,6 +159,6 @@ def dropped(context: Context, rows: F64, level: int) -> F64:
     tables = context.tables
     while rows.shape[1] > level:
         out = np.empty((2, rows.shape[1] - 1, rows.shape[2]))
-        drop(rows, tables.division, tables.ring, out, tables.room[2])
+        drop(rows, tables.division, tables.ring, out, tables.room.scratch)
         rows = out
     return rows

@@ -149,10 +149,9 @@ class Evaluator:
             bound, length = bound + most, max(length, many)
             depth = max(depth, x.depth + 1, y.depth + 1)
         rows = np.empty((2, level, tables.degree))
-        digits, sums, scratch = tables.room
+        room = tables.room
         relinearise(
-            wide, self._public.relinearisation, tables.division, tables.ring, rows, digits, sums,
-            scratch,
+            wide, self._public.relinearisation, tables.division, tables.ring, rows, *room,
         )  # fmt: skip
         total = noises.relinearised(both(*noise), level)
         return Ciphertext(self._context, rows, total, bound, length, depth)
@@ -256,5 +255,5 @@ class Evaluator:
         checked = check_values(values, n, bound, t - 1, "values")
         rows = np.empty((level, n))
         tables = context.tables
-        rows_of(context.packer.pack(checked), rows, tables.room[2][0], tables.ring)
+        rows_of(context.packer.pack(checked), rows, tables.room.scratch[0], tables.ring)
         return rows, len(checked)

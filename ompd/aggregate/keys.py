@@ -262,7 +262,7 @@ def _named(name: bytes) -> AggregateSet:
 def _secret_rows(seed: bytes, tables: Tables) -> F64:
     """Transformed secret modulo all primes."""
     rows = np.empty((len(tables.ring.primes), tables.degree))
-    rows_of(ternary_of(seed, tables.degree), rows, tables.room[2][0], tables.ring)
+    rows_of(ternary_of(seed, tables.degree), rows, tables.room.scratch[0], tables.ring)
     return rows
 
 
@@ -271,5 +271,5 @@ def _masked(seed: bytes, secret: F64, parameters: AggregateSet, tables: Tables) 
     message = add_errors(np.zeros(parameters.degree), parameters.plain_modulus)
     out = np.empty_like(secret)
     uniform = expanded(seed, tables, len(secret))
-    encrypt_secretly(message, uniform, secret, out, tables.room[2][0], tables.ring)
+    encrypt_secretly(message, uniform, secret, out, tables.room.scratch[0], tables.ring)
     return out

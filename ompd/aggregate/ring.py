@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,14 @@ def centred(value: int, modulus: int) -> int:
     return value - modulus if value > modulus // 2 else value
 
 
+class Room(NamedTuple):
+    """What kernels overwrite: float64[L, N], float64[2, L + 1, N] and float64[3, N]."""
+
+    digits: F64
+    sums: F64
+    scratch: F64
+
+
 class Tables:
     """What the kernels need for one parameter set.
 
@@ -63,12 +72,12 @@ class Tables:
         self._local = threading.local()
 
     @property
-    def room(self) -> tuple[F64, F64, F64]:
-        """Room of this thread: float64[L, N], float64[2, L + 1, N] and float64[3, N]."""
-        found: tuple[F64, F64, F64] | None = getattr(self._local, "room", None)
+    def room(self) -> Room:
+        """Room of this thread."""
+        found: Room | None = getattr(self._local, "room", None)
         if found is None:
             count, n = self._shape
-            found = np.empty((count, n)), np.empty((2, count + 1, n)), np.empty((3, n))
+            found = Room(np.empty((count, n)), np.empty((2, count + 1, n)), np.empty((3, n)))
             self._local.room = found
         return found
 

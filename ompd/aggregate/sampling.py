@@ -112,4 +112,4 @@ def add_flood(rows: F64, bits: int, multiple: int, tables: Tables) -> None:
         width = bits - _LIMB * (count - 1) if place == count - 1 else _LIMB
         offset = float(1 << width >> 1) if place == count - 1 else 0.0
         sampling.limbs_of(words[place], np.uint64((1 << width) - 1), offset, limbs[place])
-    add_wide(limbs, float(multiple), rows, tables.room[2], tables.ring)
+    add_wide(limbs, float(multiple), rows, tables.room.scratch, tables.ring)
