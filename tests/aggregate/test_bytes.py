@@ -143,6 +143,26 @@ def test_many_mutated_ciphertexts_have_typed_errors(tiny, part):
     mutations(tiny, 25_000, 2 + part)
 
 
+def test_strangers_ciphertexts_must_be_new(tiny):
+    context = tiny.context
+    a, b, product, finished = samples(tiny)
+    for new in (a, b):
+        context.check_fresh(Ciphertext.from_bytes(new.to_bytes(), context), bound=3, length=3)
+        for wrong in ({"bound": 2, "length": 3}, {"bound": 3, "length": 4}):
+            with pytest.raises(RangeError):
+                context.check_fresh(new, **wrong)
+    for old in (product, finished):
+        with pytest.raises(RangeError):
+            context.check_fresh(old, bound=old.bound, length=old.length)
+    # As little noise as the key's owner adds is too little for anybody else's.
+    quiet = Ciphertext(context, a.rows, b.noise, 3, 3)
+    with pytest.raises(RangeError):
+        context.check_fresh(quiet, bound=3, length=3)
+    other = SecretKey.generated(context.parameters)
+    with pytest.raises(ContextMismatchError):
+        context.check_fresh(encrypt(other.public, [1, 2, 3], bound=3), bound=3, length=3)
+
+
 def test_public_keys_come_back(tiny, named):
     data = tiny.public.to_bytes()
     again = PublicKey.from_bytes(data)
