@@ -42,7 +42,7 @@ class Context:
         self.digest = hashlib.sha256(_LABEL + text + b"\x00" + encryption_key).digest()
 
     def check_fresh(self, ciphertext: Ciphertext, *, bound: int, length: int) -> None:
-        """Return if a ciphertext says of itself what a new one of such values does; raise otherwise.
+        """Return if a ciphertext says of itself what a new one of such values does, or raise.
 
         For what came from somebody else: results and the noise that hides their origin rest on what
         headers say. Only whoever encrypted it knows whether the values are as small.
