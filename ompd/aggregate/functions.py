@@ -58,6 +58,8 @@ class Function:
     pooled : bool
         Whether it is of all contributors, of which there have to be enough; else it is of one, and
         requests are counted.
+    results : int
+        Encoded ciphertexts that leave.
     most : int, optional
         Largest absolute value of a result, where it is none of these sums.
     """
@@ -70,6 +72,7 @@ class Function:
     evaluate: Evaluate
     operands: int = 0
     pooled: bool = True
+    results: int = 1
     most: int | None = None
 
     def largest(self, bound: int, contributors: int) -> int:
@@ -131,10 +134,10 @@ def _batches(contributions: Iterable[Parts]) -> Iterator[list[Parts]]:
 
 
 SUM = Function("sum", 1, 0, "coefficients", check_fresh, _sums((0,)))
-MOMENTS = Function("moments", 1, 1, "slots", check_fresh, _sums((0,), (0, 0)))
+MOMENTS = Function("moments", 1, 1, "slots", check_fresh, _sums((0,), (0, 0)), results=2)
 DOT = Function("dot", 2, 1, "slots", check_fresh, _sums((0, 1)))
 CORRELATION = Function(
-    "correlation", 2, 1, "slots", check_fresh, _sums((0,), (1,), (0, 1), (0, 0), (1, 1))
+    "correlation", 2, 1, "slots", check_fresh, _sums((0,), (1,), (0, 1), (0, 0), (1, 1)), results=5
 )
 FUNCTIONS = (SUM, MOMENTS, DOT, CORRELATION)
 

@@ -202,7 +202,8 @@ class AggregateCloud(Party):
         public = PublicKey.from_bytes(kept.key)
         function.check(public, body.parts, kept.terms.length, kept.terms.bound)
         self._post.claim(frame)
-        self._collections.put(body.collection, frame.header.sender, body.parts)
+        header = frame.header
+        self._collections.put(body.collection, header.sender, body.parts, header.timestamp)
         return CollectionReceipt(body.collection)
 
     def _evaluate(self, frame: Frame) -> Body:

@@ -19,6 +19,7 @@ from ompd.errors import (
     ContextMismatchError,
     KeyMaterialError,
     ParameterError,
+    RangeError,
     RefusedError,
 )
 from ompd.roles.collecting import LEAST, check_terms
@@ -96,12 +97,13 @@ class Aggregate:
         Bottom
             If one is not certain to be exact. Nobody else is to learn that.
         FrameError
-            If a part is malformed.
+            If a part is malformed, or not of as many values as the terms say.
         """
         context = self.secret.context
-        return tuple(
-            decrypt(self.secret, Ciphertext.from_bytes(part, context)) for part in self.parts
-        )
+        read = [Ciphertext.from_bytes(part, context) for part in self.parts]
+        if any(each.length != self.terms.length for each in read):
+            raise RangeError(f"result: expected {self.terms.length} values")
+        return tuple(decrypt(self.secret, each) for each in read)
 
 
 class Physician(Party):
@@ -294,6 +296,8 @@ class Physician(Party):
             least = own.terms.least if own.function.pooled else 1
             if not least <= body.contributors <= own.terms.most:
                 raise ContextMismatchError("result: is not of as many contributors as was agreed")
+            if len(body.parts) != own.function.results:
+                raise ContextMismatchError(f"result: expected {own.function.results} parts")
         self._post.claim(frame)
         self._asked.close(header.sender, header.nonce, header.sequence)
         if body is None:

@@ -20,6 +20,7 @@ from ompd.errors import (
     ContributorsError,
     ParameterError,
     QuotaError,
+    ReplayError,
     StoreError,
     TooLargeError,
 )
@@ -38,8 +39,8 @@ _SCHEMA = (
     "NULL, terms BLOB NOT NULL, key BLOB NOT NULL, digest BLOB NOT NULL, closed INTEGER NOT NULL, "
     "contributors INTEGER, result BLOB, result_digest BLOB)",
     "CREATE TABLE contributions (collection BLOB NOT NULL REFERENCES collections (id) ON DELETE "
-    "CASCADE, sender TEXT NOT NULL, size INTEGER NOT NULL, parts BLOB NOT NULL, digest BLOB NOT "
-    "NULL, PRIMARY KEY (collection, sender))",
+    "CASCADE, sender TEXT NOT NULL, made INTEGER NOT NULL, size INTEGER NOT NULL, parts BLOB "
+    "NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (collection, sender))",
     "CREATE INDEX by_sender ON contributions (sender, size)",
 )
 _PARTS = msgspec.msgpack.Decoder(tuple[bytes, ...])
@@ -157,13 +158,23 @@ class Collections:
             raise StoreError("collection: is damaged")
         return Kept(_TERMS.decode(encoded), key, bool(closed))
 
-    def put(self, collection: bytes, sender: str, parts: Sequence[bytes]) -> None:
+    def put(self, collection: bytes, sender: str, parts: Sequence[bytes], made: int) -> None:
         """Keep a contribution, in the place of an earlier one of the same sender.
+
+        Parameters
+        ----------
+        collection : bytes
+        sender : str
+        parts : sequence of bytes
+        made : int
+            When its sender made it, in milliseconds since the epoch.
 
         Raises
         ------
         ContextMismatchError
             If there is no such collection, or it takes no more.
+        ReplayError
+            If a later one of this sender is here.
         TooLargeError
             If it has as many contributors as its terms allow.
         QuotaError
@@ -179,10 +190,11 @@ class Collections:
                 raise ContextMismatchError("collection: there is none of this id")
             if row[1]:
                 raise ContextMismatchError("collection: takes no more contributions")
-            connection.execute(
-                "DELETE FROM contributions WHERE collection = ? AND sender = ?",
-                (collection, sender),
-            )
+            whose = "FROM contributions WHERE collection = ? AND sender = ?"
+            before = connection.execute(f"SELECT made {whose}", (collection, sender)).fetchone()
+            if before is not None and before[0] > made:
+                raise ReplayError("contribution: a later one of its sender is here")
+            connection.execute(f"DELETE {whose}", (collection, sender))
             if _count(connection, collection) >= _TERMS.decode(row[0]).most:
                 raise TooLargeError("collection: has as many contributors as it takes")
             have, taken = connection.execute(
@@ -192,8 +204,15 @@ class Collections:
                 raise QuotaError("contribution: its sender has as much here as one may have")
             self._check_room(connection, size)
             connection.execute(
-                "INSERT INTO contributions VALUES (?, ?, ?, ?, ?)",
-                (collection, sender, size, encoded, _digest(collection, sender.encode(), encoded)),
+                "INSERT INTO contributions VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    collection,
+                    sender,
+                    made,
+                    size,
+                    encoded,
+                    _digest(collection, sender.encode(), encoded),
+                ),
             )
 
     def check_enough(self, collection: bytes, least: int) -> None:

@@ -78,6 +78,7 @@ def test_functions_are_exact(secrets, function):
     @given(st.lists(st.tuples(*[vectors] * function.parts), min_size=1, max_size=5))
     def check(rows):
         parts = function.evaluate(secret.public, iter(sealed(secret.public, rows)), ())
+        assert len(parts) == function.results
         found = [
             decrypt(secret, Ciphertext.from_bytes(part, secret.context)).tolist() for part in parts
         ]

@@ -44,6 +44,19 @@ def flat(text):
     return " ".join(text.split())
 
 
+@pytest.mark.parametrize("role", ["patient", "physician"])
+def test_patients_and_physicians_have_keys_too(tmp_path, role):
+    new("bob", role)
+    assert role in run("show", "--folder", "bob").stdout
+    run("export", "--folder", "bob", "--out", "public")
+    run("admit", "public", "--registry", "r.db", "--role", role)
+    run("rotate", "--folder", "bob", "--out", "rotation")
+    run("accept", "rotation", "--registry", "r.db")
+    with Registry("r.db") as registry:
+        assert registry.role("bob") == role
+        assert len(registry.history("bob")) == 2
+
+
 def test_the_whole_story(tmp_path):
     made = new().stdout
     fingerprint = made.partition("fingerprint ")[2].strip()

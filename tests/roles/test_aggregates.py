@@ -43,7 +43,14 @@ from ompd.errors import (
     TooLargeError,
     UnknownKeyError,
 )
-from ompd.roles import AggregateCloud, Patient, Physician
+from ompd.roles import (
+    Aggregate,
+    AggregateCloud,
+    Hospital,
+    HospitalContributor,
+    Patient,
+    Physician,
+)
 from ompd.roles.clerk import seal
 from ompd.stores import Collections, DurableReplayGuard, Registry
 from ompd.stores import collections as collections_module
@@ -59,7 +66,7 @@ from ompd.wire import (
     Refusal,
 )
 from tests.marks import long
-from tests.roles.conftest import post_of
+from tests.roles.conftest import keys_of, post_of
 from tests.roles.gathering import BOUND, LENGTH, World, everybody, sent_by
 
 
@@ -245,6 +252,30 @@ def test_threads_that_ask_at_once_get_one_result(world):
     found = [world.physician.read(answer) for answer in answers]
     assert len({each.parts for each in found}) == 1
     assert found[0].values[0].tolist() == rows.sum((0, 1)).tolist()
+
+
+def test_a_result_of_another_length_is_refused(world):
+    collection, _ = world.filled(5)
+    found = world.result(collection)
+    context = found.secret.context
+    good = Ciphertext.from_bytes(found.parts[0], context)
+    for length in (LENGTH - 1, LENGTH + 1):
+        told = Ciphertext(context, good.rows, good.noise, good.bound, length, good.depth)
+        bad = Aggregate(found.terms, 5, (told.to_bytes(),), found.secret)
+        with pytest.raises(RangeError):
+            assert bad.values
+    with pytest.raises(FramingError):
+        assert Aggregate(found.terms, 5, (found.parts[0][:-1],), found.secret).values
+
+
+def test_a_hospital_contributes_under_the_identity_that_it_has(world):
+    hospital = world.party(Hospital, "h0")
+    contributor = HospitalContributor(**keys_of(hospital), directory=hospital.directory,
+                                      clock=world.clock)  # fmt: skip
+    collection, rows = world.filled(4)
+    world.hand_in(collection, contributor, [1, 1, 1, 1])
+    assert hospital.public == contributor.public
+    assert world.result(collection).values[0].tolist() == (rows.sum((0, 1)) + 1).tolist()
 
 
 # --- who may do what
@@ -484,7 +515,13 @@ def test_frames_of_others_and_answers_to_nothing(world):
 
 
 @pytest.mark.parametrize(
-    "change", [{"collection": b"z" * 16}, {"contributors": 4}, {"contributors": 21}]
+    "change",
+    [
+        {"collection": b"z" * 16},
+        {"contributors": 4},
+        {"contributors": 21},
+        {"parts": (b"x", b"x")},
+    ],
 )
 def test_a_cloud_that_answers_another_question(world, change):
     collection, _ = world.filled(5)
