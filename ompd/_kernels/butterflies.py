@@ -12,7 +12,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ompd._kernels.residues import reduced, scaled
+from ompd._kernels.residues import product, reduced
 
 LANES = 8
 
@@ -90,16 +90,11 @@ class _Lanes:
         quotient = self._call("roundeven", builder.fmul(a, self._pinv))
         return self._call("fma", builder.fneg(quotient), self._p, a)
 
-    def scaled(self, a, twiddles, place):
-        """As in `residues`; twiddles are two pointers, to w and to w / p."""
-        w, over = (self.load(pointer, place) for pointer in twiddles)
-        return self.times(a, w, over)
-
-    def times(self, a, w, over):
-        """As `scaled` in `residues`."""
+    def product(self, a, w):
+        """As in `residues`."""
         builder = self._builder
         high = builder.fmul(a, w)
-        quotient = self._call("roundeven", builder.fmul(a, over))
+        quotient = self._call("roundeven", builder.fmul(high, self._pinv))
         low = self._call("fma", a, w, builder.fneg(high))
         return builder.fadd(self._call("fma", builder.fneg(quotient), self._p, high), low)
 
@@ -107,70 +102,73 @@ class _Lanes:
 if not config.DISABLE_JIT:
 
     @intrinsic
-    def ct2(typingctx, source, place, half, target, w, over, k, p, pinv):
+    def ct2(typingctx, source, place, half, target, w, k, p, pinv):
         """One level on eight pairs: target[2 place:] gets a + b w and a - b w, interleaved.
 
         a = source[place:] and b = source[place + half:] are below 2^50; outputs at most 1.5.
         """
 
         def codegen(context, builder, signature, args):
-            lanes = _Lanes(context, builder, args[7], args[8])
-            read, write, *twiddles = (
-                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4, 5)
+            lanes = _Lanes(context, builder, args[6], args[7])
+            read, write, twiddles = (
+                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4)
             )
             a = lanes.reduced(lanes.load(read, args[1]))
-            b = lanes.scaled(lanes.load(read, builder.add(args[1], args[2])), twiddles, args[6])
+            b = lanes.load(read, builder.add(args[1], args[2]))
+            b = lanes.product(b, lanes.load(twiddles, args[5]))
             total, gap = lanes.add(a, b), lanes.subtract(a, b)
             at = builder.shl(args[1], _WORD(1))
             lanes.store(lanes.mix(total, gap, _LOW), write, at)
             lanes.store(lanes.mix(total, gap, _HIGH), write, at, 8)
             return context.get_dummy_value()
 
-        return types.void(source, place, half, target, w, over, k, p, pinv), codegen
+        return types.void(source, place, half, target, w, k, p, pinv), codegen
 
     @intrinsic
-    def gs2(typingctx, source, place, half, target, f, f_over, g, g_over, p, pinv):
+    def gs2(typingctx, source, place, half, target, f, g, p, pinv):
         """Last level of an inverse on eight pairs: (a + b) f and (a - b) g, at most (p + 1) / 2.
 
-        Pairs lie interleaved at source[2 place:], at most 1.4; f_over = f / p, g_over = g / p.
+        Pairs lie interleaved at source[2 place:], at most 1.6.
         """
 
         def codegen(context, builder, signature, args):
-            lanes = _Lanes(context, builder, args[8], args[9])
+            lanes = _Lanes(context, builder, args[6], args[7])
             read, write = (_data(context, builder, signature.args[i], args[i]) for i in (0, 3))
             at = builder.shl(args[1], _WORD(1))
             first, second = lanes.load(read, at), lanes.load(read, builder.add(at, _WORD(8)))
             a, b = lanes.mix(first, second, _EVEN), lanes.mix(first, second, _ODD)
-            total = lanes.times(lanes.add(a, b), lanes.splat(args[4]), lanes.splat(args[5]))
-            gap = lanes.times(lanes.subtract(a, b), lanes.splat(args[6]), lanes.splat(args[7]))
+            total = lanes.product(lanes.add(a, b), lanes.splat(args[4]))
+            gap = lanes.product(lanes.subtract(a, b), lanes.splat(args[5]))
             lanes.store(lanes.reduced(total), write, args[1])
             lanes.store(lanes.reduced(gap), write, builder.add(args[1], args[2]))
             return context.get_dummy_value()
 
-        return types.void(source, place, half, target, f, f_over, g, g_over, p, pinv), codegen
+        return types.void(source, place, half, target, f, g, p, pinv), codegen
 
     @intrinsic
-    def ct4(typingctx, source, place, quarter, target, w, over, k, step, p, pinv):
+    def ct4(typingctx, source, place, quarter, target, w, k, step, p, pinv):
         """Two levels on eight times four residues, `quarter` apart; written side by side.
 
         Twiddles at k for the first level, at k + step and k + 2 step for the second. Inputs are
-        below 2^50 in the first pass, then at most 2.5, as outputs are.
+        below 2^50 in the first pass, then at most 2, as outputs are.
         """
 
         def codegen(context, builder, signature, args):
-            lanes = _Lanes(context, builder, args[8], args[9])
-            read, write, *twiddles = (
-                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4, 5)
+            lanes = _Lanes(context, builder, args[7], args[8])
+            read, write, twiddles = (
+                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4)
             )
-            place, quarter, k, step = args[1], args[2], args[6], args[7]
+            place, quarter, k, step = args[1], args[2], args[5], args[6]
+            w1 = lanes.load(twiddles, k)
+            w2 = lanes.load(twiddles, builder.add(k, step))
+            w3 = lanes.load(twiddles, builder.add(k, builder.shl(step, _WORD(1))))
             at = [builder.add(place, builder.mul(quarter, _WORD(i))) for i in range(4)]
             x = [lanes.load(read, index) for index in at]
             x[0], x[1] = lanes.reduced(x[0]), lanes.reduced(x[1])
-            x[2], x[3] = lanes.scaled(x[2], twiddles, k), lanes.scaled(x[3], twiddles, k)
+            x[2], x[3] = lanes.product(x[2], w1), lanes.product(x[3], w1)
             a, b = lanes.add(x[0], x[2]), lanes.subtract(x[0], x[2])
-            second, third = builder.add(k, step), builder.add(k, builder.shl(step, _WORD(1)))
-            c = lanes.scaled(lanes.add(x[1], x[3]), twiddles, second)
-            d = lanes.scaled(lanes.subtract(x[1], x[3]), twiddles, third)
+            c = lanes.product(lanes.add(x[1], x[3]), w2)
+            d = lanes.product(lanes.subtract(x[1], x[3]), w3)
             y = lanes.add(a, c), lanes.subtract(a, c), lanes.add(b, d), lanes.subtract(b, d)
             out = builder.shl(place, _WORD(2))
             for ahead, picks in ((0, _LOW), (16, _HIGH)):
@@ -179,73 +177,74 @@ if not config.DISABLE_JIT:
                 lanes.store(lanes.mix(left, right, _PAIRS_HIGH), write, out, ahead + 8)
             return context.get_dummy_value()
 
-        return types.void(source, place, quarter, target, w, over, k, step, p, pinv), codegen
+        return types.void(source, place, quarter, target, w, k, step, p, pinv), codegen
 
     @intrinsic
-    def gs4(typingctx, source, place, quarter, target, w, over, k, step, p, pinv):
-        """Inverse of `ct4` but for a factor 4; inputs at most 1.4, outputs at most 1.4."""
+    def gs4(typingctx, source, place, quarter, target, w, k, step, p, pinv):
+        """Inverse of `ct4` but for a factor 4; inputs at most 1.6, outputs at most 1.6."""
 
         def codegen(context, builder, signature, args):
-            lanes = _Lanes(context, builder, args[8], args[9])
-            read, write, *twiddles = (
-                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4, 5)
+            lanes = _Lanes(context, builder, args[7], args[8])
+            read, write, twiddles = (
+                _data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4)
             )
-            place, quarter, k, step = args[1], args[2], args[6], args[7]
+            place, quarter, k, step = args[1], args[2], args[5], args[6]
+            w1 = lanes.load(twiddles, k)
+            w2 = lanes.load(twiddles, builder.add(k, step))
+            w3 = lanes.load(twiddles, builder.add(k, builder.shl(step, _WORD(1))))
             out = builder.shl(place, _WORD(2))
             r = [lanes.load(read, builder.add(out, _WORD(8 * i))) for i in range(4)]
             even = lanes.mix(r[0], r[1], _EVEN), lanes.mix(r[2], r[3], _EVEN)
             odd = lanes.mix(r[0], r[1], _ODD), lanes.mix(r[2], r[3], _ODD)
             y0, y2 = (lanes.mix(*even, picks) for picks in (_EVEN, _ODD))
             y1, y3 = (lanes.mix(*odd, picks) for picks in (_EVEN, _ODD))
-            second, third = builder.add(k, step), builder.add(k, builder.shl(step, _WORD(1)))
-            a, c = lanes.add(y0, y1), lanes.scaled(lanes.subtract(y0, y1), twiddles, second)
-            b, d = lanes.add(y2, y3), lanes.scaled(lanes.subtract(y2, y3), twiddles, third)
+            a, c = lanes.add(y0, y1), lanes.product(lanes.subtract(y0, y1), w2)
+            b, d = lanes.add(y2, y3), lanes.product(lanes.subtract(y2, y3), w3)
             x = (
                 lanes.reduced(lanes.add(a, b)),
                 lanes.add(c, d),
-                lanes.scaled(lanes.subtract(a, b), twiddles, k),
-                lanes.scaled(lanes.subtract(c, d), twiddles, k),
+                lanes.product(lanes.subtract(a, b), w1),
+                lanes.product(lanes.subtract(c, d), w1),
             )
             for i in range(4):
                 lanes.store(x[i], write, builder.add(place, builder.mul(quarter, _WORD(i))))
             return context.get_dummy_value()
 
-        return types.void(source, place, quarter, target, w, over, k, step, p, pinv), codegen
+        return types.void(source, place, quarter, target, w, k, step, p, pinv), codegen
 
 else:
 
-    def ct2(source, place, half, target, w, over, k, p, pinv):
+    def ct2(source, place, half, target, w, k, p, pinv):
         for i in range(LANES):
             a = reduced(source[place + i], p, pinv)
-            b = scaled(source[place + half + i], w[k + i], over[k + i], p)
+            b = product(source[place + half + i], w[k + i], p, pinv)
             at = 2 * (place + i)
             target[at], target[at + 1] = a + b, a - b
 
-    def gs2(source, place, half, target, f, f_over, g, g_over, p, pinv):
+    def gs2(source, place, half, target, f, g, p, pinv):
         for i in range(LANES):
             a, b = source[2 * (place + i)], source[2 * (place + i) + 1]
-            target[place + i] = reduced(scaled(a + b, f, f_over, p), p, pinv)
-            target[place + half + i] = reduced(scaled(a - b, g, g_over, p), p, pinv)
+            target[place + i] = reduced(product(a + b, f, p, pinv), p, pinv)
+            target[place + half + i] = reduced(product(a - b, g, p, pinv), p, pinv)
 
-    def ct4(source, place, quarter, target, w, over, k, step, p, pinv):
+    def ct4(source, place, quarter, target, w, k, step, p, pinv):
         for i in range(LANES):
-            x = [source[place + i + part * quarter] for part in range(4)]
-            one, two, three = k + i, k + step + i, k + 2 * step + i
-            x[0], x[1] = reduced(x[0], p, pinv), reduced(x[1], p, pinv)
-            x[2], x[3] = scaled(x[2], w[one], over[one], p), scaled(x[3], w[one], over[one], p)
-            a, b = x[0] + x[2], x[0] - x[2]
-            c = scaled(x[1] + x[3], w[two], over[two], p)
-            d = scaled(x[1] - x[3], w[three], over[three], p)
+            x0, x1, x2, x3 = (source[place + i + part * quarter] for part in range(4))
+            w1, w2, w3 = w[k + i], w[k + step + i], w[k + 2 * step + i]
+            x0, x1 = reduced(x0, p, pinv), reduced(x1, p, pinv)
+            x2, x3 = product(x2, w1, p, pinv), product(x3, w1, p, pinv)
+            a, b = x0 + x2, x0 - x2
+            c, d = product(x1 + x3, w2, p, pinv), product(x1 - x3, w3, p, pinv)
             at = 4 * (place + i)
             target[at : at + 4] = a + c, a - c, b + d, b - d
 
-    def gs4(source, place, quarter, target, w, over, k, step, p, pinv):
+    def gs4(source, place, quarter, target, w, k, step, p, pinv):
         for i in range(LANES):
-            y = source[4 * (place + i) : 4 * (place + i) + 4]
-            one, two, three = k + i, k + step + i, k + 2 * step + i
-            a, c = y[0] + y[1], scaled(y[0] - y[1], w[two], over[two], p)
-            b, d = y[2] + y[3], scaled(y[2] - y[3], w[three], over[three], p)
+            y0, y1, y2, y3 = source[4 * (place + i) : 4 * (place + i) + 4]
+            w1, w2, w3 = w[k + i], w[k + step + i], w[k + 2 * step + i]
+            a, c = y0 + y1, product(y0 - y1, w2, p, pinv)
+            b, d = y2 + y3, product(y2 - y3, w3, p, pinv)
             target[place + i] = reduced(a + b, p, pinv)
             target[place + quarter + i] = c + d
-            target[place + 2 * quarter + i] = scaled(a - b, w[one], over[one], p)
-            target[place + 3 * quarter + i] = scaled(c - d, w[one], over[one], p)
+            target[place + 2 * quarter + i] = product(a - b, w1, p, pinv)
+            target[place + 3 * quarter + i] = product(c - d, w1, p, pinv)

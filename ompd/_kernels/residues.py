@@ -70,6 +70,9 @@ def scaled(a, w, wp, p):
 
 @kernel(_nrt=False, forceinline=True)
 def product(a, b, p, pinv):
-    """A residue of a * b, pinv = 1 / p, like `scaled` of a and b."""
+    """A residue of a * b, pinv = 1 / p: at most (1/2 + 3 |a / p| / 32) p if |b| <= p / 2 + 1.
+
+    |a| < 2^52 and |a * b / p| < 2^51.
+    """
     h = a * b
     return fma(-rint(h * pinv), p, h) + fma(a, b, -h)

@@ -75,7 +75,7 @@ def relinearise(wide, key, division, ring, out, digits, sums, scratch):
                 forward(digits[digit], x, scrap, ring, row)
                 y = x
             b, a = key[digit, 0, row], key[digit, 1, row]
-            # There are at most eight terms, and each is at most 2 p / 3.
+            # There are at most eight terms, and each is at most 3 p / 4.
             for i in range(n):
                 total0[i] += product(y[i], b[i], p, pinv)
                 total1[i] += product(y[i], a[i], p, pinv)

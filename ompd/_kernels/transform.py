@@ -8,17 +8,17 @@ from collections import namedtuple
 
 from ompd._kernels.butterflies import ct2, ct4, gs2, gs4
 from ompd._kernels.jit import kernel
-from ompd._kernels.residues import product, reduced, scaled
+from ompd._kernels.residues import product, reduced
 
 #: All that one ring needs, a row per prime: primes float64[K]; forward twiddles w float64[K, T] and
-#: w_over = w / p, inverse ones v and v_over; n_inverse float64[K] is 1 / N. A row of twiddles has
-#: eight for the level of radix 2, if log2 N is odd, then three times max(m, 8) per pass.
-Ring = namedtuple("Ring", "primes w w_over v v_over n_inverse")
+#: inverse ones v; n_inverse float64[K] is 1 / N. A row of twiddles has eight for the level of radix
+#: 2, if log2 N is odd, then three times max(m, 8) per pass.
+Ring = namedtuple("Ring", "primes w v n_inverse")
 
 
 @kernel(_nrt=False)
 def forward(source, x, scratch, ring, row):
-    """Transform integers float64[N], below 2^50, to residues x float64[N], at most 2.5 p.
+    """Transform integers float64[N], below 2^50, to residues x float64[N], at most 2 p.
 
     scratch float64[N] is overwritten; the three are different arrays.
     """
@@ -26,7 +26,6 @@ def forward(source, x, scratch, ring, row):
     p = ring.primes[row]
     pinv = 1.0 / p
     w = ring.w[row]
-    over = ring.w_over[row]
     levels = 0
     while (1 << levels) < n:
         levels += 1
@@ -36,7 +35,7 @@ def forward(source, x, scratch, ring, row):
     k = 0
     if levels & 1:
         for place in range(0, n // 2, 8):
-            ct2(source, place, n // 2, target, w, over, k, p, pinv)
+            ct2(source, place, n // 2, target, w, k, p, pinv)
         k = 8
         m = 2
         source = target
@@ -46,7 +45,7 @@ def forward(source, x, scratch, ring, row):
         step = max(m, 8)
         for first in range(0, quarter, step):
             for i in range(0, step, 8):
-                ct4(source, first + i, quarter, target, w, over, k + i, step, p, pinv)
+                ct4(source, first + i, quarter, target, w, k + i, step, p, pinv)
         k += 3 * step
         m *= 4
         source = target
@@ -55,7 +54,7 @@ def forward(source, x, scratch, ring, row):
 
 @kernel(_nrt=False)
 def inverse(source, x, scratch, ring, row, factor):
-    """Transform residues float64[N], at most 1.4 p, back to x float64[N]; multiply by factor * N.
+    """Transform residues float64[N], at most 1.6 p, back to x float64[N]; multiply by factor * N.
 
     What comes out is at most (p + 1) / 2. scratch float64[N] is overwritten; the three are
     different arrays.
@@ -64,7 +63,6 @@ def inverse(source, x, scratch, ring, row, factor):
     p = ring.primes[row]
     pinv = 1.0 / p
     v = ring.v[row]
-    over = ring.v_over[row]
     levels = 0
     while (1 << levels) < n:
         levels += 1
@@ -78,19 +76,16 @@ def inverse(source, x, scratch, ring, row, factor):
         k -= 3 * step
         for first in range(0, quarter, step):
             for i in range(0, step, 8):
-                gs4(source, first + i, quarter, target, v, over, k + i, step, p, pinv)
+                gs4(source, first + i, quarter, target, v, k + i, step, p, pinv)
         source = target
         target, other = other, target
     if m == 2:
         last = reduced(product(v[0], factor, p, pinv), p, pinv)
         for place in range(0, n // 2, 8):
-            gs2(
-                source, place, n // 2, target, factor, factor / p, last, last / p, p, pinv,
-            )  # fmt: skip
+            gs2(source, place, n // 2, target, factor, last, p, pinv)
     else:
-        factor_over = factor / p
         for i in range(n):
-            x[i] = reduced(scaled(x[i], factor, factor_over, p), p, pinv)
+            x[i] = reduced(product(x[i], factor, p, pinv), p, pinv)
 
 
 @kernel(_nrt=False)

@@ -96,7 +96,7 @@ def _ring(n: int, moduli: tuple[int, ...]) -> Ring:
     primes = np.array(moduli, dtype=np.float64)
     w, v = np.array(forth), np.array(back)
     n_inverse = _constants([pow(n, -1, p) for p in moduli], moduli)
-    return Ring(primes, w, w / primes[:, None], v, v / primes[:, None], n_inverse)
+    return Ring(primes, w, v, n_inverse)
 
 
 @lru_cache(maxsize=8)
