@@ -76,6 +76,10 @@ class OutdatedRefusalError(RefusedError, OutdatedError):
     """The hospital did not accept the query, since it was made by another schema than its own."""
 
 
+class UnenrolledError(RefusedError):
+    """The hospital does not have the key of a blind query; see `User.enrol`."""
+
+
 class DowngradeError(FrameError):
     """The other party offers less protection than this one demands."""
 
@@ -213,6 +217,10 @@ class QuotaError(OmpdError, ValueError):
 
 class CreditError(OmpdError, ValueError):
     """An account or wallet does not have as many tokens."""
+
+
+class SpentError(RefusedError, QuotaError):
+    """The user has had all answers of a blind model that the hospital gives to one."""
 
 
 class BudgetExceededError(OmpdError, ValueError):

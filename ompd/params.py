@@ -80,10 +80,12 @@ class ParameterSet:
 #: The sizes of the source paper (WCMC 2021, article 7746286): |p| = 512, |alpha| = 200, noise 128.
 PAPER = ParameterSet("paper", source="WCMC 2021, article 7746286, section 5")
 
-#: What a hospital can choose for its tables, the most private first. `sealed`: the cloud returns
-#: encrypted buckets and does not learn which. `hardened`: coarse, permuted and shifted integers,
-#: noise on demand. `paper`: the published blinding, no confidentiality against the cloud.
-Profile = Literal["sealed", "hardened", "paper"]
+
+#: What a hospital can choose for a disease, the most private first. `blind`: no cloud, and the
+#: hospital itself does not see what is asked. `sealed`: the cloud returns encrypted buckets and
+#: does not learn which. `hardened`: coarse, permuted and shifted integers, noise on demand.
+#: `paper`: the published blinding, no confidentiality against the cloud.
+Profile = Literal["blind", "sealed", "hardened", "paper"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 #: How features become vectors. `relief-mw` is the published method: Relief weights, prefix sums.
@@ -306,4 +308,19 @@ AGGREGATE_SETS = (
         5,
         _SEARCHED,
     ),
+    # Shorter ciphertexts, of which results are flooded by 50 bits; see `SCORING`.
+    AggregateSet(
+        "scores-8192-16",
+        8192,
+        65537,
+        "slots",
+        (281449206448129, 281412698669057, 281383707197441),
+        4398046150657,
+        1,
+        _SEARCHED,
+    ),
 )
+
+#: What blind diagnoses are made with: N slots of integers modulo t, the smallest prime that has so
+#: many.
+SCORING = AGGREGATE_SETS[-1]

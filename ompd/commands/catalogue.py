@@ -66,9 +66,12 @@ def _read(file: Path, registry: Path) -> Catalogue:
 def show_listing(console: Console, disease: str, listing: Listing) -> None:
     """Show what a hospital says of one disease."""
     noise = "" if listing.epsilon is None else f", noise of epsilon {listing.epsilon:g} per row"
+    asked = f"{listing.k} neighbours"
+    if listing.blind is not None:
+        asked = f"{listing.blind.answers} rows per user"
     console.print(f"\n{disease}", style="bold", markup=False)
     console.print(
-        f"{listing.profile}, {listing.method}, {listing.k} neighbours, up to {listing.most_rows} "
+        f"{listing.profile}, {listing.method}, {asked}, up to {listing.most_rows} "
         f"rows per query{noise}; schema {listing.form.hex()}",
         markup=False,
     )

@@ -24,8 +24,9 @@ class BuiltIn(StrEnum):
 
 
 class Profile(StrEnum):
-    """What a table tells the cloud."""
+    """What a table tells the cloud; `blind` has none, and does not tell the hospital either."""
 
+    BLIND = "blind"
     SEALED = "sealed"
     HARDENED = "hardened"
     PAPER = "paper"

@@ -48,13 +48,23 @@ def outsource(
         int | None,
         typer.Option("--k", help="Neighbours that vote, odd.", show_default="chosen"),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How features become vectors.")] = Method.RELIEF_MW,
+    method: Annotated[
+        Method | None, typer.Option(help="How features become vectors.", show_default="relief-mw")
+    ] = None,
     priors: Annotated[
         Priors, typer.Option(help="Shares of the classes among those who ask.")
     ] = Priors.EQUAL,
     advice: Annotated[
         list[str] | None,
         typer.Option(help="What users get beside a label; once per class.", metavar="CLASS=TEXT"),
+    ] = None,
+    blind: Annotated[
+        bool,
+        typer.Option("--blind", help="A model that is asked without being seen, and no cloud."),
+    ] = False,
+    answers: Annotated[
+        int | None,
+        typer.Option(help="Rows that one user is told of a blind model.", show_default="20"),
     ] = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train a hardened table anew, under fresh keys.")
@@ -77,6 +87,7 @@ def outsource(
 
         logs.configure(level="error")
         read = read_config(config, HospitalConfig)
+        blind = blind or read.profile == "blind"
         built_in = table in list(BuiltIn) and schema is None
         if not built_in and schema is None:
             schema = Path(table).with_suffix(".toml")
@@ -90,12 +101,14 @@ def outsource(
             table=table if built_in else str(Path(table).absolute()),
             schema=None if schema is None else str(schema.absolute()),
             disease=disease,
-            cloud=_only(read) if cloud is None else cloud,
+            cloud=_only(read) if cloud is None and not blind else cloud,
             k=k,
-            method=method.value,
+            method=None if method is None else method.value,
             priors=priors.value,
             advice=_advice(advice or []),
+            answers=answers,
             retrain=retrain,
+            blind=blind,
         )
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
@@ -109,6 +122,9 @@ def outsource(
                 bar.update(tasks[stage], completed=share)
 
             done = hand_over(read, order, progress)
+        if blind:
+            say(f"{disease}: learned from {done.rows} records, asked without being seen")
+            return
         say(f"{disease}: {done.rows} records at {order.cloud}, {done.k} neighbours vote")
 
 

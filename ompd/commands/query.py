@@ -130,6 +130,8 @@ def _number(name: str, text: str) -> float:
 def _of_file(client: Client, disease: str, path: Path, schema: Any) -> Diagnoses:
     from ompd.bulk import diagnose
 
+    if client.diseases()[disease].blind is not None:
+        client.enrol()
     return diagnose(
         path, disease=disease, hospital=client.hospital, user=client.user, send=client.send,
         schema=schema,
@@ -142,12 +144,15 @@ def _show_one(disease: str, found: Diagnosis) -> None:
         return
     say(f"{disease}: {found.label}")
     for name, share in sorted(found.probabilities.items(), key=lambda each: -each[1]):
-        say(f"  {name}: probability {share:.1%}, {found.votes[name]} of {found.k} neighbours")
+        votes = f", {found.votes[name]} of {found.k} neighbours" if found.k else ""
+        say(f"  {name}: probability {share:.1%}{votes}")
     if found.advice:
         say(f"  {found.advice}")
     if found.filled:
         say(f"  {found.filled} missing values were filled in")
-    if found.certified:
+    if found.profile == "blind":
+        say("  blind: the hospital does not know what it was asked")
+    elif found.certified:
         say("  certified: the hospital knows that no record is nearer")
 
 

@@ -100,7 +100,7 @@ class Answers:
 
     def settle(self, query: bytes) -> bytes | None:
         """As `Hospital.settle`."""
-        frame = self._post.claimed(query, Kind.QUERY)
+        frame = self._post.claimed(query, Kind.QUERY, Kind.BLIND_QUERY, Kind.BLIND_KEY)
         # In this order: once it is not under way any more, its report is kept.
         return None if frame.header in self._underway else self._post.settle(frame)
 

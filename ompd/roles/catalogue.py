@@ -22,7 +22,7 @@ from ompd.errors import (
     VersionError,
 )
 from ompd.params import Method, Profile
-from ompd.schema import Schema
+from ompd.schema import Bins, Schema
 from ompd.wire import CatalogueFrame, Entry, check_catalogue_size, encode_catalogue, form_of
 from ompd.wire.catalogue import LONGEST_VALIDITY, MAX_CATALOGUE_BYTES
 
@@ -34,6 +34,28 @@ _MOST_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True)
+class Blind:
+    """What a user needs to ask a blind model.
+
+    Attributes
+    ----------
+    edition : bytes
+        16 bytes that say which model this is.
+    bins : Bins
+        Cells of the features.
+    bits : int
+        Scores come in nats times 2**bits.
+    answers : int
+        Rows that one user is told of this model.
+    """
+
+    edition: bytes
+    bins: Bins
+    bits: int
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """What a hospital says of one disease.
 
@@ -41,18 +63,20 @@ class Listing:
     ----------
     schema : Schema
         Features with domain, unit and levels, and the classes.
-    profile : {"sealed", "hardened", "paper"}
-        What the table tells the cloud.
+    profile : {"blind", "sealed", "hardened", "paper"}
+        What the table tells the cloud; `blind`: there is none, and the hospital is told nothing.
     method : {"relief-mw", "evidence"}
         How features become vectors.
     k : int
-        Number of neighbours that vote.
+        Number of neighbours that vote; 0 in the profile `blind`.
     most_rows : int
         Most rows of one query.
     epsilon : float or None
         What one row of a query costs its patient, if noise is added to it.
     form : bytes
         16 bytes that say which schema this is.
+    blind : Blind, optional
+        What the profile `blind` needs.
     """
 
     schema: Schema
@@ -62,6 +86,7 @@ class Listing:
     most_rows: int
     epsilon: float | None
     form: bytes
+    blind: Blind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +184,13 @@ def read_catalogue(
 
 
 def _listing(entry: Entry) -> Listing:
-    schema = entry.schema
+    schema, bins, cells = entry.schema, entry.bins, entry.blind
+    blind = None
+    if bins is not None and cells is not None:
+        blind = Blind(cells.edition, bins, cells.bits, cells.answers)
     return Listing(
         schema, entry.profile, entry.method, entry.k, entry.most_rows, entry.epsilon,
-        form_of(schema),
+        form_of(schema), blind,
     )  # fmt: skip
 
 

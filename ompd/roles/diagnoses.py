@@ -33,7 +33,7 @@ class Diagnoses(Sequence[Diagnosis]):
     probabilities : float64 array of shape (m, len(classes))
         Calibrated by the hospital; NaN where there is an error.
     votes : uint16 array of shape (m, len(classes))
-        Of the K neighbours; each row sums to K, or to 0 where there is an error.
+        Of the K neighbours; each row sums to K, or to 0 where there is an error or none vote.
     certified : bool array of shape (m,)
         Whether the hospital itself knows that none was nearer.
     filled : uint16 array of shape (m,)

@@ -48,15 +48,15 @@ class Diagnosis:
     advice : str
         The hospital's text for this class.
     k : int
-        Number of neighbours that voted; 0 where there is an error.
+        Number of neighbours that voted; 0 where there is an error, and in the profile `blind`.
     votes : mapping of str to int
         How many of them had each class.
     probabilities : mapping of str to float
         Of each class, calibrated by the hospital on its own records; NaN where there is an error.
     certified : bool
         Whether the hospital itself knows that none was nearer; False where it has only the
-        cloud's word.
-    profile : {"sealed", "hardened", "paper"} or None
+        cloud's word. True in the profile `blind`, where no cloud has a part.
+    profile : {"blind", "sealed", "hardened", "paper"} or None
         What the hospital's table tells the cloud, by the hospital's signed word. None where there
         is an error, or no cloud.
     method : {"relief-mw", "evidence"} or None

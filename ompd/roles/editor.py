@@ -10,7 +10,7 @@ from ompd.roles.drift import Drift
 from ompd.roles.intake import Instances, checked
 from ompd.roles.publisher import Publisher
 from ompd.roles.retrieval import TableRef
-from ompd.roles.uploads import Upload
+from ompd.roles.uploads import Settled, Upload
 from ompd.wire import Receipt, disease_name
 
 
@@ -22,7 +22,8 @@ class Editor(Publisher):
 
     Every change is an upload for `deliver`, and in effect once its receipt is confirmed; until
     then the table answers as before. Several may be made before the first is delivered: each is
-    made of the one before, and delivering one delivers those before it.
+    made of the one before, and delivering one delivers those before it. Blind models do not change:
+    publish them anew.
     """
 
     def __init__(self, identity: Identity, **options: Any) -> None:
@@ -112,7 +113,8 @@ class Editor(Publisher):
         """End a table: the cloud erases all versions, and the hospital forgets it once it has.
 
         `Receipt.erased` says by when nothing of it is left at the cloud. What versions of a
-        `hardened` table have in common is kept, so that another one releases nothing twice.
+        `hardened` table have in common is kept, so that another one releases nothing twice. A blind
+        model ends at once, and the upload has no frames.
 
         Parameters
         ----------
@@ -124,7 +126,11 @@ class Editor(Publisher):
             As `add`.
         """
         self._shelf.check()
-        return self._changes.withdraw(disease_name(disease))
+        disease = disease_name(disease)
+        if disease in self._blind.models:
+            model = self._blind.withdraw(disease)
+            return Settled(model.edition, model.rows)
+        return self._changes.withdraw(disease)
 
     def drift(self, disease: str) -> Drift:
         """Tell how far a table has moved from the records that it was published with.

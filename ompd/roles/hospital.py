@@ -16,9 +16,12 @@ from ompd.roles.quota import Quota
 from ompd.roles.reports import Reports
 from ompd.roles.uploads import Upload
 from ompd.roles.windows import Due, Windows
-from ompd.wire import Kind, disease_name
+from ompd.wire import Frame, Kind, disease_name
 
 __all__ = ["Batch", "Due", "Hospital", "JobFrame"]
+
+#: What users send.
+_REQUESTS = (Kind.QUERY, Kind.BLIND_QUERY, Kind.BLIND_KEY)
 
 
 class Hospital(Editor):
@@ -27,10 +30,11 @@ class Hospital(Editor):
     Parameters
     ----------
     identity : Identity
-    profile : {"sealed", "hardened", "paper"}
-        What its tables tell the cloud. `sealed`, the default: nothing but sizes and times.
-        `hardened`: all distances, of coarse and, with `epsilon`, noisy vectors. `paper`:
-        everything; it is for study of the published scheme.
+    profile : {"blind", "sealed", "hardened", "paper"}
+        What its tables tell the cloud. `blind`: there is no cloud, and the hospital does not see
+        what it is asked. `sealed`, the default: nothing but sizes and times. `hardened`: all
+        distances, of coarse and, with `epsilon`, noisy vectors. `paper`: everything; it is for
+        study of the published scheme.
     epsilon : float, optional
         Noise for the tables and queries of `hardened`: how well two patients at the median
         distance may be told apart by their vectors.
@@ -204,11 +208,46 @@ class Hospital(Editor):
         """Do the rest of `forward_batch`, for queries of `open_batch` in any order and number."""
         return self._queries.forward_opened(queries)
 
+    def answer(self, frame: bytes) -> bytes:
+        """Answer a user's frame that no cloud has a part in: `User.enrol`, or a blind query.
+
+        Returns
+        -------
+        bytes
+            A receipt for `User.enrolled`, or a report for `User.read`.
+
+        Raises
+        ------
+        UnknownDiseaseError
+            If no blind model is published for the disease.
+        OutdatedError
+            If the query is of another model than is asked.
+        UnenrolledError
+            If its user did not enrol the key that it is encrypted with.
+        SpentError
+            If the user would be told of more rows than `publish` said.
+        TooLargeError
+            If it has more rows than the catalogue says.
+        OmpdError
+            If the frame is not authentic, fresh and well-formed.
+        """
+        return self._blind.answer(frame)
+
+    def left(self, user: str, disease: str) -> int:
+        """Return how many more rows a user may be told of a blind model.
+
+        Raises
+        ------
+        UnknownDiseaseError, StoreError
+        """
+        return self._blind.left(user, disease_name(disease))
+
     def refuse(self, query: bytes) -> bytes:
         """Answer a query that `forward` did not accept.
 
-        The frame tells no reason, but for one: that the query was made by another schema than the
-        disease's, which everybody can see from `catalogue`.
+        The frame tells no reason, but for those that its user can know: that the query was made by
+        another schema or blind model than the disease's, which everybody can see from `catalogue`,
+        with a key that was not enrolled, or after all answers that one user gets.
 
         Raises
         ------
@@ -216,7 +255,11 @@ class Hospital(Editor):
             If the frame is not authentic and fresh, or was received before: strangers and
             replays get no answer at all.
         """
-        return self._post.refuse(query, Kind.QUERY, code=self._queries.refusal_code)
+        return self._post.refuse(query, *_REQUESTS, code=self._refusal_code)
+
+    def _refusal_code(self, frame: Frame) -> int:
+        asks = frame.header.kind == Kind.QUERY
+        return (self._queries if asks else self._blind).refusal_code(frame)
 
     def answered(self, query: bytes) -> bytes | None:
         """Return again what a query was answered with, if that was lost on the way to its user.
@@ -233,7 +276,7 @@ class Hospital(Editor):
         OmpdError
             If its freshness has ended, or its sender is not known any more.
         """
-        return self._post.again(query, Kind.QUERY)
+        return self._post.again(query, *_REQUESTS)
 
     def settle(self, query: bytes) -> bytes | None:
         """As `answered`, and refuse a query that was claimed and that nobody will answer.

@@ -175,7 +175,7 @@ def prepare(
     OmpdError
         As `Hospital.publish`.
     """
-    findings = _findings(records.schema, advice)
+    findings = findings_of(records.schema, advice)
     made = PROFILES[plan.profile].make(records, plan, ref, stages, place)
     published = Published(
         filling=made.filling,
@@ -206,7 +206,13 @@ def check_ref(ref: TableRef, expected: TableRef) -> None:
         raise VersionError("answer: is about another version of the table")
 
 
-def _findings(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def findings_of(schema: Schema, advice: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return all classes with what is advised for each.
+
+    Raises
+    ------
+    ParameterError, LabelError
+    """
     if not isinstance(advice, Mapping):
         raise ParameterError(f"advice: expected a mapping, got {type(advice).__name__}")
     if not set(advice) <= set(schema.classes):

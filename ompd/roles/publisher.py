@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from ompd.crypto import Identity
-from ompd.params import Profile
+from ompd.errors import ParameterError
+from ompd.params import Profile, check_profile
+from ompd.roles.blind_desk import BlindDesk
+from ompd.roles.blind_models import BlindModel, made
 from ompd.roles.catalogue import LIFETIME, Press
 from ompd.roles.intake import Instances, checked
 from ompd.roles.party import Party
@@ -16,8 +19,9 @@ from ompd.roles.reports import listed
 from ompd.roles.retrieval import TableRef
 from ompd.roles.shelf import Shelf
 from ompd.roles.stages import Stages
-from ompd.roles.uploads import Upload
+from ompd.roles.uploads import Settled, Upload
 from ompd.schema import Schema
+from ompd.search.calibration import check_priors
 from ompd.stores import BudgetLedger
 from ompd.wire import Kind, Receipt, check_listable, disease_name
 
@@ -44,7 +48,15 @@ class Publisher(Party):
         self._press = Press(identity)
         # Last, since it takes hints off the disk: what else is refused must leave them there.
         window = self._post.window if options.get("replays") is None else None
-        self._shelf = Shelf(profile, epsilon, ledger, state, window)
+        self._profile = check_profile(profile)
+        self._shelf = Shelf(
+            "sealed" if self._profile == "blind" else profile, epsilon, ledger, state, window
+        )
+        try:
+            self._blind = BlindDesk(self._post, state)
+        except BaseException:
+            self._shelf.close()
+            raise
         self._post.gate = self._shelf.check
         if self._shelf.frames is not None:
             self._post.replays = self._shelf.frames
@@ -52,12 +64,18 @@ class Publisher(Party):
     @property
     def profile(self) -> Profile:
         """What its tables tell the cloud."""
-        return self._shelf.profile
+        return self._profile
 
     @property
     def diseases(self) -> dict[str, Schema]:
         """Diseases that can be asked about, and what each expects of a feature vector."""
-        return {disease: table.schema for disease, table in self._shelf.tables.items()}
+        tables = {disease: table.schema for disease, table in self._shelf.tables.items()}
+        return tables | {disease: model.schema for disease, model in self._blind.models.items()}
+
+    @property
+    def blind(self) -> dict[str, BlindModel]:
+        """The models that are asked in the profile `blind`, by disease."""
+        return self._blind.models
 
     @property
     def tables(self) -> dict[str, Published]:
@@ -83,12 +101,14 @@ class Publisher(Party):
         disease: str,
         instances: Instances,
         *,
-        cloud: str,
+        cloud: str | None = None,
+        profile: str | None = None,
         k: int | None = None,
         advice: Mapping[str, str] | None = None,
-        method: str = "relief-mw",
+        method: str | None = None,
         priors: str = "equal",
         decision: str | None = None,
+        answers: int | None = None,
         retrain: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> Upload:
@@ -103,22 +123,28 @@ class Publisher(Party):
         nothing more. What is new are records that came, went or changed. Each record's release
         with noise is charged to it in the ledger, once.
 
+        In `blind` a model is learned that adds up weights of evidence, and is asked at once: the
+        upload has no frames. Records do not leave the hospital, and queries do not reach it but
+        encrypted; what many answers tell of the weights stands in SECURITY.md.
+
         Parameters
         ----------
         disease : str
         instances : Instances
             Records of this disease; none of the query's person should be among them. NaN stands
             for a missing value of features that declare what becomes of it.
-        cloud : str
-            Id of a cloud this hospital has met.
+        cloud : str, optional
+            Id of a cloud this hospital has met; none in the profile `blind`.
+        profile : str, optional
+            The hospital's own by default, or else `blind`.
         k : int, optional
             Neighbours that vote. By default it is chosen by leave-one-out: by the cloud, on the
             blinded table, in the profile `paper`, else by the hospital.
         advice : mapping of class name to text, optional
             What a user gets besides the label.
-        method : {"relief-mw", "evidence"}
-            How features become vectors. `relief-mw`: as published. `evidence`: learned scores; it
-            needs scikit-learn.
+        method : {"relief-mw", "evidence"}, optional
+            How features become vectors. `relief-mw`, the default: as published. `evidence`: learned
+            scores; it needs scikit-learn. A blind model is of evidence, and needs nothing.
         priors : {"equal", "training"}
             Which shares the classes have among those who ask: all the same, or those of the
             instances. Probabilities are calibrated to these.
@@ -126,6 +152,8 @@ class Publisher(Party):
             Whether a label is the class of highest calibrated probability, or as published that
             of most votes, whose shares are then the probabilities. By default the latter only for
             `relief-mw` in the profile `paper`.
+        answers : int, optional
+            Rows that one user is told of a blind model, 20 by default; each version counts anew.
         retrain : bool
             Whether a `hardened` table is trained anew, under fresh keys, as after many changes it
             should be. It is one more release of every record: some of them together give nearly
@@ -145,8 +173,9 @@ class Publisher(Party):
             If k is even or out of range.
         ParameterError
             If the disease is no text of 1 to 255 characters, an advice is too long, there is no
-            such method, priors or decision, or schema, method or epsilon are not those of the
-            `hardened` version before, and `retrain` is not asked for.
+            such method, priors or decision, an option is not of this profile, the disease has a
+            table of another one, or schema, method or epsilon are not those of the `hardened`
+            version before, and `retrain` is not asked for.
         PrivacyParameterError, OverflowParameterError
             If epsilon means nothing for these instances, or blinded they do not fit the profile.
         BudgetExceededError, StoreError
@@ -156,25 +185,54 @@ class Publisher(Party):
         UnknownKeyError
             If the cloud is unknown.
         TooLargeError
-            If there are more than 4096 features (4094 in `paper`), or a `sealed` table would be
-            above 2 GiB. Nothing is trained then.
+            If there are more than 4096 features (4094 in `paper`), a `sealed` table would be
+            above 2 GiB, or a blind model has more cells than fit. Nothing is trained then.
         """
         self._shelf.check()
         disease = disease_name(disease)
+        blind = self._is_blind(profile)
         records = checked(instances)
         check_listable(disease, records.schema)
-        plan = self._shelf.plan(disease, records, method, k, priors, decision)
+        advice = {} if advice is None else advice
+        if blind:
+            only = {"cloud": cloud, "k": k, "decision": decision}
+            if taken := [name for name, given in only.items() if given is not None]:
+                raise ParameterError(f"{', '.join(taken)}: nothing to the profile 'blind'")
+            if method not in (None, "evidence"):
+                raise ParameterError("method: expected 'evidence' in the profile 'blind'")
+            if disease in self._shelf.tables or disease in self._shelf.waiting:
+                raise ParameterError("disease: has a table of another profile; withdraw that first")
+            model = made(records, advice, check_priors(priors), answers, Stages(progress).tell)
+            self._blind.put(disease, model)
+            return Settled(model.edition, model.rows)
+        if answers is not None:
+            raise ParameterError("answers: only the profile 'blind' counts them")
+        if disease in self._blind.models:
+            raise ParameterError("disease: has a blind model; withdraw that first")
+        if cloud is None:
+            raise ParameterError("cloud: expected the id of one")
+        plan = self._shelf.plan(disease, records, method or "relief-mw", k, priors, decision)
         self.directory.get(cloud)
         return self._shelf.publish(
-            self._post, disease, records, plan, cloud, advice or {}, Stages(progress), retrain
+            self._post, disease, records, plan, cloud, advice, Stages(progress), retrain
         )
+
+    def _is_blind(self, profile: str | None) -> bool:
+        chosen = self._profile if profile is None else check_profile(profile)
+        if chosen not in (self._profile, "blind"):
+            raise ParameterError(
+                f"profile: expected {self._profile}, as this hospital was made, or blind"
+            )
+        return chosen == "blind"
 
     def catalogue(self, *, lifetime: float = LIFETIME) -> bytes:
         """Say to everybody what can be asked: a signed statement, not encrypted, for `User.learn`.
 
         It has the hospital's id, when it was made and how long it is valid, and of every disease
         that is asked: features with domain, unit and levels, classes, profile, method, K, most rows
-        of one query and, if queries get noise, epsilon. Nothing else was learned from records.
+        of one query, if queries get noise epsilon, and of a blind model its cells, the scale of its
+        scores and its quota. Of these only cells of features with many values were learned from
+        records.
 
         Make it anew after every change to a schema, and before it expires.
 
@@ -194,6 +252,7 @@ class Publisher(Party):
         """
         self._shelf.check()
         entries = [listed(disease, table) for disease, table in self._shelf.tables.items()]
+        entries += [model.listed(disease) for disease, model in self._blind.models.items()]
         return self._press.make(entries, lifetime, self._post.now())
 
     def resend(self, disease: str) -> Upload:
@@ -245,6 +304,7 @@ class Publisher(Party):
         HintStateError
             If the folder cannot be written. It stays locked, and closing may be tried again.
         """
+        self._blind.close()
         self._shelf.close()
 
     def deliver(self, upload: Upload, send: Callable[[bytes], bytes]) -> Receipt:

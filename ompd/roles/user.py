@@ -10,26 +10,31 @@ import numpy as np
 
 from ompd.crypto import COMPACT, EnvelopeKey, Identity, check_suite, suite_of
 from ompd.errors import (
+    ContextMismatchError,
     DowngradeError,
     NoAnswerError,
     OutdatedError,
-    OutdatedRefusalError,
     ParameterError,
-    RefusedError,
     TooLargeError,
 )
 from ompd.params import check_profile, weaker
 from ompd.roles.asking import Asked, Rows, rows_of
-from ompd.roles.catalogue import Library, Listing, listed
+from ompd.roles.blind_asking import BlindAsked, query_of, read_scores
+from ompd.roles.blind_asking import asked as asked_of
+from ompd.roles.blind_keys import BlindKeys
+from ompd.roles.catalogue import Blind, Library, Listing, listed
 from ompd.roles.diagnoses import Diagnoses, read_report
+from ompd.roles.enrolment import Enrolment
 from ompd.roles.party import Party
 from ompd.roles.pending import Pending
+from ompd.roles.refusals import refusal_of
 from ompd.roles.sessions import Sessions
 from ompd.schema import Errors, Schema
 from ompd.wire import (
     ANY_FORM,
     MAX_BATCH,
-    OUTDATED,
+    BlindQuery,
+    BlindReport,
     Header,
     Kind,
     Query,
@@ -47,6 +52,7 @@ _LENGTH_STEP = 32
 class _OpenQuery:
     reply_key: EnvelopeKey
     asked: Asked
+    blind: BlindAsked | None
 
 
 class User(Party):
@@ -55,15 +61,18 @@ class User(Party):
     Parameters
     ----------
     identity : Identity
-    least_profile : {"paper", "hardened", "sealed"}
+    least_profile : {"paper", "hardened", "sealed", "blind"}
         What a table may tell the cloud at most, for this user to ask it: hospitals are told and
-        refuse, and a report from a weaker one is refused as well.
+        refuse, and a report from a weaker one is refused as well. With `blind` no query leaves
+        that its hospital could read.
     least_suite : {"x25519", "mlkem768x25519"}
         The weakest envelope suite that a query is encrypted with. The user's own key must be of it
         too, since reports come back in that suite.
     fallback : bool, default False
         Whether a query may be encrypted to a hospital's long-lived key when no valid short-lived
         one is known. Whoever records such a query and steals that key later can read it.
+    blind_keys : BlindKeys, optional
+        The key for blind queries; by default one that ends with the process.
     **options
         Directory, replays, clock and window as for `Party`.
 
@@ -84,6 +93,7 @@ class User(Party):
         least_profile: str = "paper",
         least_suite: str = COMPACT,
         fallback: bool = False,
+        blind_keys: BlindKeys | None = None,
         **options: Any,
     ) -> None:
         super().__init__(identity, **options)
@@ -94,6 +104,8 @@ class User(Party):
         self._library = Library(self.directory)
         self._sessions = Sessions()
         self._asked: Pending[_OpenQuery] = Pending(self._post.window)
+        self._blind_keys = BlindKeys(identity) if blind_keys is None else blind_keys
+        self._enrolment = Enrolment(self._post, self._blind_keys)
 
     @property
     def open_queries(self) -> int:
@@ -145,6 +157,35 @@ class User(Party):
             raise OutdatedError("catalogue: none of this hospital is known; learn one")
         return dict(known.diseases)
 
+    def enrol(self, hospital: str) -> bytes:
+        """Make a frame that gives a hospital this user's key for blind queries: once, it keeps it.
+
+        Its answer, from `Hospital.answer`, is for `enrolled`.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the hospital is unknown, or its keys were revoked or have expired.
+        DowngradeError, PrekeyError, ParameterError
+            As `ask`.
+        StoreError
+            If the key's file cannot be used.
+        """
+        encrypt_to = self._envelope_key(hospital)
+        return self._enrolment.ask(hospital, self._sessions.next(hospital), encrypt_to)
+
+    def enrolled(self, receipt: bytes) -> None:
+        """Read what a hospital says to `enrol`.
+
+        Raises
+        ------
+        RefusedError
+            If it does not take the key; that exchange is over.
+        OmpdError
+            If the frame is not an authentic, fresh answer to `enrol`.
+        """
+        self._enrolment.read(receipt)
+
     def ask(
         self,
         hospital: str,
@@ -160,6 +201,10 @@ class User(Party):
         With the hospital's catalogue (see `learn`) or its schema, values are checked here, and what
         they are is found by their names. Without, they are plain numbers in the schema's order, and
         the hospital alone checks them.
+
+        Where the catalogue says that the profile is `blind`, the frame is for `Hospital.answer`,
+        which can decrypt nothing of the values; `enrol` first. Without a catalogue nothing is asked
+        blindly.
 
         Parameters
         ----------
@@ -208,14 +253,14 @@ class User(Party):
             If no valid short-lived key of the hospital is known, and the user allows no fallback.
         """
         disease = disease_name(disease)
-        schema, form, most = self._known(hospital, disease, schema)
+        schema, form, most, blind = self._known(hospital, disease, schema)
         rows = rows_of(features, schema, errors=errors, ids=ids)
         if len(rows.values) > most:
             raise TooLargeError(
                 f"features: expected at most {most} rows in one query, got {len(rows.values)}; "
                 "ask_all makes several"
             )
-        return self._query(hospital, disease, rows, form)
+        return self._query(hospital, disease, rows, form, blind)
 
     def ask_all(
         self,
@@ -235,19 +280,24 @@ class User(Party):
         Parameters and errors are those of `ask`; there is no bound on the rows.
         """
         disease = disease_name(disease)
-        schema, form, most = self._known(hospital, disease, schema)
+        schema, form, most, blind = self._known(hospital, disease, schema)
         rows = rows_of(features, schema, errors=errors, ids=ids)
-        return (self._query(hospital, disease, piece, form) for piece in rows.pieces(most))
+        return (self._query(hospital, disease, piece, form, blind) for piece in rows.pieces(most))
 
     def _known(
         self, hospital: str, disease: str, schema: Schema | None
-    ) -> tuple[Schema | None, bytes, int]:
-        """Return schema, its form, and most rows of a query; what cannot be asked is refused."""
+    ) -> tuple[Schema | None, bytes, int, Blind | None]:
+        """Return schema, its form, most rows of a query, and what a blind one is made with.
+
+        What cannot be asked is refused.
+        """
         if not isinstance(hospital, str):
             raise ParameterError(f"hospital: expected its id, got {type(hospital).__name__}")
         catalogue = self._library.find(hospital, self._post.now())
+        if catalogue is None and self._least_profile == "blind":
+            raise OutdatedError("catalogue: nothing is asked blindly without; learn one")
         if catalogue is None:
-            return schema, ANY_FORM if schema is None else form_of(schema), MAX_BATCH
+            return schema, ANY_FORM if schema is None else form_of(schema), MAX_BATCH, None
         listing = listed(catalogue, disease)
         if weaker(listing.profile, self._least_profile):
             raise DowngradeError(
@@ -255,27 +305,39 @@ class User(Party):
             )
         if schema is not None and form_of(schema) != listing.form:
             raise OutdatedError("schema: is another one than the hospital's catalogue has")
-        return schema or listing.schema, listing.form, listing.most_rows
+        return schema or listing.schema, listing.form, listing.most_rows, listing.blind
 
-    def _query(self, hospital: str, disease: str, rows: Rows, form: bytes) -> bytes:
-        """Make the frame of checked rows, and wait for its report."""
+    def _envelope_key(self, hospital: str) -> bytes:
+        """Return the key that frames to a hospital are encrypted to."""
         recipient = self.directory.get(hospital)
         check_suite(suite_of(recipient.envelope_key), self._least_suite, "the hospital")
-        key = recipient.key_at(self._post.now(), fallback=self._fallback)
+        return recipient.key_at(self._post.now(), fallback=self._fallback)
+
+    def _query(
+        self, hospital: str, disease: str, rows: Rows, form: bytes, blind: Blind | None
+    ) -> bytes:
+        """Make the frame of checked rows, and wait for its report."""
+        key = self._envelope_key(hospital)
         # The report comes back under a key of its own, in the suite of this user's key: who
         # steals the long-term key later cannot read old reports.
         reply_key = EnvelopeKey.generate(self._post.identity.envelope_key.suite)
-        # A number that is none has bits to spare, which may say what it was made of.
-        data = np.where(np.isnan(rows.values), np.nan, rows.values).astype("<f8").tobytes()
-        query = Query(
-            disease, len(rows.values), data, reply_key.public_bytes, self._least_profile, form
-        )
+        query: Query | BlindQuery
+        asked = None
+        if blind is None:
+            # A number that is none has bits to spare, which may say what it was made of.
+            data = np.where(np.isnan(rows.values), np.nan, rows.values).astype("<f8").tobytes()
+            query = Query(
+                disease, len(rows.values), data, reply_key.public_bytes, self._least_profile, form
+            )
+        else:
+            asked = asked_of(blind, self._blind_keys.get(), rows.values)
+            query = query_of(asked, disease, rows.values, reply_key.public_bytes)
         session, sequence = self._sessions.next(hospital)
         # Lengths in steps, so that they do not tell diseases apart by their names.
         frame = self._post.send(
             hospital, query, nonce=session, sequence=sequence, encrypt_to=key, step=_LENGTH_STEP
         )
-        open_query = _OpenQuery(reply_key, rows.asked)
+        open_query = _OpenQuery(reply_key, rows.asked, asked)
         self._asked.add(hospital, session, sequence, open_query, self._post.now())
         return frame
 
@@ -292,7 +354,9 @@ class User(Party):
         ------
         RefusedError
             If the hospital did not accept the query; that query is over. As `OutdatedRefusalError`
-            if it was made by another schema than the hospital's.
+            if it was made by another schema or blind model than the hospital's, as
+            `UnenrolledError` if the hospital does not have this user's key, as `SpentError` if this
+            user has had all answers of a model.
         NoAnswerError
             If it did, and got no answer from the cloud; that query is over as well.
         DowngradeError
@@ -300,22 +364,23 @@ class User(Party):
         OmpdError
             If the frame is not an authentic, fresh answer to an open query of this user.
         """
-        frame = self._post.authenticate(report, Kind.REPORT, Kind.REFUSAL, admit=self._expected)
+        kinds = (Kind.REPORT, Kind.BLIND_REPORT, Kind.REFUSAL)
+        frame = self._post.authenticate(report, *kinds, admit=self._expected)
         header = frame.header
         waiting = self._asked.find(header, self._post.now())
         if header.kind == Kind.REFUSAL:
             code = self._post.open(frame, Refusal).code
             self._post.claim(frame)
             self._asked.close(header.sender, header.nonce, header.sequence)
-            if code == OUTDATED:
-                raise OutdatedRefusalError(
-                    "report: the query was made by another schema than the hospital's; learn its "
-                    "next catalogue and ask again"
-                )
-            raise RefusedError(
-                "report: the hospital did not accept the query; what it takes stands in its "
-                "catalogue"
-            )
+            raise refusal_of(code)
+        if (header.kind == Kind.BLIND_REPORT) != (waiting.blind is not None):
+            raise ContextMismatchError("report: is of another kind than the query")
+        if waiting.blind is not None:
+            scores = self._post.open(frame, BlindReport, waiting.reply_key)
+            told = read_scores(waiting.blind, scores)
+            self._post.claim(frame)
+            self._asked.close(header.sender, header.nonce, header.sequence)
+            return waiting.asked.told(told)
         body = self._post.open(frame, Report, waiting.reply_key)
         diagnoses = read_report(body, waiting.asked.rows if body.findings else 0)
         self._post.claim(frame)

@@ -21,6 +21,8 @@ from ompd.errors import (
     ParameterError,
     PrekeyError,
     RefusedError,
+    SpentError,
+    UnenrolledError,
     UnknownDiseaseError,
     UnreachableError,
 )
@@ -187,7 +189,8 @@ class Client:
         BusyError
             If it is busy for as long.
         RefusedError
-            If it does not accept the query, as `NoAnswerError` if it got no answer to it.
+            If it does not accept the query, as `NoAnswerError` if it got no answer to it, as
+            `SpentError` if it answers this user no more about a blind model.
         OmpdError
             As `User.ask` and `User.read`.
         """
@@ -208,6 +211,10 @@ class Client:
                 self._learn()
             except NoAnswerError:
                 pass
+            except UnenrolledError:
+                self._enrol(end)
+            except SpentError:
+                raise
             except RefusedError:
                 refusals += 1
                 if refusals > _REFUSALS:
@@ -219,6 +226,24 @@ class Client:
                 raise NoAnswerError("report: the hospital got no answer in time")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def enrol(self) -> None:
+        """Give the hospital this user's key for blind queries; `ask` does where it is needed.
+
+        Raises
+        ------
+        UnreachableError, BusyError
+            If the hospital cannot be reached for `patience` seconds.
+        OmpdError
+            As `User.enrol` and `User.enrolled`.
+        """
+        self._enrol(time.monotonic() + self._patience)
+
+    def _enrol(self, end: float) -> None:
+        receipt = self._exchange(self._user.enrol(self._hospital), end)
+        if receipt is None:
+            raise RefusedError("receipt: the hospital did not answer")
+        self._user.enrolled(receipt)
 
     def send(self, query: bytes) -> bytes:
         """Take a query frame to the hospital and return its answer.

@@ -134,7 +134,7 @@ class HospitalConfig(PartyConfig, frozen=True, kw_only=True):
     listen : Listen
     clouds : dict of str to str
         Where each cloud is, by its id: ``https://name:port``.
-    profile : {"sealed", "hardened", "paper"}
+    profile : {"blind", "sealed", "hardened", "paper"}
     noise : Noise, optional
     signers : int
         Processes that verify and make signatures; with 0, the server itself does.
@@ -181,7 +181,7 @@ class UserConfig(PartyConfig, frozen=True, kw_only=True):
         Id of the hospital that is asked.
     url : str
         Where it is: ``https://name:port``.
-    least_profile : {"paper", "hardened", "sealed"}
+    least_profile : {"paper", "hardened", "sealed", "blind"}
         What a table may tell the cloud at most.
     """
 

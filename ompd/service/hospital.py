@@ -19,6 +19,7 @@ from ompd.roles import Hospital
 from ompd.service.answers import Busy, Refused, octets
 from ompd.service.application import Application, route
 from ompd.service.batching import Batching
+from ompd.service.blind import KINDS, BlindAnswers
 from ompd.service.cds.mounted import mounted
 from ompd.service.config import HospitalConfig
 from ompd.service.crew import Crew
@@ -62,7 +63,8 @@ class HospitalServer:
         self._link = Link(config.clouds, config.connect)
         self._crew = Crew("hospital", _THREADS)
         self._side = Crew("beside", _SIDE_THREADS)
-        self._intake = Intake(hospital.check_header, Kind.QUERY)
+        self._intake = Intake(hospital.check_header, Kind.QUERY, *KINDS)
+        self._blind = BlindAnswers(hospital, self._crew, journal)
         self._catalogue: tuple[object, float, bytes] = (None, 0.0, b"")
         self._started = time.time()
         # What orders have to come with, once there is one.
@@ -116,6 +118,10 @@ class HospitalServer:
                 }
                 for disease, table in sorted(hospital.tables.items())
             ],
+            "blind": [
+                {"disease": disease, "rows": model.rows, "answers": model.answers}
+                for disease, model in sorted(hospital.blind.items())
+            ],
             "waiting": list(hospital.unconfirmed),
             "damaged": sorted(hospital.damaged),
         }
@@ -154,8 +160,9 @@ class HospitalServer:
 
     async def _frames(self, request: Request) -> Response:
         async with self._intake.frame(request) as received:
+            asks = received.header.kind == Kind.QUERY
             try:
-                answer = await self._batching.answer(received.data)
+                answer = await (self._batching if asks else self._blind).answer(received.data)
             except BusyError as error:
                 raise Busy(error.seconds) from None
         if answer is None:
@@ -167,7 +174,10 @@ class HospitalServer:
 
     async def _present_catalogue(self) -> bytes:
         now = time.time()
-        tables = [(name, table.ref, table.k) for name, table in self._hospital.tables.items()]
+        tables: list[object] = [
+            (name, table.ref, table.k) for name, table in self._hospital.tables.items()
+        ]
+        tables += [(name, model.edition) for name, model in self._hospital.blind.items()]
         known, made, catalogue = self._catalogue
         if known != tables or not 0 <= now - made < _CATALOGUE:
             catalogue = await self._crew.do(self._hospital.catalogue)
@@ -184,7 +194,7 @@ class HospitalServer:
         return Response(status_code=200 if self._can_answer() else 503)
 
     def _can_answer(self) -> bool:
-        return self._ready and any(self._link.reached.values())
+        return self._ready and (any(self._link.reached.values()) or bool(self._hospital.blind))
 
     async def _outsource(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -88,10 +88,14 @@ def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
 def open_user(config: UserConfig) -> Iterator[User]:
     """Open a user; as `open_hospital`."""
     from ompd.roles import User
+    from ompd.roles.blind_keys import BlindKeys
 
     with ExitStack() as stack:
         identity, common = _common(config, "user", stack)
-        yield User(identity, least_profile=config.least_profile, **common)
+        blind_keys = BlindKeys(identity, config.identity)
+        yield User(
+            identity, least_profile=config.least_profile, blind_keys=blind_keys, **common
+        )
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def set_up(
     ----------
     folder : Path
         Made if it is missing; nothing else may be in it.
-    profile : {"sealed", "hardened", "paper"}
+    profile : {"blind", "sealed", "hardened", "paper"}
     ids : Ids
     ports : Ports
 

@@ -34,19 +34,23 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Path of a file, or the name of a built-in data set.
     schema : str or None
         Path of the schema of a file.
-    disease, cloud, k, method, priors, advice, retrain
+    disease, cloud, k, method, priors, advice, answers, retrain
         As for `Hospital.publish`.
+    blind : bool
+        Whether it is a blind model, which needs no cloud.
     """
 
     table: str
     schema: str | None
     disease: str
-    cloud: str
+    cloud: str | None
     k: int | None = None
-    method: str = "relief-mw"
+    method: str | None = None
     priors: str = "equal"
     advice: dict[str, str] = {}
+    answers: int | None = None
     retrain: bool = False
+    blind: bool = False
 
 
 class Outsourced(msgspec.Struct, frozen=True):
@@ -107,12 +111,15 @@ class Uploading:
         outcome = "failed"
         try:
             async with self._training:
-                self._link.check(order.cloud)
+                if order.cloud is not None:
+                    self._link.check(order.cloud)
                 upload = await self._crew.do(self._published, order, progress)
                 await self.deliver(disease, upload, progress)
             outcome = "done"
         finally:
             self._journal.event("outsource", disease, outcome)
+        if (model := self._hospital.blind.get(disease)) is not None:
+            return Outsourced(model.rows, 0, len(upload))
         table = self._hospital.tables[disease]
         return Outsourced(table.rows, table.k, len(upload))
 
@@ -156,10 +163,12 @@ class Uploading:
             order.disease,
             records,
             cloud=order.cloud,
+            profile="blind" if order.blind else None,
             k=order.k,
             advice=order.advice,
             method=order.method,
             priors=order.priors,
+            answers=order.answers,
             retrain=order.retrain,
             progress=lambda share: progress("training", share),
         )

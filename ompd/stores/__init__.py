@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.stores.audit_log import AuditLog
+    from ompd.stores.blind import BlindStore
     from ompd.stores.budget import BudgetLedger
     from ompd.stores.collections import Collections
     from ompd.stores.enquiries import EnquiryQuota
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # Lazily: of these, only tables need the kernels.
 _HOMES = {
     "AuditLog": "audit_log",
+    "BlindStore": "blind",
     "BudgetLedger": "budget",
     "Collections": "collections",
     "DurableReplayGuard": "replay",
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "AuditLog",
+    "BlindStore",
     "BudgetLedger",
     "Collections",
     "DurableReplayGuard",

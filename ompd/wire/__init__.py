@@ -19,8 +19,10 @@ from ompd.wire.aggregates import (
     Invitation,
     Terms,
 )
+from ompd.wire.blind import BlindKey, BlindKeyReceipt, BlindQuery, BlindReport
 from ompd.wire.bodies import decode_body, encode_body
 from ompd.wire.catalogue import (
+    BlindCells,
     CatalogueFrame,
     Entry,
     check_catalogue_size,
@@ -31,6 +33,8 @@ from ompd.wire.catalogue import (
 from ompd.wire.changes import HardenedChange, PaperChange, Withdrawal
 from ompd.wire.diagnosis import (
     OUTDATED,
+    SPENT,
+    UNENROLLED,
     HardenedJob,
     HardenedUpload,
     PaperJob,
@@ -95,6 +99,13 @@ __all__ = [
     "AccountRequest",
     "AggregateRequest",
     "AggregateResult",
+    "SPENT",
+    "UNENROLLED",
+    "BlindCells",
+    "BlindKey",
+    "BlindKeyReceipt",
+    "BlindQuery",
+    "BlindReport",
     "Body",
     "CatalogueFrame",
     "Collection",

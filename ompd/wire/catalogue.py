@@ -20,10 +20,11 @@ import msgspec
 
 from ompd.errors import FramingError, NonCanonicalError, SchemaError, TooLargeError
 from ompd.params import MAX_CLASSES, MAX_TEXT, Method, Profile
-from ompd.schema import Feature, Kind, Missing, Schema
+from ompd.schema import Bins, Feature, Kind, Missing, Schema
 from ompd.schema.features import MAX_LEVELS
 from ompd.wire.canonical import decode, encode
 from ompd.wire.fields import MAX_COORDINATES, MAX_K, Batch, PartyId, Text
+from ompd.wire.fields import Form as FormId
 from ompd.wire.frames import SIGNATURE_BYTES
 
 #: Longest catalogue, in bytes.
@@ -34,7 +35,7 @@ MAX_ABOUT = 1000
 LONGEST_VALIDITY = 90 * 86_400_000
 
 # Keep what is signed and what is hashed from being anything else.
-_LABEL = b"ompd/catalogue/1\x00"
+_LABEL = b"ompd/catalogue/2\x00"
 _FORM_LABEL = b"ompd/schema-form/1\x00"
 
 _Moment = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
@@ -59,6 +60,27 @@ class Column(_Record, frozen=True):
     missing: Missing
 
 
+class BlindCells(_Record, frozen=True):
+    """What a user needs to ask a blind model.
+
+    Parameters
+    ----------
+    edition : bytes
+        Which model this is.
+    cuts : tuple of tuple of float
+        Borders between the cells of every feature; see `ompd.schema.Bins`.
+    bits : int
+        Scores come in nats times 2**bits.
+    answers : int
+        Rows that one user is told of this model.
+    """
+
+    edition: FormId
+    cuts: Annotated[tuple[tuple[float, ...], ...], msgspec.Meta(max_length=MAX_COORDINATES)]
+    bits: Annotated[int, msgspec.Meta(ge=0, le=16)]
+    answers: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+
+
 class Entry(_Record, frozen=True):
     """A disease that can be asked about.
 
@@ -67,14 +89,16 @@ class Entry(_Record, frozen=True):
     disease : str
     columns : tuple of Column
     classes : tuple of str
-    profile : {"sealed", "hardened", "paper"}
+    profile : {"blind", "sealed", "hardened", "paper"}
     method : {"relief-mw", "evidence"}
     k : int
-        Number of neighbours that vote.
+        Number of neighbours that vote; 0 in the profile `blind`, where none do.
     most_rows : int
         Most rows of one query.
     epsilon : float or None
         What one row of a query costs its patient, if noise is added to it.
+    blind : BlindCells or None
+        In the profile `blind`, and in no other.
     """
 
     disease: Text
@@ -82,9 +106,10 @@ class Entry(_Record, frozen=True):
     classes: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=MAX_CLASSES)]
     profile: Profile
     method: Method
-    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)]
+    k: Annotated[int, msgspec.Meta(ge=0, le=MAX_K)]
     most_rows: Batch
     epsilon: Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)] | None
+    blind: BlindCells | None
 
     @classmethod
     def of(
@@ -97,6 +122,7 @@ class Entry(_Record, frozen=True):
         k: int,
         most_rows: int,
         epsilon: float | None,
+        blind: BlindCells | None = None,
     ) -> Entry:
         """Describe a table.
 
@@ -109,7 +135,7 @@ class Entry(_Record, frozen=True):
             _shown(disease, "disease", MAX_TEXT),
             _columns(schema),
             _classes(schema),
-            profile, method, k, most_rows, None if epsilon is None else float(epsilon),
+            profile, method, k, most_rows, None if epsilon is None else float(epsilon), blind,
         )  # fmt: skip
 
     @property
@@ -130,13 +156,30 @@ class Entry(_Record, frozen=True):
         )  # fmt: skip
         return Schema(tuple(features), self.classes)
 
+    @property
+    def bins(self) -> Bins | None:
+        """Cells of a blind model.
+
+        Raises
+        ------
+        FramingError
+            If a table of neighbours has cells, or a blind model none.
+        SchemaError
+            If they do not fit the features.
+        """
+        if (self.profile == "blind") != (self.blind is not None) or (self.k == 0) != bool(
+            self.blind
+        ):
+            raise FramingError("catalogue: expected cells of blind models and of no others")
+        return None if self.blind is None else Bins(self.schema, self.blind.cuts)
+
 
 class _Head(
     msgspec.Struct,
     frozen=True,
     array_like=True,
     forbid_unknown_fields=True,
-    tag="ompd-catalogue-1",
+    tag="ompd-catalogue-2",
 ):
     hospital: PartyId
     made_at: _Moment
@@ -198,16 +241,17 @@ class CatalogueFrame:
         FramingError, NonCanonicalError
             If it is no list of entries, or diseases are not in the order of their names, each once.
         SchemaError
-            If a text cannot be shown.
+            If a text cannot be shown, or the cells of a blind model do not fit its features.
         """
         entries: tuple[Entry, ...] = decode(_ENTRIES, self._content)
         names = [entry.disease for entry in entries]
         if any(name >= following for name, following in itertools.pairwise(names)):
             raise FramingError("catalogue: expected diseases in the order of their names")
         for entry in entries:
+            _ = entry.bins
             again = Entry.of(
                 entry.disease, entry.schema, profile=entry.profile, method=entry.method, k=entry.k,
-                most_rows=entry.most_rows, epsilon=entry.epsilon,
+                most_rows=entry.most_rows, epsilon=entry.epsilon, blind=entry.blind,
             )  # fmt: skip
             if again != entry:
                 raise NonCanonicalError("catalogue: expected texts in Unicode's NFC")

@@ -23,8 +23,11 @@ from ompd.wire.fields import (
     Unsigned63,
 )
 
-#: Code of a refusal: the user's schema is not the hospital's.
+#: Codes of a refusal: the user's schema is not the hospital's; the hospital does not have the key
+#: that a blind query is encrypted with; the user has had all answers of a model.
 OUTDATED = 2
+UNENROLLED = 3
+SPENT = 4
 
 
 class PaperUpload(Body, frozen=True):
@@ -80,7 +83,7 @@ class Query(Body, frozen=True):
         Little-endian float64, C order (row, feature).
     reply_key : bytes
         Public envelope key that the report is encrypted to, fresh for this query.
-    least_profile : {"sealed", "hardened", "paper"}
+    least_profile : {"blind", "sealed", "hardened", "paper"}
         The hospital is to ask no table that tells the cloud more than this.
     form : bytes
         Which schema the values are by, see `form_of`; zeros if the user knows none. Of one length,
@@ -324,13 +327,14 @@ class Refusal(Body, frozen=True):
     """From whoever was asked: the request was not accepted.
 
     Which check failed would help whoever probes for secrets, and the asking party's own log has
-    what it needs. There is one exception, which depends on nothing but the query's disease and
-    form and on what the hospital tells everybody.
+    what it needs. The exceptions depend on nothing but the query's disease and form, on what the
+    hospital tells everybody, and on what the user itself did before.
 
     Parameters
     ----------
     code : int
-        1; or 2 from a hospital to a user whose query is by another schema than the disease's.
+        1; or from a hospital to a user 2, 3 or 4, which everybody knows of himself: see `OUTDATED`,
+        `UNENROLLED` and `SPENT`.
     """
 
-    code: Annotated[int, msgspec.Meta(ge=1, le=OUTDATED)] = 1
+    code: Annotated[int, msgspec.Meta(ge=1, le=SPENT)] = 1

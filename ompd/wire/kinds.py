@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import aggregates, changes, diagnosis, keeping, payments
+from ompd.wire import aggregates, blind, changes, diagnosis, keeping, payments
 from ompd.wire.fields import Body
 
 _KIB = 1024
@@ -64,6 +64,10 @@ class Kind(IntEnum):
         34, aggregates.AggregateRequest, ("physician",), 16 * _MIB, repeatable=True
     )
     AGGREGATE_RESULT = _Row(35, aggregates.AggregateResult, ("cloud",), 16 * _MIB)
+    BLIND_KEY = _Row(50, blind.BlindKey, ("user",), 5 * _MIB, repeatable=True)
+    BLIND_KEY_RECEIPT = _Row(51, blind.BlindKeyReceipt, ("hospital",), 4 * _KIB)
+    BLIND_QUERY = _Row(52, blind.BlindQuery, ("user",), 2 * _MIB, repeatable=True)
+    BLIND_REPORT = _Row(53, blind.BlindReport, ("hospital",), 64 * _MIB)
 
     ACCOUNT_REQUEST = _Row(
         40, payments.AccountRequest, (*_PEOPLE, "company"), 256 * _KIB, repeatable=True

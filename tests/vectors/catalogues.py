@@ -9,8 +9,8 @@ import msgspec
 from ompd.schema import Feature, Schema
 from ompd.wire import Entry
 
-LABEL = b"ompd/catalogue/1\x00"
-TAG = "ompd-catalogue-1"
+LABEL = b"ompd/catalogue/2\x00"
+TAG = "ompd-catalogue-2"
 DAY = 86_400_000
 SCHEMA = Schema(
     (
@@ -85,7 +85,7 @@ def failures(people, key_of, now: int) -> Iterator[tuple[str, str, bytes]]:
     yield "signature alone", "FramingError", good[-96:]
     yield "last byte missing", "FramingError", good[:-1]
     yield "byte behind it", "FramingError", good + b"\0"
-    yield "another version", "FramingError", by(content, tag="ompd-catalogue-2")
+    yield "another version", "FramingError", by(content, tag="ompd-catalogue-1")
     yield "field too many", "FramingError", by(content, more=[0])
     yield "valid for too long", "FramingError", by(content, valid_until=now + 90 * DAY + 1)
     yield "valid never", "FramingError", by(content, valid_until=now)

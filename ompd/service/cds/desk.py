@@ -91,8 +91,9 @@ class Desk:
         if disease not in known:
             self._learn()
             known = self._user.diseases(self._hospital)
-        if disease not in known:
-            raise UnknownDiseaseError("disease: the hospital's catalogue does not have it")
+        if disease not in known or known[disease].blind is not None:
+            # The hospital asks here for its own patients; nothing of that could be blind.
+            raise UnknownDiseaseError("disease: the hospital has no table of it")
         return known[disease].schema
 
     def _learn(self) -> None:

@@ -1,0 +1,55 @@
+"""What the hospital multiplies a query with and adds to it, so that it tells scores and no more."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ompd.arrays import I64
+from ompd.params import SCORING
+from ompd.scoring.layout import Layout
+
+
+def uniform(count: int) -> I64:
+    """Return independent uniform integers modulo t from the system's randomness.
+
+    2**32 - 1 is a multiple of t, so that of all words one alone is drawn again.
+    """
+    words = np.frombuffer(os.urandom(4 * count), dtype="<u4").astype(np.int64)
+    while (bad := words == 0xFFFFFFFF).any():
+        words[bad] = np.frombuffer(os.urandom(4 * int(bad.sum())), dtype="<u4")
+    return words % SCORING.plain_modulus
+
+
+def masks(layout: Layout, weights: I64, rows: int) -> tuple[I64, I64, I64]:
+    """Return what makes a reply of a query x: ``linear * x + square * x**2 + constant``, by slots.
+
+    With r, rho and m uniform, linear is w + rho - r, square is r and constant is m, where the m of
+    a score add up to minus its rho. Of slots with one 1 per feature all add up to the score, and
+    are uniform otherwise; of any other slots, the sum is uniform as well. Slots of no row get
+    uniform numbers in all three.
+
+    Parameters
+    ----------
+    layout : Layout
+    weights : int64 array of shape (scores, width)
+    rows : int
+
+    Returns
+    -------
+    linear, square, constant : int64 arrays of shape (SCORING.degree,)
+        From 0 to t - 1.
+    """
+    layout.check_rows(rows)
+    modulus, used = SCORING.plain_modulus, rows * layout.row
+    linear, square, constant = uniform(3 * SCORING.degree).reshape(3, -1)
+    chances = uniform(rows * layout.scores * len(layout.cells))
+    shifts = chances.reshape(rows, layout.scores, -1)
+    shape = (rows, layout.scores, layout.width)
+    own = weights + np.repeat(shifts, layout.cells, axis=2) - square[:used].reshape(shape)
+    linear[:used] = (own % modulus).ravel()
+    part = constant[:used].reshape(shape)
+    part[..., 0] -= part.sum(axis=2) + shifts.sum(axis=2)
+    part[..., 0] %= modulus
+    return linear, square, constant
