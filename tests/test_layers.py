@@ -41,9 +41,11 @@ TABLE = {
     "aggregate": (2, "_kernels crypto"),
     "share": (2, "crypto"),
     "monitor": (3, "crypto share stores wire"),
+    # Scores of a model under encryption.
+    "scoring": (3, "_kernels aggregate"),
     "roles": (
         3,
-        "aggregate blind crypto datasets encode monitor sealed search share stores wire",
+        "aggregate blind crypto datasets encode monitor scoring sealed search share stores wire",
     ),
     "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
@@ -65,7 +67,7 @@ TABLE = {
 
 #: Who may import another entry of its own rank. Roles use wings, and wings no roles. Stores have
 #: the cloud's part of `sealed` only; see `test_stores_have_no_secret`.
-ON = {("stores", "sealed"), ("roles", "monitor")}
+ON = {("stores", "sealed"), ("roles", "monitor"), ("roles", "scoring")}
 
 #: Third-party modules: where they are declared, under which name, and who may import them.
 LIBRARIES = {
@@ -87,7 +89,7 @@ LIBRARIES = {
         "numpy",
         "",
         "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files roles schema sealed search service stores text threads wire",
+        "files roles schema scoring sealed search service stores text threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
@@ -237,7 +239,8 @@ SECRETS = (
     "ompd.roles.shelf", "ompd.roles.retrieval", "ompd.roles.archive", "ompd.roles.frozen",
     "ompd.roles.encoders", "ompd.roles.training", "ompd.roles.queries", "ompd.roles.answers",
     "ompd.roles.batches", "ompd.roles.windows", "ompd.roles.intake", "ompd.roles.turns",
-    "ompd.roles.reports",
+    "ompd.roles.reports", "ompd.scoring", "ompd.roles.blind_asking", "ompd.roles.blind_desk",
+    "ompd.roles.blind_keys", "ompd.roles.blind_models",
 )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from prometheus_client import (
 #: after"; the answer of before, for a frame that came again.
 Outcome = Literal["answered", "refused", "failed", "busy", "repeated"]
 #: Where time goes: at the hospital waiting for the batch, verifying and forwarding it, waiting for
-#: the cloud, reading the verdict and sealing reports, scoring blind queries; at the cloud answering;
-#: receiving uploads.
+#: the cloud, reading the verdict and sealing reports, scoring blind queries; at the cloud
+#: answering; receiving uploads.
 Stage = Literal["wait", "forward", "cloud", "report", "blind", "answer", "store", "renew"]
 #: What comes of a renewal, a merge or an upload.
 Done = Literal["done", "failed"]

@@ -110,10 +110,11 @@ async def _alone(config: HospitalConfig, order: Order, progress: Progress) -> Ou
         crew = Crew("outsource", 2)
         try:
             async with Link(config.clouds, config.connect) as link:
-                link.check(order.cloud)
-                identity = await link.identity(order.cloud)
-                meet_again(hospital.directory, order.cloud, identity)
-                await link.introduce(order.cloud, hospital.public.to_bytes())
+                if order.cloud is not None:
+                    link.check(order.cloud)
+                    identity = await link.identity(order.cloud)
+                    meet_again(hospital.directory, order.cloud, identity)
+                    await link.introduce(order.cloud, hospital.public.to_bytes())
                 return await Uploading(hospital, link, crew, journal).outsource(order, progress)
         finally:
             crew.close()

@@ -93,9 +93,7 @@ def open_user(config: UserConfig) -> Iterator[User]:
     with ExitStack() as stack:
         identity, common = _common(config, "user", stack)
         blind_keys = BlindKeys(identity, config.identity)
-        yield User(
-            identity, least_profile=config.least_profile, blind_keys=blind_keys, **common
-        )
+        yield User(identity, least_profile=config.least_profile, blind_keys=blind_keys, **common)
 
 
 @contextmanager

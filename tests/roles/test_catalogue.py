@@ -139,14 +139,14 @@ def test_a_catalogue_is_the_same_whatever_the_records_are():
 
 def test_a_catalogue_has_these_fields_and_no_others(clinic):
     tag, hospital, made, until, content = msgspec.msgpack.decode(clinic.hospital.catalogue()[:-96])
-    assert (tag, hospital) == ("ompd-catalogue-1", "st-mary")
+    assert (tag, hospital) == ("ompd-catalogue-2", "st-mary")
     assert until - made == 7 * DAY * 1000
     ((disease, features, classes, *rest),) = msgspec.msgpack.decode(content)
     assert disease == "flu"
     assert features[0] == ["age", "numeric", 0.0, 120.0, "years", "at admission", [], "", "refuse"]
     assert features[3][-3:] == [["False", "True"], "", "level"]
     assert classes == ["healthy", "ill"]
-    assert rest == ["paper", "relief-mw", 3, 100_000, None]
+    assert rest == ["paper", "relief-mw", 3, 100_000, None, None]
 
 
 def test_noise_is_told():

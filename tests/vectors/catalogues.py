@@ -114,6 +114,8 @@ def failures(people, key_of, now: int) -> Iterator[tuple[str, str, bytes]]:
     yield "no such method", "FramingError", by(spoiled(4, "guess"))
     yield "no neighbours", "FramingError", by(spoiled(5, 0))
     yield "no rows", "FramingError", by(spoiled(6, 0))
+    yield "blind without cells", "FramingError", by(spoiled(3, "blind"))
+    yield "cells of a table", "FramingError", by(spoiled(8, [bytes(16), [[]] * 5, 8, 20]))
     yield "noise that is no number", "FramingError", by(spoiled(7, float("nan")))
     yield "name with a line break", "SchemaError", by(column(0, "age\n"))
     yield "name too long", "FramingError", by(column(0, "a" * 256))
