@@ -49,7 +49,7 @@ TABLE = {
     ),
     "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
-    "audit": (4, "aggregate blind datasets encode roles sealed search wire"),
+    "audit": (4, "aggregate blind datasets encode roles scoring sealed search wire"),
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
@@ -314,6 +314,7 @@ def test_imports_are_followed_as_far_as_they_go():
 
 
 ATTACKS = (
+    "additive",
     "aggregate",
     "distances",
     "hardened",
@@ -331,9 +332,11 @@ def test_attacks_see_only_views(name):
     secret = ("ompd.encode", "ompd.blind", "ompd.sealed", "ompd.audit.scenes", "ompd.audit.windows")
     secret += (
         "ompd.aggregate",
+        "ompd.audit.additive_scenes",
         "ompd.audit.aggregate_scenes",
         "ompd.audit.version_scenes",
         "ompd.audit.traffic",
+        "ompd.scoring",
         "ompd.roles",
     )
     assert not any(found.startswith(secret) for found in imports(PACKAGE / "audit" / f"{name}.py"))

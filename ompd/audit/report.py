@@ -124,7 +124,8 @@ def plot(results: Sequence[Result], title: str, path: Path) -> None:
     last = panels[-1, 0]
     last.set_xlim(0, 1)
     last.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    last.set_xlabel("recovered by the attacker (sealed: guesses that were right)")
+    guesses = "sealed, equal queries of blind: guesses that were right"
+    last.set_xlabel(f"recovered by the attacker ({guesses})")
     figure.suptitle(title, fontsize=12)
     handles = [
         Patch(color=_RECOVERED, label="attack"),

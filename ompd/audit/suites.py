@@ -9,6 +9,7 @@ import numpy as np
 from ompd.arrays import F64
 from ompd.audit import distances, hardened, paper, scoring, sealed, versions
 from ompd.audit.aggregate_suite import aggregate_suite
+from ompd.audit.blind_suite import blind_suite
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import HardenedScene, PaperScene, Records
@@ -53,13 +54,13 @@ def run_audit(
     windows: int = 300,
     progress: Progress = lambda attack: None,
 ) -> list[Result]:
-    """Attack a table as the cloud could, under each profile.
+    """Attack a table as the cloud could, under each profile; `blind` as hospital and users could.
 
     Parameters
     ----------
     data : Dataset
         Part of it becomes the table, the rest the queries.
-    profiles : sequence of {"paper", "hardened", "sealed", "aggregate"}
+    profiles : sequence of {"paper", "hardened", "sealed", "blind", "aggregate"}
         The last is the published aggregation, which is no profile.
     seed : int
         Fixes the split and the choice of known rows; keys are fresh each time.
@@ -91,6 +92,7 @@ def run_audit(
         "paper": lambda: paper_suite(records, seed, progress),
         "hardened": lambda: hardened_suite(records, seed, progress),
         "sealed": lambda: sealed_suite(records, seed, progress, windows),
+        "blind": lambda: blind_suite(records, seed, progress),
         "aggregate": lambda: aggregate_suite(records, progress),
     }
     return [result for name in chosen for result in suites[name]()]

@@ -27,6 +27,7 @@ class Panel(StrEnum):
     PAPER = "paper"
     HARDENED = "hardened"
     SEALED = "sealed"
+    BLIND = "blind"
 
 
 def audit(
@@ -91,7 +92,8 @@ def audit(
 def _show(results: list[Result], title: str) -> None:
     console = Console(highlight=False)
     for name in dict.fromkeys(result.profile for result in results):
-        what = cell(f"{name}: what the cloud recovers from {title}")
+        whoever = "hospital or user" if name == "blind" else "the cloud"
+        what = cell(f"{name}: what {whoever} recovers from {title}")
         shown = Table(title=what, title_justify="left")
         shown.add_column("attack")
         shown.add_column("what is recovered, from what", ratio=1)

@@ -22,7 +22,7 @@ from rich.table import Table
 from ompd.commands.console import BuiltIn, Profile, plain_errors
 
 if TYPE_CHECKING:
-    from ompd.commands.demo_run import DemoResult
+    from ompd.commands.demo_results import DemoResult
 
 
 class Signatures(StrEnum):
@@ -54,7 +54,7 @@ def demo(
 ) -> None:
     """Diagnose held-out records through user, hospital and cloud, and measure every stage.
 
-    Without --profile, all three side by side. `ompd audit` attacks them.
+    Without --profile, all side by side. `ompd audit` attacks them.
     """
     with plain_errors():
         from ompd.commands.demo_run import run_demo
@@ -100,20 +100,36 @@ def _show(result: DemoResult) -> None:
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column()
-    for name, value in (
-        ("data set", f"{result.dataset}, {result.instances} instances, K = {result.k}"),
+    blind = result.profile == "blind"
+    asked = "a model of weights of evidence" if blind else f"K = {result.k}"
+    rows = [
+        ("data set", f"{result.dataset}, {result.instances} instances, {asked}"),
         ("queries", f"{result.queries} held-out records"),
         ("accuracy, plain", f"{result.accuracy_plain:.1%}"),
         (f"accuracy, {result.profile}", f"{result.accuracy:.1%}"),
-        (
-            "labels agree",
-            f"{result.label_agreement:.1%} ({result.tied_queries} queries tie at the K-th place)",
-        ),
-        (
-            "K nearest",
-            "as the plain oracle's" if result.distances_agree else "DIFFER from the oracle",
-        ),
-        ("certified by the hospital", f"{result.certified:.1%}"),
+    ]
+    agree = "as the plain model's, bit for bit" if result.distances_agree else "DIFFER"
+    rows += (
+        [
+            ("labels agree", f"{result.label_agreement:.1%}"),
+            ("probabilities", agree),
+            ("values the hospital learns of a query", "nothing"),
+        ]
+        if blind
+        else [
+            (
+                "labels agree",
+                f"{result.label_agreement:.1%} ({result.tied_queries} tie at the K-th place)",
+            ),
+            (
+                "K nearest",
+                "as the plain oracle's" if result.distances_agree else "DIFFER from the oracle",
+            ),
+            ("certified by the hospital", f"{result.certified:.1%}"),
+        ]
+    )
+    for name, value in (
+        *rows,
         (
             "signatures",
             f"{result.signatures_made} made, {result.signatures_verified} verified "
@@ -126,10 +142,16 @@ def _show(result: DemoResult) -> None:
 
     what = {
         "setup": ("keys, weights, table", "table_upload"),
-        "query": ("user signs and encrypts the features", "user_to_hospital"),
-        "job": (JOBS[result.profile], "hospital_to_cloud"),
-        "verdict": (ANSWERS[result.profile], "cloud_to_hospital"),
-        "report": (REPORTS[result.profile], "hospital_to_user"),
+        "query": (
+            "user encrypts cells under its own key, signs"
+            if blind
+            else "user signs and encrypts the features",
+            "user_to_hospital",
+        ),
+        "job": (JOBS.get(result.profile, ""), "hospital_to_cloud"),
+        "verdict": (ANSWERS.get(result.profile, ""), "cloud_to_hospital"),
+        "report": (REPORTS.get(result.profile, ""), "hospital_to_user"),
+        "score": ("hospital scores what it cannot see", "hospital_to_user"),
         "read": ("user opens the report", None),
     }
     stages = Table(title="Stages (setup once, the others median per query)", title_justify="left")
@@ -142,7 +164,7 @@ def _show(result: DemoResult) -> None:
         size = f"{result.link_bytes[link]:,}" if link else ""
         stages.add_row(stage, doing, f"{milliseconds:.2f}", size)
     per_query = [ms for stage, ms in result.stage_ms.items() if stage != "setup"]
-    sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")
+    sent = result.query_bytes
     stages.add_section()
     stages.add_row("", "one query, all stages", f"{sum(per_query):.2f}", f"{sent:,}")
     console.print(stages)
@@ -166,6 +188,8 @@ REPORTS = {
 
 
 def _learned(result: DemoResult) -> str:
+    if result.profile == "blind":
+        return "there is no cloud"
     if result.recovered is None:
         return "nothing"
     return f"{result.recovered:.0%} (a guess: {result.guessed:.0%})"
@@ -174,7 +198,7 @@ def _learned(result: DemoResult) -> str:
 def _compare(results: list[DemoResult]) -> None:
     """One row per profile."""
     console = Console(highlight=False)
-    first = results[0]
+    first = results[-1]
     console.print(
         f"{first.dataset}: {first.instances} instances, K = {first.k}, {first.queries} held-out "
         "records, one after the other through all stages"
@@ -186,7 +210,7 @@ def _compare(results: list[DemoResult]) -> None:
     table.add_column("values the cloud learns")
     for result in results:
         spent = sum(ms for stage, ms in result.stage_ms.items() if stage != "setup")
-        sent = sum(size for link, size in result.link_bytes.items() if link != "table_upload")
+        sent = result.query_bytes
         table.add_row(
             result.profile,
             f"{result.accuracy:.1%}",
@@ -201,10 +225,11 @@ def _compare(results: list[DemoResult]) -> None:
         f"The K nearest DIFFER from a plain search's under: {', '.join(wrong)}."
         if wrong
         else "Under every profile the K nearest are those of a plain search over the same "
-        "integers, up to exact ties."
+        "integers, up to exact ties; blind has no neighbours, and a plain model's probabilities."
     )
     console.print(
-        "certified: the hospital itself knows that they are, and need not trust the cloud. "
+        "certified: the hospital itself knows that they are, and need not trust the cloud; blind "
+        "has none. "
         "ms, bytes: one query, all stages. More: `ompd demo --profile NAME` shows the stages, "
         "`ompd audit` what an attacker gets."
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,8 +13,10 @@ from ompd import datasets
 from ompd.arrays import I64, U64
 from ompd.audit.scenes import Records
 from ompd.audit.suites import hardened_suite, paper_suite
+from ompd.commands.demo_blind import run_blind_demo
+from ompd.commands.demo_results import ADVICE, SPLIT_SEED, DemoResult, held_out
 from ompd.encode import CoarseEncoder, Encoder, ReliefEncoder, choose_step
-from ompd.errors import DatasetError, NeighborsError
+from ompd.errors import NeighborsError
 from ompd.params import PAPER, check_profile
 from ompd.roles import Cloud, Hospital, User, introduce
 from ompd.search import LimbTable, ballots, compute, limbs_of
@@ -25,75 +26,12 @@ from ompd.stores import MemoryTables
 
 #: K that the source paper found best (table 2).
 PAPER_K = {"wbc": 9, "mm": 11}
-#: Fixes which records are held out.
-SPLIT_SEED = 1
 #: The stations of one query, after a setup that happens once.
 STAGES = ("setup", "query", "job", "verdict", "report", "read")
 LINKS = ("user_to_hospital", "hospital_to_cloud", "cloud_to_hospital", "hospital_to_user")
 
 #: The attack that needs nothing but what the cloud was sent and the features' domains.
 _ATTACK = "cells_from_ciphertext"
-
-ADVICE = {
-    "benign": "No sign of malignancy among comparable cases. Keep to the regular screening dates.",
-    "malignant": "Comparable cases were malignant. Please arrange a biopsy; this is no diagnosis.",
-}
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo measured under one profile.
-
-    Attributes
-    ----------
-    profile : str
-    dataset : str
-    instances, queries, k : int
-    accuracy_plain, accuracy : float
-        Share of held-out records that get their true label, by a plain search over the same
-        integers and through the protocol.
-    label_agreement : float
-        Share of queries whose label is the plain one. Where several instances tie for the K-th
-        place, both choices are right and the labels may differ.
-    tied_queries : int
-        Queries with such a tie.
-    distances_agree : bool
-        Whether for every query the K rows that were found have the K smallest plain distances.
-    certified : float
-        Share of answers of which the hospital itself knows that they are exact.
-    recovered, guessed : float, optional
-        Share of all cells of the records that an attack on such a table recovers, and that guessing
-        without a table gets right; None where there is nothing to attack.
-    stage_ms : dict
-        Milliseconds per stage: `setup` once, the others the median over all queries.
-    link_bytes : dict
-        Median frame length per link, and the upload of the table.
-    signature_backend : str
-    signatures_made, signatures_verified : int
-    """
-
-    profile: str
-    dataset: str
-    instances: int
-    queries: int
-    k: int
-    accuracy_plain: float
-    accuracy: float
-    label_agreement: float
-    tied_queries: int
-    distances_agree: bool
-    certified: float
-    recovered: float | None
-    guessed: float | None
-    stage_ms: dict[str, float]
-    link_bytes: dict[str, int]
-    signature_backend: str
-    signatures_made: int
-    signatures_verified: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
 
 
 class _Recorder:
@@ -125,11 +63,11 @@ def run_demo(
     Parameters
     ----------
     dataset : {"wbc", "mm"}
-    profile : {"sealed", "hardened", "paper"}
+    profile : {"blind", "sealed", "hardened", "paper"}
     queries : int
         Records held out, half of them of each class.
     k : int, optional
-        The paper's choice for the data set by default.
+        The paper's choice for the data set by default; nothing to `blind`.
     signatures : {"pyblst", "py_ecc"}, optional
     progress : callable
         Called with the number of answered queries.
@@ -144,16 +82,12 @@ def run_demo(
         If there is no such profile.
     """
     check_profile(profile)
-    data = datasets.load(dataset)
-    most = 2 * (min(data.info.class_rows) - 2)
-    if not 1 <= queries <= most:
-        raise DatasetError(f"queries: expected 1 to {most} for {dataset}, got {queries}")
-    train, test = data.split(test_per_class=-(-queries // 2), seed=SPLIT_SEED)
-    order = _alternating(test.labels)[:queries]
-    features, truth = test.features[order], test.labels[order]
+    data, train, features, truth = held_out(dataset, queries)
     k = PAPER_K.get(dataset, 9) if k is None else k
     if k < 1 or k % 2 == 0 or k > len(train):
         raise NeighborsError(f"k: expected an odd integer from 1 to {len(train)}, got {k}")
+    if profile == "blind":
+        return run_blind_demo(data, train, (features, truth), signatures, progress)
 
     # Also compiles the kernels, or loads them, so that no stage below pays for it.
     oracle = _Oracle.of(profile, train, k)
@@ -276,12 +210,3 @@ class _Oracle:
     def distances(self, point: I64) -> I64:
         every: I64 = np.abs(self.instances - point).sum(axis=1)
         return every
-
-
-def _alternating(labels: I64) -> I64:
-    """Order of rows that takes the classes in turn, so that any first part is balanced."""
-    rank = np.empty(len(labels), dtype=np.int64)
-    for code in np.unique(labels):
-        members = np.flatnonzero(labels == code)
-        rank[members] = np.arange(len(members))
-    return np.lexsort((labels, rank))

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ompd.commands.app import app
+from tests.marks import long
 
 KEYS = {
     "profile", "dataset", "instances", "queries", "k", "accuracy_plain", "accuracy", "certified",
@@ -41,6 +42,25 @@ def test_demo_prints_one_json_object(profile, dataset, k, features):
         assert result["link_bytes"]["hospital_to_cloud"] > 64 * (features + 3)
 
 
+@pytest.mark.parametrize("dataset", ["wbc", *long("mm")])
+def test_demo_asks_blindly(dataset):
+    done = run("demo", "--profile", "blind", "--dataset", dataset, "--queries", "10", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert set(result) >= KEYS
+    assert (result["dataset"], result["k"], result["certified"]) == (dataset, 0, 1)
+    assert result["distances_agree"] is True
+    assert result["label_agreement"] == 1
+    assert list(result["stage_ms"]) == ["setup", "query", "score", "read"]
+    # Two frames per query, and once a key and its receipt.
+    assert result["signatures_made"] == result["signatures_verified"] == 2 * 10 + 2
+    sizes = result["link_bytes"]
+    assert sizes["user_to_hospital"] + sizes["hospital_to_user"] < 200_000
+    shown = run("demo", "--profile", "blind", "--dataset", dataset, "--queries", "2")
+    assert "bit for bit" in shown.stdout
+    assert "there is no cloud" in shown.stdout
+
+
 def test_demo_prints_a_table():
     done = run("demo", "--profile", "paper", "--queries", "4", "--k", "3")
     assert done.exit_code == 0, done.output
@@ -53,9 +73,9 @@ def test_demo_compares_the_profiles():
     done = run("demo", "--queries", "4")
     assert done.exit_code == 0, done.output
     rows = [line for line in done.stdout.splitlines() if line.startswith("│")]
-    assert [row.split()[1] for row in rows] == ["sealed", "hardened", "paper"]
+    assert [row.split()[1] for row in rows] == ["blind", "sealed", "hardened", "paper"]
     done = run("demo", "--queries", "4", "--json")
-    assert list(json.loads(done.stdout)) == ["sealed", "hardened", "paper"]
+    assert list(json.loads(done.stdout)) == ["blind", "sealed", "hardened", "paper"]
 
 
 @pytest.mark.parametrize(
