@@ -55,12 +55,21 @@ def parties():
 def receiver(parties, kind):
     readers = {
         "alice": {
-            "REPORT", "REFUSAL", "ACCOUNT_ANSWER", "KEEPING_ANSWER", "BLIND_REPORT",
+            "REPORT",
+            "REFUSAL",
+            "ACCOUNT_ANSWER",
+            "KEEPING_ANSWER",
+            "BLIND_REPORT",
             "BLIND_KEY_RECEIPT",
         },
         "authority": {"ACCOUNT_REQUEST"},
         "hospital": {
-            "QUERY", "VERDICT", "RECEIPT", "SEALED_ANSWER", "BLIND_QUERY", "BLIND_KEY",
+            "QUERY",
+            "VERDICT",
+            "RECEIPT",
+            "SEALED_ANSWER",
+            "BLIND_QUERY",
+            "BLIND_KEY",
         },
         "patient": {"INVITATION"},
         "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT"},
