@@ -219,7 +219,7 @@ class CreditError(OmpdError, ValueError):
     """An account or wallet does not have as many tokens."""
 
 
-class SpentError(RefusedError, QuotaError):
+class AllowanceError(RefusedError, QuotaError):
     """The user has had all answers of a blind model that the hospital gives to one."""
 
 

@@ -224,7 +224,7 @@ class Hospital(Editor):
             If the query is of another model than is asked.
         UnenrolledError
             If its user did not enrol the key that it is encrypted with.
-        SpentError
+        AllowanceError
             If the user would be told of more rows than `publish` said.
         TooLargeError
             If it has more rows than the catalogue says.

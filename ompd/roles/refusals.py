@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ompd.errors import OutdatedRefusalError, RefusedError, SpentError, UnenrolledError
+from ompd.errors import AllowanceError, OutdatedRefusalError, RefusedError, UnenrolledError
 from ompd.wire import OUTDATED, SPENT, UNENROLLED
 
 
@@ -16,7 +16,7 @@ def refusal_of(code: int) -> RefusedError:
     if code == UNENROLLED:
         return UnenrolledError("report: the hospital does not have this user's key; enrol it")
     if code == SPENT:
-        return SpentError("report: this user has had all answers of this model")
+        return AllowanceError("report: this user has had all answers of this model")
     return RefusedError(
         "report: the hospital did not accept the query; what it takes stands in its catalogue"
     )

@@ -355,8 +355,8 @@ class User(Party):
         RefusedError
             If the hospital did not accept the query; that query is over. As `OutdatedRefusalError`
             if it was made by another schema or blind model than the hospital's, as
-            `UnenrolledError` if the hospital does not have this user's key, as `SpentError` if this
-            user has had all answers of a model.
+            `UnenrolledError` if the hospital does not have this user's key, as `AllowanceError` if
+            this user has had all answers of a model.
         NoAnswerError
             If it did, and got no answer from the cloud; that query is over as well.
         DowngradeError

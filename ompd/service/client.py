@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 
 from ompd.errors import (
+    AllowanceError,
     BusyError,
     NoAnswerError,
     OmpdError,
@@ -21,7 +22,6 @@ from ompd.errors import (
     ParameterError,
     PrekeyError,
     RefusedError,
-    SpentError,
     UnenrolledError,
     UnknownDiseaseError,
     UnreachableError,
@@ -190,7 +190,7 @@ class Client:
             If it is busy for as long.
         RefusedError
             If it does not accept the query, as `NoAnswerError` if it got no answer to it, as
-            `SpentError` if it answers this user no more about a blind model.
+            `AllowanceError` if it answers this user no more about a blind model.
         OmpdError
             As `User.ask` and `User.read`.
         """
@@ -213,7 +213,7 @@ class Client:
                 pass
             except UnenrolledError:
                 self._enrol(end)
-            except SpentError:
+            except AllowanceError:
                 raise
             except RefusedError:
                 refusals += 1

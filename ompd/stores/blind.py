@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import NamedTuple, Self
 
-from ompd.errors import SpentError, StoreError
+from ompd.errors import AllowanceError, StoreError
 from ompd.stores.database import Database, MemoryDatabase
 
 _SCHEMA = (
@@ -153,7 +153,7 @@ class BlindStore:
 
         Raises
         ------
-        SpentError
+        AllowanceError
             If there would be more than `most`.
         """
         with self._database.writing() as connection:
@@ -164,7 +164,7 @@ class BlindStore:
                 (rows, edition, user, rows, most),
             )
             if not taken.rowcount:
-                raise SpentError(f"query: expected at most {most} rows of one user and model")
+                raise AllowanceError(f"query: expected at most {most} rows of one user and model")
 
     def untake(self, user: str, edition: bytes, rows: int) -> None:
         """Take back what was counted for a query that is not answered."""

@@ -11,6 +11,7 @@ import ompd
 from ompd import datasets
 from ompd.crypto import Identity
 from ompd.errors import (
+    AllowanceError,
     ContextMismatchError,
     DowngradeError,
     FrameError,
@@ -19,7 +20,6 @@ from ompd.errors import (
     ParameterError,
     RefusedError,
     ReplayError,
-    SpentError,
     StoreError,
     TooLargeError,
     UnenrolledError,
@@ -149,10 +149,10 @@ def test_nobody_is_answered_beyond_the_quota():
     world = blind_world(answers=5)
     ask(world, [[1, 2, 3]] * 3)
     query = world.user.ask("st-mary", "flu", [[1, 2, 3]] * 3)
-    with pytest.raises(SpentError):
+    with pytest.raises(AllowanceError):
         world.hospital.answer(query)
     refusal = world.hospital.refuse(query)
-    with pytest.raises(SpentError):
+    with pytest.raises(AllowanceError):
         world.user.read(refusal)
     assert world.user.open_queries == 0
     ask(world, [[1, 2, 3]] * 2)
@@ -367,7 +367,7 @@ def test_models_keys_and_counts_outlive_the_process(tmp_path):
     world.user.learn(again.catalogue())
     query = world.user.ask("st-mary", "flu", [[1, 2, 3]] * 2)
     assert world.user.read(again.answer(query)) == before[:2]
-    with pytest.raises(SpentError):
+    with pytest.raises(AllowanceError):
         again.answer(world.user.ask("st-mary", "flu", [1, 2, 3]))
     again.close()
     (tmp_path / "state" / blind_desk.FILE).write_bytes(bytes(1000))

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ompd.errors import SpentError, StoreError
+from ompd.errors import AllowanceError, StoreError
 from ompd.stores import BlindStore
 
 FLU, COLD = bytes(range(16)), bytes(range(16, 32))
@@ -23,7 +23,7 @@ def test_counts_are_of_a_user_and_a_model(store):
     store.take("alice", FLU, 3, 5)
     store.take("bob", FLU, 5, 5)
     store.take("alice", COLD, 5, 5)
-    with pytest.raises(SpentError, match="5 rows"):
+    with pytest.raises(AllowanceError, match="5 rows"):
         store.take("alice", FLU, 3, 5)
     assert store.had("alice", FLU) == 3
     store.take("alice", FLU, 2, 5)
@@ -61,7 +61,7 @@ def test_nobody_gets_more_by_asking_at_once(tmp_path):
             for _ in range(20):
                 try:
                     store.take("alice", FLU, 1, 25)
-                except SpentError:
+                except AllowanceError:
                     continue
                 taken.append(1)
 
@@ -81,7 +81,7 @@ def test_all_is_there_again(tmp_path):
     with BlindStore(tmp_path / "blind") as store:
         assert store.models() == {"flu": b"model"}
         assert store.key("alice").key == b"key"
-        with pytest.raises(SpentError):
+        with pytest.raises(AllowanceError):
             store.take("alice", FLU, 2, 5)
     with pytest.raises(StoreError, match="closed"):
         store.had("alice", FLU)
