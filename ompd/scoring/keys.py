@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Self
 
-from ompd.aggregate import Ciphertext, Context, encrypt_secretly
+from ompd.aggregate import Ciphertext, encrypt_secretly
 from ompd.aggregate import PublicKey as AggregatePublicKey
 from ompd.aggregate import SecretKey as AggregateSecretKey
 from ompd.arrays import I64
@@ -134,18 +134,8 @@ class Query:
         """
         context = public.key.context
         cells = Ciphertext.from_bytes(data, context)
-        if _told(cells) != _new(context):
+        # What comes later is flooded by as much as a new one needs.
+        context.check_fresh(cells, bound=_BOUND, length=SCORING.degree)
+        if cells.seed is None:
             raise RangeError("query: expected a new ciphertext under the secret key")
         return cls(cells)
-
-
-def _told(cells: Ciphertext) -> tuple[int, ...]:
-    seeded = int(cells.seed is not None)
-    return cells.level, cells.depth, cells.noise, cells.length, cells.bound, seeded
-
-
-def _new(context: Context) -> tuple[int, ...]:
-    """What the header of a new ciphertext says. What comes later is flooded by that."""
-    n = SCORING.degree
-    noise = context.noise.fresh(_BOUND, n, secretly=True)
-    return len(SCORING.primes), 0, noise, n, _BOUND, 1

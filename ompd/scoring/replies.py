@@ -42,12 +42,9 @@ def shortened(finished: Ciphertext) -> bytes:
     tables = finished.context.tables
     n, p = SCORING.degree, SCORING.primes[0]
     factor = float(centred(pow(SCORING.plain_modulus * n, -1, p), p))
-    scratch = np.empty(n)
-    parts = []
-    for row in finished.rows[:, 0]:
-        part = row.copy()
-        inverse(part, scratch, tables.ring, 0, factor, factor / p)
-        parts.append(part)
+    parts, scratch = np.empty((2, n)), np.empty(n)
+    for row, part in zip(finished.rows[:, 0], parts, strict=True):
+        inverse(row, part, scratch, tables.ring, 0, factor)
     first = _packed(np.rint(parts[0] * (2.0 ** (_BITS - _DROPPED) / p)), _BITS - _DROPPED)
     return bytes([_VERSION]) + first + _packed(np.rint(parts[1] * (2.0**_BITS / p)), _BITS)
 
@@ -72,14 +69,13 @@ def opened(secret: SecretKey, data: bytes) -> I64:
     rows = np.empty((1, 1, n))
     rows_of(second, rows[0], scratch, tables.ring)
     multiply_rows(rows, secret.rows, rows, tables.ring)
-    masked = rows[0, 0]
-    factor = tables.ring.n_inverse[0]
+    masked = np.empty(n)
     # Below 2^42, and so exact modulo the prime.
-    inverse(masked, scratch, tables.ring, 0, factor, factor / SCORING.primes[0])
+    inverse(rows[0, 0], masked, scratch, tables.ring, 0, tables.ring.n_inverse[0])
     whole = (masked.astype(np.int64) + (first.astype(np.int64) << _DROPPED)) & ((1 << _BITS) - 1)
     message = -((whole * t + (1 << (_BITS - 1))) >> _BITS) % t
-    message = np.where(2 * message > t, message - t, message).astype(np.float64)
-    slots = context.packer.unpack(message, n)
+    around: F64 = np.where(2 * message > t, message - t, message).astype(np.float64)
+    slots = context.packer.unpack(around, n)
     return np.where(slots < 0, slots + t, slots)
 
 
