@@ -199,8 +199,7 @@ def verified(elements: Sequence[bytes], answer: bytes, public: bytes) -> list[El
         )
         for place, (mine, theirs) in enumerate(zip(elements, encoded, strict=True))
     ]
-    first = ristretto.combine(weights, sent)
-    second = ristretto.combine(weights, evaluated)
+    first, second = ristretto.combine_each(weights, [sent, evaluated])
     commitments = (
         ristretto.add(_generator().multiply(response), _key(public).multiply(challenge)),
         ristretto.combine([response, challenge], [first, second]),
@@ -254,12 +253,12 @@ def _framed(*parts: bytes) -> bytes:
 
 @lru_cache(maxsize=1)
 def _generator() -> FixedBase:
-    return FixedBase(ristretto.GENERATOR, 6)
+    return FixedBase(ristretto.GENERATOR, 7)
 
 
 @lru_cache(maxsize=64)
 def _key(public: bytes) -> FixedBase:
     try:
-        return FixedBase(ristretto.decode(public, "public"), 4)
+        return FixedBase(ristretto.decode(public, "public"), 5)
     except PointError as error:
         raise type(error)(*error.args) from None

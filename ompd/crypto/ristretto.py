@@ -105,14 +105,7 @@ def encode(element: Element) -> bytes:
 
 def add(left: Element, right: Element) -> Element:
     """Return the sum."""
-    x1, y1, z1, t1 = left
-    x2, y2, z2, t2 = right
-    a = (y1 - x1) * (y2 - x2)
-    b = (y1 + x1) * (y2 + x2)
-    c = t1 * _TWICE_D % _P * t2
-    d = 2 * z1 * z2
-    e, f, g, h = (b - a) % _P, (d - c) % _P, (d + c) % _P, (b + a) % _P
-    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+    return _add(left, _prepared(right))
 
 
 def negate(element: Element) -> Element:
@@ -124,8 +117,8 @@ def negate(element: Element) -> Element:
 def double(element: Element) -> Element:
     """Return the sum of an element with itself."""
     x, y, z, _ = element
-    a, b = x * x, y * y
-    e = ((x + y) ** 2 - a - b) % _P
+    a, b, both = x * x, y * y, x + y
+    e = (both * both - a - b) % _P
     g = (b - a) % _P
     f, h = (g - 2 * z * z) % _P, (-a - b) % _P
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
@@ -133,16 +126,30 @@ def double(element: Element) -> Element:
 
 def combine(scalars: Sequence[int], elements: Sequence[Element]) -> Element:
     """Return the sum of scalars times elements, which are as many."""
-    # Four bits of all scalars at a time (Straus).
-    tables = [_multiples(element, 16) for element in elements]
-    total = IDENTITY
-    for shift in range(252, -1, -4):
-        if total is not IDENTITY:
-            total = double(double(double(double(total))))
-        for scalar, table in zip(scalars, tables, strict=True):
-            if digit := scalar >> shift & 15:
-                total = add(total, table[digit])
-    return total
+    return combine_each(scalars, [elements])[0]
+
+
+def combine_each(scalars: Sequence[int], lists: Sequence[Sequence[Element]]) -> list[Element]:
+    """Return, for each list of elements, the sum of scalars times its elements."""
+    # All scalars share the doublings (Straus); of six of their bits, five are zeros.
+    places: list[list[tuple[int, int]]] = [[] for _ in range(254)]
+    for number, scalar in enumerate(scalars):
+        for place, digit in _signed_digits(scalar):
+            places[place].append((number, digit))
+    sums = []
+    for elements in lists:
+        tables = [_odd_multiples(element) for element in elements]
+        total = IDENTITY
+        for terms in reversed(places):
+            if total is not IDENTITY:
+                total = double(total)
+            for number, digit in terms:
+                if digit > 0:
+                    total = _add(total, tables[number][digit >> 1])
+                else:
+                    total = _subtract(total, tables[number][-digit >> 1])
+        sums.append(total)
+    return sums
 
 
 def hash_to_group(message: bytes, dst: bytes) -> Element:
@@ -184,9 +191,13 @@ class FixedBase:
         self._width = width
         self._tables = []
         for _ in range(-(-253 // width)):
-            table = _multiples(element, 1 << width)
+            step = _prepared(element)
+            table, multiple = [], IDENTITY
+            for _ in range(1 << width):
+                table.append(_prepared(multiple))
+                multiple = _add(multiple, step)
             self._tables.append(table)
-            element = add(table[-1], element)
+            element = multiple
 
     def multiply(self, scalar: int) -> Element:
         """Return the element times a scalar below the order."""
@@ -194,16 +205,57 @@ class FixedBase:
         mask = (1 << self._width) - 1
         for table in self._tables:
             if digit := scalar & mask:
-                total = add(total, table[digit])
+                total = _add(total, table[digit])
             scalar >>= self._width
         return total
 
 
-def _multiples(element: Element, count: int) -> list[Element]:
-    table = [IDENTITY, element]
-    while len(table) < count:
-        table.append(add(table[-1], element))
+#: What of an element its addition needs: Y - X, Y + X, 2dT, 2Z.
+_Prepared = tuple[mpz, mpz, mpz, mpz]
+
+
+def _prepared(element: Element) -> _Prepared:
+    x, y, z, t = element
+    return y - x, y + x, t * _TWICE_D % _P, 2 * z
+
+
+def _add(left: Element, right: _Prepared) -> Element:
+    x, y, z, t = left
+    less, more, scaled, twice = right
+    a, b, c, d = (y - x) * less, (y + x) * more, t * scaled, z * twice
+    e, f, g, h = (b - a) % _P, (d - c) % _P, (d + c) % _P, (b + a) % _P
+    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+
+
+def _subtract(left: Element, right: _Prepared) -> Element:
+    less, more, scaled, twice = right
+    return _add(left, (more, less, -scaled, twice))
+
+
+def _odd_multiples(element: Element) -> list[_Prepared]:
+    """Return 1, 3, ... 31 times an element."""
+    twice = _prepared(double(element))
+    table = []
+    for _ in range(16):
+        table.append(_prepared(element))
+        element = _add(element, twice)
     return table
+
+
+def _signed_digits(scalar: int) -> list[tuple[int, int]]:
+    """Return place and value of odd digits from -31 to 31 whose sum, shifted, is the scalar."""
+    digits = []
+    place = 0
+    while scalar:
+        zeros = (scalar & -scalar).bit_length() - 1
+        scalar >>= zeros
+        place += zeros
+        digit = scalar & 63
+        if digit > 31:
+            digit -= 64
+        digits.append((place, digit))
+        scalar -= digit
+    return digits
 
 
 def _map(t: mpz) -> Element:
