@@ -58,7 +58,8 @@ TABLE = {
     "service": (5, "crypto datasets roles stores wire"),
     "commands": (
         6,
-        "audit bulk compilation crypto datasets encode roles search service stores text",
+        "audit bulk compilation crypto datasets encode monitor roles search service stores "
+        "text wire",
     ),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
