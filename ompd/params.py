@@ -15,6 +15,8 @@ PREFIX_BITS = 62
 MAX_CLASSES = 1 << 16
 #: Longest name of a class or disease, in characters; reports carry it.
 MAX_TEXT = 255
+#: Different enquiries about one patient that a cloud answers in an epoch.
+ENQUIRY_CAP = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ TABLE = {
     ),
     "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
-    "audit": (4, "aggregate blind datasets encode roles scoring sealed search wire"),
+    "audit": (4, "aggregate blind datasets encode roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
@@ -324,6 +324,7 @@ ATTACKS = (
     "posterior",
     "sealed",
     "structure",
+    "text",
     "versions",
 )
 
@@ -335,6 +336,8 @@ def test_attacks_see_only_views(name):
         "ompd.aggregate",
         "ompd.audit.additive_scenes",
         "ompd.audit.aggregate_scenes",
+        "ompd.audit.text_scenes",
+        "ompd.text",
         "ompd.audit.version_scenes",
         "ompd.audit.traffic",
         "ompd.scoring",

@@ -14,6 +14,7 @@ from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import HardenedScene, PaperScene, Records
 from ompd.audit.scoring import Score
+from ompd.audit.text_suite import text_suite
 from ompd.audit.traffic import MISDEEDS, SECONDS, TrafficScene
 from ompd.audit.version_scenes import VersionsScene
 from ompd.audit.views import HardenedView, SealedView, TrafficView
@@ -22,8 +23,8 @@ from ompd.datasets import Dataset
 from ompd.errors import ParameterError
 from ompd.params import PROFILES
 
-#: What can be attacked: the profiles, and the published aggregation.
-PANELS = (*PROFILES, "aggregate")
+#: What can be attacked: the profiles, the published aggregation, and courses of medical text.
+PANELS = (*PROFILES, "aggregate", "text")
 
 #: Relative error up to which a weight counts as recovered.
 _WEIGHT_ERROR = 1e-6
@@ -60,8 +61,9 @@ def run_audit(
     ----------
     data : Dataset
         Part of it becomes the table, the rest the queries.
-    profiles : sequence of {"paper", "hardened", "sealed", "blind", "aggregate"}
-        The last is the published aggregation, which is no profile.
+    profiles : sequence of {"paper", "hardened", "sealed", "blind", "aggregate", "text"}
+        The last two are no profiles: the published aggregation, and what a physician learns of an
+        invented patient's notes, whatever the table.
     seed : int
         Fixes the split and the choice of known rows; keys are fresh each time.
     windows : int
@@ -94,6 +96,7 @@ def run_audit(
         "sealed": lambda: sealed_suite(records, seed, progress, windows),
         "blind": lambda: blind_suite(records, seed, progress),
         "aggregate": lambda: aggregate_suite(records, progress),
+        "text": lambda: text_suite(records, seed, progress),
     }
     return [result for name in chosen for result in suites[name]()]
 

@@ -144,6 +144,28 @@ class TrafficView:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
+class TextView:
+    """What a physician has of one patient's sealed course: own templates, and replies to them.
+
+    Attributes
+    ----------
+    weights : int64 array of shape (F,)
+        Of the concepts.
+    days : int
+        T, of the course.
+    templates : tuple of int64 array of shape (F, L)
+    products, energies : tuple of int64 array of shape (T + L - 1,)
+        R and E at all lags from 1 - L to T - 1, per template.
+    """
+
+    weights: I64
+    days: int
+    templates: tuple[I64, ...]
+    products: tuple[I64, ...]
+    energies: tuple[I64, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AggregateView:
     """What the cloud of the published aggregation has of one session.
 

@@ -24,6 +24,7 @@ class Panel(StrEnum):
     """What can be attacked, the least private first: what an attack can do shows there."""
 
     AGGREGATE = "aggregate"
+    TEXT = "text"
     PAPER = "paper"
     HARDENED = "hardened"
     SEALED = "sealed"
@@ -35,7 +36,7 @@ def audit(
     profile: Annotated[
         list[Panel] | None,
         typer.Option(
-            help="Profile to attack, or the published aggregation; may be repeated.",
+            help="Profile to attack, the published aggregation or medical text; may be repeated.",
             show_default="all",
         ),
     ] = None,
@@ -53,7 +54,7 @@ def audit(
 ) -> None:
     """Attack records and queries as a curious cloud could, and show what each profile leaks.
 
-    Attacks get what the cloud receives and side knowledge that their line names. Whatever they
+    Attacks get what the cloud receives, in medical text what a physician does, and side knowledge that their line names. Whatever they
     achieve is a lower bound: others may do better.
     """
     with plain_errors():
@@ -94,6 +95,8 @@ def _show(results: list[Result], title: str) -> None:
     for name in dict.fromkeys(result.profile for result in results):
         whoever = "hospital or user" if name == "blind" else "the cloud"
         what = cell(f"{name}: what {whoever} recovers from {title}")
+        if name == Panel.TEXT:
+            what = f"{name}: what a physician recovers of an invented patient's notes"
         shown = Table(title=what, title_justify="left")
         shown.add_column("attack")
         shown.add_column("what is recovered, from what", ratio=1)

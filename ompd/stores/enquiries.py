@@ -9,10 +9,8 @@ import secrets
 from typing import Self
 
 from ompd.errors import ParameterError, QuotaError, StoreError
+from ompd.params import ENQUIRY_CAP
 from ompd.stores.database import Database, MemoryDatabase
-
-#: Different enquiries about one patient in an epoch, unless told otherwise.
-CAP = 8
 
 _SALT_BYTES = 32
 _DIGEST_BYTES = 32
@@ -60,7 +58,11 @@ class EnquiryQuota:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None, *, cap: int = CAP, power_safe: bool = True
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        cap: int = ENQUIRY_CAP,
+        power_safe: bool = True,
     ) -> None:
         if type(cap) is not int or cap < 1:
             raise ParameterError("cap: expected a positive integer")
