@@ -54,8 +54,8 @@ def audit(
 ) -> None:
     """Attack records and queries as a curious cloud could, and show what each profile leaks.
 
-    Attacks get what the cloud receives, in medical text what a physician does, and side knowledge that their line names. Whatever they
-    achieve is a lower bound: others may do better.
+    Attacks get what the cloud receives, in medical text what a physician does, and side knowledge
+    that their line names. Whatever they achieve is a lower bound: others may do better.
     """
     with plain_errors():
         from ompd import audit as attacks
