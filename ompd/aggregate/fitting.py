@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ompd.aggregate.evaluator import FLOOD_BITS
-from ompd.aggregate.functions import AT_ONCE, Function
+from ompd.aggregate.functions import Function
 from ompd.aggregate.noise import PARTS, Noise, both
 from ompd.errors import ParameterError
 from ompd.params import AGGREGATE_SETS, AggregateSet
@@ -47,7 +47,7 @@ def fits(parameters: AggregateSet, function: Function, length: int, bound: int, 
 def _opens(
     parameters: AggregateSet, function: Function, length: int, bound: int, most: int
 ) -> bool:
-    """Follow the noise of what `evaluate` does, which rounds up once per addition."""
+    """Follow the noise of what `evaluate` does, which rounds up at each level of its additions."""
     noises, level = Noise(parameters), len(parameters.primes)
     noise = noises.fresh(bound, length, secretly=False)
     if function.depth:
@@ -55,7 +55,7 @@ def _opens(
         noise = noises.at(noise, level, lower)
         noise = noises.relinearised(noises.multiplied(noise, noise, lower), lower)
         level = lower
-    noise += math.ceil(math.log2(most) * PARTS) + most // AT_ONCE + 2
+    noise += math.ceil(math.log2(most) * PARTS) + most.bit_length() + 2
     for lower in range(1, level + 1):
         low = noises.at(noise, level, lower)
         flooded = noises.flooded(low, noises.flood_bits(low, FLOOD_BITS))

@@ -27,8 +27,8 @@ from ompd.aggregate.keys import PublicKey
 from ompd.errors import FramingError, ParameterError, RangeError
 from ompd.params import Packing
 
-#: Contributions whose products are added before they are relinearised, and in memory at a time.
-AT_ONCE = 64
+#: Contributions in memory at a time, of up to 4 MB per part; their products are relinearised once.
+_AT_ONCE = 16
 
 Parts = Sequence[bytes]
 Check = Callable[[PublicKey, Parts, int, int], None]
@@ -89,13 +89,11 @@ def check_fresh(public: PublicKey, parts: Parts, length: int, bound: int) -> Non
     ------
     FrameError
     """
-    noise = public.context.noise.fresh(bound, length, secretly=False)
-    expected = noise, bound, length, 0, len(public.parameters.primes), None
     for part in parts:
         found = Ciphertext.from_bytes(part, public.context)
-        header = found.noise, found.bound, found.length, found.depth, found.level, found.seed
-        if header != expected:
-            raise RangeError("contribution: expected new encryptions, of the terms' length")
+        public.context.check_fresh(found, bound=bound, length=length)
+        if found.seed is not None:
+            raise RangeError("contribution: expected ciphertexts under the public key")
 
 
 #: Which of a contribution's parts is added up, or which two of them are multiplied.
@@ -105,28 +103,46 @@ _Term = tuple[int] | tuple[int, int]
 def _sums(*terms: _Term) -> Evaluate:
     def evaluate(public: PublicKey, contributions: Iterable[Parts], _: Parts) -> list[bytes]:
         evaluator = Evaluator(public)
-        totals: list[Ciphertext | None] = [None] * len(terms)
+        totals = [_Total(evaluator) for _ in terms]
         for batch in _batches(contributions):
             read = [
                 [Ciphertext.from_bytes(part, public.context) for part in parts] for parts in batch
             ]
-            for place, term in enumerate(terms):
+            for total, term in zip(totals, terms, strict=True):
                 columns = [[parts[which] for parts in read] for which in term]
-                added = evaluator.sum(columns[0]) if len(columns) == 1 else evaluator.dot(*columns)
-                before = totals[place]
-                totals[place] = added if before is None else evaluator.add(before, added)
-        if None in totals:
-            raise FramingError("contributions: expected at least one")
-        return [evaluator.finish(total).to_bytes() for total in totals if total is not None]
+                total.add(
+                    evaluator.sum(columns[0]) if len(columns) == 1 else evaluator.dot(*columns)
+                )
+        return [evaluator.finish(total.value()).to_bytes() for total in totals]
 
     return evaluate
+
+
+class _Total:
+    """Adds up in pairs: the bound on the noise is rounded up once per addition that follows."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._parts: list[tuple[int, Ciphertext]] = []
+
+    def add(self, part: Ciphertext) -> None:
+        count = 1
+        while self._parts and self._parts[-1][0] == count:
+            part = self._evaluator.add(self._parts.pop()[1], part)
+            count *= 2
+        self._parts.append((count, part))
+
+    def value(self) -> Ciphertext:
+        if not self._parts:
+            raise FramingError("contributions: expected at least one")
+        return self._evaluator.sum([part for _, part in self._parts])
 
 
 def _batches(contributions: Iterable[Parts]) -> Iterator[list[Parts]]:
     batch: list[Parts] = []
     for parts in contributions:
         batch.append(parts)
-        if len(batch) == AT_ONCE:
+        if len(batch) == _AT_ONCE:
             yield batch
             batch = []
     if batch:

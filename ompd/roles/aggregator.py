@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol, Self
 
@@ -32,12 +33,16 @@ from ompd.wire import (
     Contribution,
     Frame,
     Kind,
+    Terms,
 )
 
 #: Seconds that a collection is kept from its begin on.
 LIFETIME = 90 * 86_400.0
 #: Seconds of an epoch, in which requests about one contributor are counted.
 EPOCH = 30 * 86_400
+
+#: Public keys in memory, of up to 20 MB each.
+_MOST_KEYS = 4
 
 _KINDS = (Kind.COLLECTION, Kind.CONTRIBUTION, Kind.AGGREGATE_REQUEST)
 
@@ -106,6 +111,8 @@ class AggregateCloud(Party):
         self._quota = quota
         # One result of a collection, though several threads may ask for it.
         self._evaluating = threading.Lock()
+        self._lock = threading.Lock()
+        self._public_keys: OrderedDict[bytes, PublicKey] = OrderedDict()
 
     def close(self) -> None:
         """Close the file of collections."""
@@ -192,14 +199,14 @@ class AggregateCloud(Party):
     def _keep(self, frame: Frame) -> Body:
         body = self._post.open(frame, Contribution)
         kept = self._collections.find(body.collection)
-        function = self._functions[kept.terms.function]
+        function = self._function(kept.terms)
         if body.terms != kept.terms.digest():
             raise ContextMismatchError("contribution: is on other terms")
         if kept.closed:
             raise ContextMismatchError("contribution: the collection takes no more")
         if len(body.parts) != function.parts:
             raise FramingError(f"contribution: expected {function.parts} parts")
-        public = PublicKey.from_bytes(kept.key)
+        public = self._public_key(kept.terms)
         function.check(public, body.parts, kept.terms.length, kept.terms.bound)
         self._post.claim(frame)
         header = frame.header
@@ -211,12 +218,33 @@ class AggregateCloud(Party):
         kept = self._collections.find(body.collection)
         if kept.terms.physician != frame.header.sender:
             raise RoleError("request: is for the physician of the collection alone")
-        function = self._functions[kept.terms.function]
+        function = self._function(kept.terms)
         if bool(body.contributor) == function.pooled or len(body.operands) != function.operands:
             raise FramingError("request: expected what the function takes")
         evaluate = self._of_all if function.pooled else self._of_one
         count, parts = evaluate(frame, body, kept, function)
         return AggregateResult(body.collection, count, tuple(parts))
+
+    def _function(self, terms: Terms) -> Function:
+        found = self._functions.get(terms.function)
+        if found is None:
+            # It was known to the process that began the collection.
+            raise ContextMismatchError("collection: its function is not known here any more")
+        return found
+
+    def _public_key(self, terms: Terms) -> PublicKey:
+        """Return the key of a collection; to read one costs more than to check a contribution."""
+        with self._lock:
+            found = self._public_keys.get(terms.key)
+            if found is not None:
+                self._public_keys.move_to_end(terms.key)
+                return found
+        found = PublicKey.from_bytes(self._collections.key(terms))
+        with self._lock:
+            self._public_keys[terms.key] = found
+            while len(self._public_keys) > _MOST_KEYS:
+                self._public_keys.popitem(last=False)
+        return found
 
     def _of_all(
         self, frame: Frame, body: AggregateRequest, kept: Kept, function: Function
@@ -230,7 +258,7 @@ class AggregateCloud(Party):
             if (given := collections.result(collection)) is not None:
                 return given
             count = collections.close_collection(collection, least)
-            public = PublicKey.from_bytes(kept.key)
+            public = self._public_key(kept.terms)
             try:
                 parts = function.evaluate(public, collections.contributions(collection), ())
                 collections.keep_result(collection, count, parts)
@@ -252,5 +280,5 @@ class AggregateCloud(Party):
             digest.update(part)
         assert self._quota is not None  # noqa: S101  (checked when it was made)
         self._quota.take(body.contributor, int(self._post.now()) // EPOCH, digest.digest())
-        public = PublicKey.from_bytes(kept.key)
+        public = self._public_key(kept.terms)
         return 1, function.evaluate(public, [contribution], body.operands)

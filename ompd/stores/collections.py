@@ -53,14 +53,11 @@ class Kept(msgspec.Struct, frozen=True):
     Attributes
     ----------
     terms : Terms
-    key : bytes
-        Public key.
     closed : bool
         Whether it takes no more contributions.
     """
 
     terms: Terms
-    key: bytes
     closed: bool
 
     def __repr__(self) -> str:
@@ -117,7 +114,7 @@ class Collections:
             If its physician has very many here, or there is no room.
         """
         encoded = msgspec.msgpack.encode(terms)
-        digest = _digest(terms.collection, encoded, key)
+        digest = _digest(terms.collection, encoded)
         with self._database.writing() as connection:
             row = connection.execute(
                 "SELECT digest FROM collections WHERE id = ?", (terms.collection,)
@@ -147,16 +144,34 @@ class Collections:
         """
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT terms, key, digest, closed FROM collections WHERE id = ?", (collection,)
+                "SELECT terms, digest, closed FROM collections WHERE id = ?", (collection,)
             ).fetchone()
         if row is None:
             raise ContextMismatchError("collection: there is none of this id")
-        encoded, key, digest, closed = row
-        if not isinstance(encoded, bytes) or not isinstance(key, bytes):
+        encoded, digest, closed = row
+        if not isinstance(encoded, bytes) or digest != _digest(collection, encoded):
             raise StoreError("collection: is damaged")
-        if digest != _digest(collection, encoded, key):
-            raise StoreError("collection: is damaged")
-        return Kept(_TERMS.decode(encoded), key, bool(closed))
+        return Kept(_TERMS.decode(encoded), bool(closed))
+
+    def key(self, terms: Terms) -> bytes:
+        """Return the public key of a collection, as its terms name it.
+
+        Raises
+        ------
+        ContextMismatchError
+            If there is no such collection.
+        StoreError
+            If it is damaged.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT key FROM collections WHERE id = ?", (terms.collection,)
+            ).fetchone()
+        if row is None:
+            raise ContextMismatchError("collection: there is none of this id")
+        if not isinstance(row[0], bytes) or hashlib.sha256(row[0]).digest() != terms.key:
+            raise StoreError("collection: its key is damaged")
+        return row[0]
 
     def put(self, collection: bytes, sender: str, parts: Sequence[bytes], made: int) -> None:
         """Keep a contribution, in the place of an earlier one of the same sender.

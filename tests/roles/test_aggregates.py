@@ -695,6 +695,20 @@ def test_a_restarted_cloud_goes_on(durable):
     assert world.result(collection).parts == first.parts
 
 
+def test_a_restarted_cloud_that_knows_fewer_functions(durable):
+    world = durable
+    collection, rows = world.filled(5)
+    every = world.cloud._functions
+    world.restart()
+    world.cloud._functions = {}
+    frame = world.patients[0].contribute(collection, rows[0][0])
+    for request in (frame, world.physician.ask(collection)):
+        with pytest.raises(ContextMismatchError, match="not known here any more"):
+            world.cloud.answer(request)
+    world.cloud._functions = every
+    assert world.result(collection).contributors == 5
+
+
 def test_a_full_disk_refuses_and_goes_on(durable):
     world = durable
     collection, rows = world.filled(4)

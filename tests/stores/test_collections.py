@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from ompd.wire import Terms
 
 NOW = 1_800_000_000.0
 AT = 1_800_000_000_000
-TERMS = Terms(b"c" * 16, "dr-lee", "cloud", "steps", "sum", 2, 3, 7, 9, b"k" * 32)
+TERMS = Terms(
+    b"c" * 16, "dr-lee", "cloud", "steps", "sum", 2, 3, 7, 9, hashlib.sha256(b"key").digest()
+)
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def other(**changes):
 
 def test_what_is_kept_comes_back(store):
     found = store.find(TERMS.collection)
-    assert (found.terms, found.key, found.closed) == (TERMS, b"key", False)
+    assert (found.terms, found.closed) == (TERMS, False)
+    assert store.key(TERMS) == b"key"
     assert "dr-lee" not in repr(found) + repr(store)
     store.put(TERMS.collection, "bob", [b"one", b"two"], AT)
     store.put(TERMS.collection, "al", [b""], AT)
@@ -69,9 +73,9 @@ def test_the_same_collection_again_changes_nothing(store):
     store.put(TERMS.collection, "bob", [b"one"], AT)
     store.open(TERMS, b"key", NOW + 1)
     assert store.contribution(TERMS.collection, "bob") == (b"one",)
-    for terms, key in ((TERMS, b"another"), (other(least=1), b"key"), (other(physician="x"), b"")):
+    for terms in (other(key=b"k" * 32), other(least=1), other(physician="x")):
         with pytest.raises(ContextMismatchError, match="taken"):
-            store.open(terms, key, NOW)
+            store.open(terms, b"key", NOW)
 
 
 def test_a_result_ends_a_collection(store):
@@ -100,6 +104,7 @@ def test_what_is_not_here(store):
     nowhere = b"n" * 16
     for call in (
         lambda: store.find(nowhere),
+        lambda: store.key(other(collection=nowhere)),
         lambda: store.put(nowhere, "bob", [b"x"], AT),
         lambda: store.contribution(nowhere, "bob"),
         lambda: store.contribution(TERMS.collection, "bob"),
@@ -218,9 +223,14 @@ def test_damage_is_noticed(path, column):
         with store._database.writing() as connection:
             change = f"UPDATE {table} SET {column} = ?"  # noqa: S608
             connection.execute(change, (b"\x91\xc4\x012",))
-        read = {"parts": lambda id: store.contribution(id, "al"), "result": store.result}
+        read = {
+            "parts": lambda: store.contribution(TERMS.collection, "al"),
+            "result": lambda: store.result(TERMS.collection),
+            "terms": lambda: store.find(TERMS.collection),
+            "key": lambda: store.key(TERMS),
+        }[column]
         with pytest.raises(StoreError, match="damaged"):
-            read.get(column, store.find)(TERMS.collection)
+            read()
 
 
 def test_contributions_are_not_swapped(path):
