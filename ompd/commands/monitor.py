@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ompd.commands.console import needing, plain_errors
+from ompd.commands.console import needing, plain_errors, say
 
 if TYPE_CHECKING:
     from ompd.commands.monitor_run import MonitorResult
@@ -43,6 +45,27 @@ def demo(
         typer.echo(json.dumps(result.as_dict()))
     else:
         _show(result)
+
+
+@monitor_app.command()
+def deposit(
+    account: Annotated[str, typer.Argument(help="Id of who paid.")],
+    tokens: Annotated[int, typer.Argument(min=1, help="How many tokens were paid for.")],
+    payment: Annotated[str, typer.Option(help="What names the payment; it counts once.")],
+    config: Annotated[Path, typer.Option(help="Configuration of the authority.")] = Path(
+        "authority.toml"
+    ),
+) -> None:
+    """Credit tokens that somebody has paid for; the authority's server may run."""
+    with plain_errors(), needing("service"):
+        from ompd.crypto import check_id
+        from ompd.service.config import AuthorityConfig, read_config
+        from ompd.service.parties import open_till
+
+        name = hashlib.sha256(payment.encode(errors="surrogatepass")).digest()[:16]
+        with open_till(read_config(config, AuthorityConfig)) as till:
+            till.deposit(check_id(account), name, tokens)
+            say(f"{account} can buy {till.credit(account)} tokens")
 
 
 def _show(result: MonitorResult) -> None:

@@ -24,16 +24,17 @@ class Server(StrEnum):
 
     HOSPITAL = "hospital"
     CLOUD = "cloud"
+    AUTHORITY = "authority"
 
 
 def serve(
-    party: Annotated[Server, typer.Argument(help="Which one.", metavar="hospital|cloud")],
+    party: Annotated[Server, typer.Argument(help="Which one.", metavar="hospital|cloud|authority")],
     config: Annotated[
         Path | None,
-        typer.Option(help="Its configuration.", show_default="hospital.toml or cloud.toml"),
+        typer.Option(help="Its configuration.", show_default="PARTY.toml"),
     ] = None,
 ) -> None:
-    """Run the server of a hospital or a cloud, until Ctrl-C or SIGTERM; `ompd init` configures it.
+    """Run the server of a party, until Ctrl-C or SIGTERM; `ompd init` configures the first two.
 
     It says where it listens once it does, and logs to standard error, a line of JSON each. When it
     is told to end, what was accepted is answered first.
@@ -52,6 +53,13 @@ def serve(
             logs.logger(hospital.id).info(_PREPARING)
             warmup()
             serve_hospital(hospital, _started(hospital.id))
+        elif party is Server.AUTHORITY:
+            from ompd.service.authority import serve_authority
+            from ompd.service.config import AuthorityConfig, read_config
+
+            authority = read_config(file, AuthorityConfig)
+            logs.configure()
+            serve_authority(authority, _started(authority.id))
         else:
             from ompd.service.cloud_server import serve_cloud
             from ompd.service.config import CloudConfig, read_config

@@ -172,6 +172,20 @@ class CloudConfig(PartyConfig, frozen=True, kw_only=True):
     listen: Listen
 
 
+class AuthorityConfig(PartyConfig, frozen=True, kw_only=True):
+    """What an authority is told, that sells the use of programs.
+
+    Attributes
+    ----------
+    state : Path
+        Folder for what outlives the process: the books, and the frames that were answered.
+    listen : Listen
+    """
+
+    state: Path
+    listen: Listen
+
+
 class UserConfig(PartyConfig, frozen=True, kw_only=True):
     """What a user's client is told.
 
@@ -202,7 +216,7 @@ def read_config(path: str | os.PathLike[str], kind: type[C]) -> C:
     Parameters
     ----------
     path : path
-    kind : {HospitalConfig, CloudConfig, UserConfig}
+    kind : {HospitalConfig, CloudConfig, AuthorityConfig, UserConfig}
 
     Raises
     ------

@@ -15,15 +15,21 @@ from ompd.errors import ConfigError, PasswordError, StoreError
 from ompd.files import make_folder, refusing
 from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.cds.config import Cds
-from ompd.service.config import CloudConfig, HospitalConfig, PartyConfig, UserConfig
+from ompd.service.config import (
+    AuthorityConfig,
+    CloudConfig,
+    HospitalConfig,
+    PartyConfig,
+    UserConfig,
+)
 from ompd.service.signers import Signers
-from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard, Keeper
+from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard, Keeper, Till
 from ompd.stores.audit_check import Head
 from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
 
 if TYPE_CHECKING:
-    from ompd.roles import Cloud, Hospital, User
+    from ompd.roles import Authority, Cloud, Hospital, User
 
 #: Name of the folder of the audit log, within the state.
 AUDIT_FOLDER = "audit-log"
@@ -82,6 +88,42 @@ def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
         audit = _audit_log(config, identity)
         stack.callback(audit.close)
         yield cloud, audit
+
+
+@contextmanager
+def open_till(config: AuthorityConfig) -> Iterator[Till]:
+    """Open the books of an authority, whose server may run; as `open_hospital`."""
+    with ExitStack() as stack:
+        identity, _ = _common(config, "authority", stack)
+        with refusing(StoreError, config.state.name):
+            make_folder(config.state)
+        till = Till(config.state / "till.db", identity.signing_key.sign)
+        stack.callback(till.close)
+        yield till
+
+
+@contextmanager
+def open_authority_server(config: AuthorityConfig) -> Iterator[tuple[Authority, AuditLog]]:
+    """Open an authority that is to answer many, and its audit log; as `open_hospital`."""
+    from ompd.roles import Authority
+
+    with ExitStack() as stack:
+        identity, common = _common(config, "authority", stack)
+        with refusing(StoreError, config.state.name):
+            make_folder(config.state)
+        replays = DurableReplayGuard(config.state / "frames", FRESHNESS_WINDOW)
+        stack.callback(replays.close)
+        authority = Authority(
+            identity,
+            till=config.state / "till.db",
+            replays=replays,
+            prekeys=_prekeys(config, identity),
+            **common,
+        )
+        stack.callback(authority.close)
+        audit = _audit_log(config, identity)
+        stack.callback(audit.close)
+        yield authority, audit
 
 
 @contextmanager
@@ -156,7 +198,9 @@ def _prekeys(config: PartyConfig, identity: Identity) -> Any:
     return open_prekeys(config.identity, password_of(config.password_file), identity)
 
 
-def _audit_log(config: HospitalConfig | CloudConfig, identity: Identity) -> AuditLog:
+def _audit_log(
+    config: HospitalConfig | CloudConfig | AuthorityConfig, identity: Identity
+) -> AuditLog:
     # Here: programs that serve nobody have no logs.
     from ompd.service.logs import logger
 

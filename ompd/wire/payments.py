@@ -18,6 +18,8 @@ from ompd.wire.fields import Body, Count, Nonce, TableId
 
 #: Most tokens in one order.
 MAX_TOKENS = 1024
+#: Longest request for an evaluation: 64 tokens, 1024 elements, a key, and the envelope.
+MAX_LETTER_BYTES = 64 << 10
 POINT_BYTES = 96
 TOKEN_BYTES = 128
 #: Comes before the first receipt.
