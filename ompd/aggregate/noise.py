@@ -19,6 +19,7 @@ Halevi and Shoup, Design and implementation of HElib, 2020, section 5.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from ompd.params import AggregateSet
 
@@ -65,6 +66,9 @@ class Noise:
         self._special = math.log2(parameters.special_prime)
         self._error = self._random(_ERROR_VARIANCE)
         self._secret = self._random(_SECRET_VARIANCE)
+        # Asked for every product, and nearly always for the same.
+        self.best_level = lru_cache(256)(self._best_level)
+        self.relinearised = lru_cache(256)(self._relinearised)
         t = math.log2(self._t)
         #: What a division by a prime adds.
         self.rounding = parts_of(
@@ -102,7 +106,7 @@ class Noise:
         """Noise of a product that was not relinearised; a product modulo one prime is none."""
         return OVERFLOW if level == 1 else min(OVERFLOW, a + b)
 
-    def relinearised(self, noise: int, level: int) -> int:
+    def _relinearised(self, noise: int, level: int) -> int:
         """Noise after key switching at `level` primes."""
         digits = sum(
             self._random(_ROUNDING_VARIANCE) * 2.0 ** (log - self._special)
@@ -117,7 +121,7 @@ class Noise:
             noise = self.dropped(noise, count)
         return noise
 
-    def best_level(self, a: tuple[int, int], b: tuple[int, int]) -> int:
+    def _best_level(self, a: tuple[int, int], b: tuple[int, int]) -> int:
         """At which level two ciphertexts, each of (noise, level), are best multiplied."""
         most = min(a[1], b[1])
 
