@@ -53,11 +53,11 @@ def test_sets_have_128_bits_of_security(parameters):
         assert is_prime(t)
         assert t % (2 * n) == 1
     # Nobody chose among them: each is the next one down from a power of two.
-    for group, step in (
-        (parameters.primes[1:], math.lcm(2 * n, t)),
-        (parameters.primes[:1], 2 * n),
-        ((parameters.special_prime,), 2 * n),
-    ):
+    first, *others = parameters.primes
+    groups = [(others, math.lcm(2 * n, t)), ([first], 2 * n), ([parameters.special_prime], 2 * n)]
+    if first % t == 1:
+        groups[:2] = [(list(parameters.primes), math.lcm(2 * n, t))]
+    for group, step in groups:
         top = 1 << group[0].bit_length()
         between = range((top - 2) // step * step + 1, group[-1] - 1, -step)
         assert [p for p in between if is_prime(p) and (p in group or p not in moduli)] == [*group]
