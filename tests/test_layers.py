@@ -42,7 +42,7 @@ TABLE = {
     "share": (2, "crypto"),
     "monitor": (3, "crypto share stores wire"),
     # Scores of a model under encryption.
-    "scoring": (3, "_kernels aggregate"),
+    "scoring": (3, "_kernels aggregate crypto"),
     "roles": (
         3,
         "aggregate blind crypto datasets encode monitor scoring sealed search share stores wire",

@@ -7,17 +7,26 @@ import os
 import numpy as np
 
 from ompd.arrays import I64
+from ompd.crypto.streams import BLOCK_BYTES, KEY_BYTES, BlockStream
 from ompd.params import SCORING
 from ompd.scoring.layout import Layout
 
+_REFUSED = (1 << 32) - 1
+
 
 def uniform(count: int) -> I64:
-    """Return independent uniform integers modulo t from the system's randomness.
+    """Return independent uniform integers modulo t.
 
-    2**32 - 1 is a multiple of t, so that of all words one alone is drawn again.
+    They are expanded by AES-256 from 32 bytes of the operating system, whose own generator is
+    alike. 2**32 - 1 is a multiple of t, so that of all words one alone is drawn again.
     """
-    words = np.frombuffer(os.urandom(4 * count), dtype="<u4").astype(np.int64)
-    while (bad := words == 0xFFFFFFFF).any():
+    blocks = -(-4 * count // BLOCK_BYTES)
+    numbers = np.zeros((blocks, 2), dtype="<u8")
+    numbers[:, 0] = np.arange(blocks)
+    into = np.empty(blocks * BLOCK_BYTES + BLOCK_BYTES - 1, dtype=np.uint8)
+    BlockStream(os.urandom(KEY_BYTES)).draw(numbers.data.cast("B"), into.data)
+    words = into[: 4 * count].view("<u4").astype(np.int64)
+    while (bad := words == _REFUSED).any():
         words[bad] = np.frombuffer(os.urandom(4 * int(bad.sum())), dtype="<u4")
     return words % SCORING.plain_modulus
 
