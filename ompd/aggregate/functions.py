@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ompd.aggregate.batches import mapped
 from ompd.aggregate.ciphertext import Ciphertext
 from ompd.aggregate.evaluator import Evaluator
 from ompd.aggregate.keys import PublicKey
@@ -105,17 +106,22 @@ def _sums(*terms: _Term) -> Evaluate:
         evaluator = Evaluator(public)
         totals = [_Total(evaluator) for _ in terms]
         for batch in _batches(contributions):
-            read = [
-                [Ciphertext.from_bytes(part, public.context) for part in parts] for parts in batch
-            ]
-            for total, term in zip(totals, terms, strict=True):
-                columns = [[parts[which] for parts in read] for which in term]
-                total.add(
-                    evaluator.sum(columns[0]) if len(columns) == 1 else evaluator.dot(*columns)
-                )
+            read = mapped(lambda parts: _read(public, parts), batch)
+            added = mapped(lambda term: _added(evaluator, read, term), terms)  # noqa: B023
+            for total, part in zip(totals, added, strict=True):
+                total.add(part)
         return [evaluator.finish(total.value()).to_bytes() for total in totals]
 
     return evaluate
+
+
+def _read(public: PublicKey, parts: Parts) -> list[Ciphertext]:
+    return [Ciphertext.from_bytes(part, public.context) for part in parts]
+
+
+def _added(evaluator: Evaluator, read: list[list[Ciphertext]], term: _Term) -> Ciphertext:
+    columns = [[parts[which] for parts in read] for which in term]
+    return evaluator.sum(columns[0]) if len(columns) == 1 else evaluator.dot(*columns)
 
 
 class _Total:
