@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.confidential import Confidential
-from ompd.errors import NoteError, ParameterError
+from ompd.errors import LexiconError, NoteError, ParameterError
 from ompd.text.annotation import Annotator, checked
 from ompd.text.layout import MAX_COUNT, MAX_DAYS
 from ompd.text.lexicon import Lexicon
@@ -109,6 +109,8 @@ class Course(Confidential):
             If there are no notes or too many, one is none, or of a day after the last.
         ParameterError
             If `days` is out of range or `last` no date.
+        LexiconError
+            If the annotator finds what is not in its lexicon.
         """
         if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
             raise ParameterError(f"days: expected an integer from 1 to {MAX_DAYS}")
@@ -123,6 +125,8 @@ class Course(Confidential):
             if column < 0:
                 continue
             for mention in annotator.annotate(str(note.text)):
+                if mention.concept not in rows:
+                    raise LexiconError("annotator: expected mentions of its lexicon's concepts")
                 if mention.status == "asserted":
                     counts[rows[mention.concept], column] += 1
         first = last - datetime.timedelta(days - 1)

@@ -126,7 +126,7 @@ HEADING = re.compile(
     (?P<family>family\ (?:medical\ )?(?:history|hx)|f\.?m?\.?hx?|f/h)
     | (?P<plan>plans?|pln|management(?:\ plan)?|mx|treatment(?:\ plan)?|advice|follow[\s-]?up|f/?u|
         safety[\s-]?net\w*|red\ flags?(?:\ (?:sx|symptoms))?|recommendations?|next\ steps|rx|
-        ice|d\.?dx|differentials?(?:\ diagnos[ie]s)?)
+        (?-i:ICE)|d\.?dx|differentials?(?:\ diagnos[ie]s)?)
     | (?P<other>p\.?c|hpc|h/?o|hx|history(?:\ of\ presenting\ complaint)?|
         presenting\ complaint|p\.?m\.?hx?|psh|(?:past\ )?medical\ history|d\.?hx?|drug\ history|
         medications?|meds|allerg(?:y|ies)|s\.?hx?|social\ history|ex|o/?e|oex|examination|
@@ -135,7 +135,7 @@ HEADING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 #: What must follow: a mark, the end of the line, or, at its beginning, a space for some of them.
-HEADING_MARK = re.compile(r"[ \t]*(?:[:;#–-]|,|(?=\n)|$)")
+HEADING_MARK = re.compile(r"[ \t\r]*(?:[:;#,]|(?<=\s)[–-]|[–-](?=\s|$)|(?=\n)|$)")
 #: Headings that stand without a mark; the last of two letters, in capitals.
 UNMARKED = re.compile(r"((?i:plans?|fhx|pmhx|dhx|shx|hpc|ddx)|FH|PMH|DH|SH|PC)(?!\s+of\b)\b")
 #: What begins an item of a list.

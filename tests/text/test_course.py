@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ompd.errors import NoteError, ParameterError
-from ompd.text import Concept, Course, Lexicon, Note, PlainAnnotator, Template, load
+from ompd.errors import LexiconError, NoteError, ParameterError
+from ompd.text import Concept, Course, Lexicon, Mention, Note, PlainAnnotator, Template, load
 
 LAST = datetime.date(2024, 3, 1)
 WORDS = ("cough", "fever", "rash")
@@ -164,6 +164,17 @@ def test_arguments_of_other_types_are_refused():
     ):
         with pytest.raises(NoteError):
             make()
+
+
+def test_an_annotator_that_leaves_its_lexicon_is_refused():
+    class Stray:
+        lexicon = LEXICON
+
+        def annotate(self, text):
+            return [Mention("measles", 0, len(text), "asserted")]
+
+    with pytest.raises(LexiconError):
+        Course.from_notes([Note(LAST, "x")], Stray(), last=LAST)
 
 
 def test_a_note_counts_as_its_annotator_reads_it():

@@ -164,6 +164,10 @@ SENTENCES = {
         "Plan\n\nReview if [fever|h]",
         "Planned cycling, then [chest pain|a]",
         "FHx\n[MI|f]\n\n[Cough|a] today",
+        "Treatment-resistant [cough|a]",
+        "Plan-ECG for [cough|h]",
+        "Ice, rest, [leg swelling|a]",
+        "Plan\r\nECG for [cough|h]\r\n\r\nToday [fatigue|a], no\r\n[fever|a]",
     ],
     "lists of lines": [
         "Denies:\n- [chest pain|n]\n- [SOB|n]\n[Cough|a]",
