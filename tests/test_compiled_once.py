@@ -56,7 +56,7 @@ FORMS = (np.array, read_only, unaligned, np.asfortranarray, strided)
 def use_profiles(folder):
     from ompd.commands.demo_run import run_demo
 
-    for profile in ("paper", "hardened", "sealed"):
+    for profile in ("paper", "hardened", "sealed", "blind"):
         run_demo(profile=profile, queries=4)
 
 
