@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from ompd.commands.app import app
@@ -24,6 +25,7 @@ def test_the_demonstration():
     assert found["found_in_files"] == 0
 
 
+@pytest.mark.long
 def test_it_is_shown():
     result = CliRunner().invoke(app, ["monitor", "demo"])
     assert result.exit_code == 0, result.output

@@ -143,7 +143,7 @@ def test_the_identity_is_refused():
             attempt()
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=5),
     st.binary(min_size=32, max_size=32),

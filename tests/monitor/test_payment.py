@@ -153,7 +153,7 @@ def kill_at(file, moment):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need fork")
 @pytest.mark.parametrize("file", ["till.sqlite", "wallet.sqlite"])
-@pytest.mark.parametrize("moments", [range(0, 24, 4), *long(range(24))], ids=str)
+@pytest.mark.parametrize("moments", [(1, 9, 17), *long(range(24))], ids=str)
 def test_kills_neither_lose_nor_double(tmp_path, file, moments):
     for moment in moments:
         folder = tmp_path / str(moment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ompd
+from ompd.crypto import Directory
 from ompd.roles import Authority, Cloud, Company, Subscriber
 from ompd.stores import Keeper
 from tests.monitor import programs
@@ -13,7 +13,9 @@ class World:
     def __init__(self, folder, clock=None, **options):
         self.folder = folder
         self.clock = clock or Clock()
-        options = {"clock": self.clock} | options
+        # One directory for all: each is verified once, and not by everybody.
+        directory = Directory(clock=self.clock)
+        options = {"clock": self.clock, "directory": directory} | options
         self.keeper = Keeper(folder / "keeper.sqlite")
         self.cloud_role = Cloud.create("cloud", keeper=self.keeper, **options)
         self.ta = Authority.create("ta", till=folder / "till.sqlite", **options)
@@ -22,7 +24,8 @@ class World:
             Subscriber.create(name, wallet=folder / f"{name}.sqlite", **options)
             for name in ("alice", "bell", "eve")
         )
-        ompd.introduce(self.cloud_role, self.ta, self.company, self.alice, self.bell, self.eve)
+        for each in (self.cloud_role, self.ta, self.company, self.alice, self.bell, self.eve):
+            directory.register(each.public, each.role)
         self.cloud = ("cloud", self.cloud_role.keeping.answer)
         self.authority = ("ta", self.ta.serve)
         self.ta.till.deposit("alice", b"p" * 16, 20)

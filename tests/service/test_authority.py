@@ -71,6 +71,7 @@ def served(config):
         process.stdout.close()
 
 
+@pytest.mark.long
 def test_tokens_are_sold_and_used_across_kills(tmp_path):
     alice, eve = (Subscriber.create(name, wallet=tmp_path / name) for name in ("alice", "eve"))
     company = Company.create("acme")

@@ -15,6 +15,7 @@ from tests.service.lines import answer_to, get, post
 from tests.service.processes import cloud_process, made
 
 
+@pytest.mark.long
 def test_records_and_programs_outlive_the_server(tmp_path):
     folder = made(tmp_path / "parties", profile="paper")
     alice, bell, eve = (
