@@ -72,6 +72,7 @@ class Counter:
         self._master = till.secret("programs", lambda: secrets.token_bytes(KEY_BYTES))
         self._secret_of = lru_cache(maxsize=256)(self._made)
         self.tokens = self._tokens.public
+        self._epoch = -1
 
     def answer(self, account: str, matter: Purchase | Return | Registration) -> AccountAnswer:
         """Do what a registered party asks; the same again has the same effect, once.
@@ -89,6 +90,7 @@ class Counter:
         ParameterError
             If lengths do not fit.
         """
+        self._tidy()
         if isinstance(matter, Purchase):
             return AccountAnswer(self._sell(account, matter))
         if isinstance(matter, Return):
@@ -109,6 +111,7 @@ class Counter:
         PointError, TokenError
             If elements or tokens are not acceptable. Nothing is spent then.
         """
+        self._tidy()
         check_epoch(body.epoch, self._clock())
         if not self._till.is_registered(body.program):
             raise UnknownProgramError("program: is not registered")
@@ -123,6 +126,13 @@ class Counter:
         except SpentError:
             return Evaluated(b"", b"", self._till.spent(tokens, body.digest))
         return Evaluated(receipt, answer, b"")
+
+    def _tidy(self) -> None:
+        """Forget what was spent of epochs whose tokens are not taken any more."""
+        present = epoch_at(self._clock())
+        if present > self._epoch:
+            self._till.forget(max(0, present - GRACE))
+            self._epoch = present
 
     def _sell(self, account: str, order: Purchase) -> Tokens:
         points = _parts(order.points, POINT_BYTES, "points")

@@ -108,6 +108,7 @@ class Purse:
         if type(count) is not int or not 1 <= count <= MAX_TOKENS:
             raise ParameterError(f"count: expected 1 to {MAX_TOKENS} tokens")
         epoch = epoch_at(self._clock())
+        self._wallet.forget(epoch - GRACE)
         purpose = purpose_of(self._authority, epoch)
         blinded = [blind(purpose, self._backend) for _ in range(count)]
         name = secrets.token_bytes(_NAME_BYTES)
@@ -175,7 +176,7 @@ class Purse:
         if not answer.receipt:
             self._refused(use, answer.spent)
         self._check_receipt(answer.receipt, "refund", len(use.tokens))
-        self._wallet.finish(use.name, answer.receipt, [])
+        self._wallet.finish(use.name, answer.receipt, [], use.epoch)
 
     # --- using
 
@@ -264,7 +265,7 @@ class Purse:
             (_result_key(card, *value), b"".join(outputs[BITS * k : BITS * (k + 1)]))
             for k, value in enumerate(values)
         ]
-        self._wallet.finish(name, answer.receipt, results)
+        self._wallet.finish(name, answer.receipt, results, card.epoch)
 
     # --- after a crash
 

@@ -17,6 +17,7 @@ import msgspec
 from ompd.errors import (
     ContextMismatchError,
     CreditError,
+    EpochError,
     ParameterError,
     SpentError,
     StoreError,
@@ -32,7 +33,10 @@ _SCHEMA = (
     "CREATE TABLE spent (token BLOB PRIMARY KEY, request BLOB NOT NULL, epoch INTEGER NOT NULL) "
     "WITHOUT ROWID",
     "CREATE INDEX spent_epoch ON spent (epoch)",
-    "CREATE TABLE requests (request BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE requests (request BLOB PRIMARY KEY, number INTEGER NOT NULL, "
+    "epoch INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), forgotten INTEGER NOT NULL)",
+    "INSERT INTO state VALUES (1, 0)",
     "CREATE TABLE receipts (number INTEGER PRIMARY KEY, content BLOB NOT NULL)",
     "CREATE TABLE programs (program BLOB PRIMARY KEY, company TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE secrets (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID",
@@ -161,13 +165,15 @@ class Till:
         ------
         SpentError
             If one was spent on another request or given back, or is there twice.
+        EpochError
+            If what was spent of that epoch was forgotten.
         """
         with self._database.writing() as connection:
             known = self._spend(connection, tokens, request, epoch)
             if known is not None:
                 return known
             receipt = self._book(connection, "redemption", "", len(tokens), request)
-            self._remember(connection, request, receipt)
+            self._remember(connection, request, receipt, epoch)
             return receipt.to_bytes()
 
     def refund(
@@ -177,7 +183,7 @@ class Till:
 
         Raises
         ------
-        SpentError, ContextMismatchError
+        SpentError, EpochError, ContextMismatchError
             As `redeem`, `purchase`.
         """
         with self._database.writing() as connection:
@@ -187,7 +193,7 @@ class Till:
             content = self._ordered(
                 connection, account, name, request, "refund", len(tokens), len(tokens)
             )
-            self._remember(connection, request, PaymentReceipt.from_bytes(content))
+            self._remember(connection, request, PaymentReceipt.from_bytes(content), epoch)
             return content
 
     def spent(self, tokens: Sequence[bytes], request: bytes) -> bytes:
@@ -212,7 +218,9 @@ class Till:
             yield from (content for _, content in found)
 
     def forget(self, epoch: int) -> int:
-        """Forget spent tokens of epochs before this one, which are refused anyway.
+        """Forget spent tokens of epochs before this one, whose tokens are refused from then on.
+
+        Also if the clock goes back.
 
         Returns
         -------
@@ -220,6 +228,8 @@ class Till:
             How many.
         """
         with self._database.writing() as connection:
+            connection.execute("UPDATE state SET forgotten = max(forgotten, ?)", (epoch,))
+            connection.execute("DELETE FROM requests WHERE epoch < ?", (epoch,))
             return connection.execute("DELETE FROM spent WHERE epoch < ?", (epoch,)).rowcount
 
     def close(self) -> None:
@@ -243,6 +253,8 @@ class Till:
         epoch: int,
     ) -> bytes | None:
         """Put tokens down as spent; returns the receipt if they were, on this request."""
+        if epoch < connection.execute("SELECT forgotten FROM state").fetchone()[0]:
+            raise EpochError("token: what was spent of its epoch is not known any more")
         query = "SELECT number FROM requests WHERE request = ?"
         known = connection.execute(query, (request,)).fetchone()
         if known is not None:
@@ -301,8 +313,12 @@ class Till:
         return receipt
 
     @staticmethod
-    def _remember(connection: sqlite3.Connection, request: bytes, receipt: PaymentReceipt) -> None:
-        connection.execute("INSERT INTO requests VALUES (?, ?)", (request, receipt.number))
+    def _remember(
+        connection: sqlite3.Connection, request: bytes, receipt: PaymentReceipt, epoch: int
+    ) -> None:
+        connection.execute(
+            "INSERT INTO requests VALUES (?, ?, ?)", (request, receipt.number, epoch)
+        )
 
 
 def _credit(connection: sqlite3.Connection, account: str) -> int:

@@ -31,7 +31,8 @@ _SCHEMA = (
     "CREATE INDEX tokens_used ON tokens (used, place)",
     "CREATE TABLE uses (name BLOB PRIMARY KEY, kind TEXT NOT NULL, content BLOB NOT NULL) "
     "WITHOUT ROWID",
-    "CREATE TABLE results (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE results (key BLOB PRIMARY KEY, content BLOB NOT NULL, "
+    "epoch INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE receipts (content BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 
@@ -210,7 +211,9 @@ class Wallet:
                 raise ContextMismatchError("use: none of this name is open")
             return _use(connection, *found)
 
-    def finish(self, name: bytes, receipt: bytes, results: Sequence[tuple[bytes, bytes]]) -> None:
+    def finish(
+        self, name: bytes, receipt: bytes, results: Sequence[tuple[bytes, bytes]], epoch: int
+    ) -> None:
         """Put down what a use brought; its tokens are gone. Again: nothing.
 
         Parameters
@@ -218,11 +221,16 @@ class Wallet:
         name : bytes
         receipt : bytes
         results : sequence of (key, content)
+        epoch : int
+            For which the results are good.
         """
         with self._database.writing() as connection:
             if connection.execute("DELETE FROM uses WHERE name = ?", (name,)).rowcount:
                 connection.execute("DELETE FROM tokens WHERE used = ?", (name,))
-                connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?)", results)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO results VALUES (?, ?, ?)",
+                    [(key, content, epoch) for key, content in results],
+                )
                 connection.execute("INSERT OR IGNORE INTO receipts VALUES (?)", (receipt,))
 
     def release(self, name: bytes, spent: bytes) -> None:
@@ -242,6 +250,18 @@ class Wallet:
                             "DELETE FROM tokens WHERE used = ? AND place = ?", (name, place)
                         )
                 connection.execute("UPDATE tokens SET used = NULL WHERE used = ?", (name,))
+
+    def forget(self, epoch: int) -> None:
+        """Remove results of epochs before this one, and tokens that no authority takes any more.
+
+        What was ordered and not filled stays, since it can be asked for.
+        """
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM results WHERE epoch < ?", (epoch,))
+            connection.execute(
+                "DELETE FROM tokens WHERE epoch < ? AND signature IS NOT NULL AND used IS NULL",
+                (epoch,),
+            )
 
     def result(self, key: bytes) -> bytes | None:
         """Return what a finished use brought; None if nothing did."""

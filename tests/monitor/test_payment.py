@@ -448,7 +448,30 @@ def test_tokens_end_an_epoch_after_their_own(tmp_path):
     with pytest.raises(EpochError):
         shop.counter.answer("alice", returned)
     assert shop.purse.ready == 0
-    assert shop.till.forget(EPOCH + 1) == 0
+    assert shop.wallet.ready() == 0
+    shop.close()
+
+
+def test_what_was_spent_is_forgotten_once_it_cannot_be_spent_again(tmp_path):
+    clock = Clock()
+    shop = Shop(tmp_path, clock)
+    shop.till.deposit("alice", b"p" * 16, 4)
+    _, card = shop.publish()
+    shop.buy(3)
+    old = shop.purse_of(copied(shop, "backup"))
+    name = shop.purse.use(card, [(0, 5)])
+    request = shop.purse.request(name, b"k" * 33)
+    shop.send(name)
+    clock.now += 2 * EPOCH_SECONDS
+    shop.buy(1)
+    assert shop.wallet.ready() == 1
+    assert shop.purse.outputs(card, 0, 5) is None
+    # Even for a counter whose clock goes back, and that was started anew.
+    clock.now -= 2 * EPOCH_SECONDS
+    with pytest.raises(EpochError):
+        shop.counter.evaluate(request)
+    with pytest.raises(EpochError):
+        shop.send(old.use(card, [(0, 6)]), old)
     shop.close()
 
 
