@@ -17,6 +17,7 @@ Source: Brakerski, Gentry and Vaikuntanathan, Fully homomorphic encryption witho
 from ompd.aggregate.batches import mapped
 from ompd.aggregate.ciphertext import Ciphertext
 from ompd.aggregate.context import Context
+from ompd.aggregate.covering import covered
 from ompd.aggregate.encryption import decrypt, encrypt, encrypt_secretly, residues
 from ompd.aggregate.evaluator import FLOOD_BITS, Evaluator
 from ompd.aggregate.keys import PublicKey, SecretKey, keygen
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluator",
     "PublicKey",
     "SecretKey",
+    "covered",
     "decrypt",
     "encrypt",
     "encrypt_secretly",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,14 +108,22 @@ def decrypt(secret: SecretKey, ciphertext: Ciphertext) -> I64:
     return _opened(secret, ciphertext, ciphertext.length)
 
 
-def residues(secret: SecretKey, ciphertext: Ciphertext) -> I64:
-    """Decrypt to all N values modulo t, whatever bound and length of the ciphertext are.
+def residues(secret: SecretKey, ciphertext: Ciphertext, places: Sequence[int] | None = None) -> I64:
+    """Decrypt to values modulo t, whatever bound and length of the ciphertext are.
 
     For protocols whose values wrap around t on purpose.
 
+    Parameters
+    ----------
+    secret : SecretKey
+    ciphertext : Ciphertext
+    places : sequence of int, optional
+        Coefficients that are read, also where values are packed in slots; others may be anything.
+        All N values by default.
+
     Returns
     -------
-    int64 array of shape (N,)
+    int64 array of shape (N,) or of the places'
         From 0 up to below t.
 
     Raises
@@ -124,7 +133,7 @@ def residues(secret: SecretKey, ciphertext: Ciphertext) -> I64:
     """
     _check(secret, ciphertext)
     parameters = secret.context.parameters
-    found = _opened(secret, ciphertext, parameters.degree)
+    found = _opened(secret, ciphertext, parameters.degree, places)
     return np.where(found < 0, found + parameters.plain_modulus, found)
 
 
@@ -139,7 +148,9 @@ def _check(secret: SecretKey, ciphertext: Ciphertext) -> None:
         raise Bottom("ciphertext: its noise may be too large")
 
 
-def _opened(secret: SecretKey, ciphertext: Ciphertext, length: int) -> I64:
+def _opened(
+    secret: SecretKey, ciphertext: Ciphertext, length: int, places: Sequence[int] | None = None
+) -> I64:
     """Values modulo t, around zero."""
     context = secret.context
     tables = context.tables
@@ -147,11 +158,13 @@ def _opened(secret: SecretKey, ciphertext: Ciphertext, length: int) -> I64:
     rows = dropped(context, ciphertext.rows, 1)
     values = np.empty(tables.degree)
     ciphertexts.phase(rows, secret.rows, values, tables.room.scratch, tables.ring)
+    if places is not None:
+        values = values[np.asarray(places, dtype=np.int64)]
     largest = max(1.0, float(np.abs(values).max()))
     if math.log2(largest) > math.log2(context.parameters.primes[0] / 2) - HEADROOM:
         raise Bottom("ciphertext: its noise is too large")
     ciphertexts.remainders(values, float(t))
-    return context.packer.unpack(values, length)
+    return context.packer.unpack(values, length) if places is None else values.astype(np.int64)
 
 
 def dropped(context: Context, rows: F64, level: int) -> F64:

@@ -87,20 +87,20 @@ def cells(view: TextView) -> F64:
     return found
 
 
-def all_at_once(view: TextView, unmasked: I64, block: int) -> F64:
-    """Read a whole course from one reply whose other coefficients are not masked; a control.
+def all_at_once(view: TextView, uncovered: I64, block: int) -> F64:
+    """Read a whole course from one reply whose other coefficients are not covered; a control.
 
     Parameters
     ----------
     view : TextView
-    unmasked : int64 array of shape (N,)
+    uncovered : int64 array of shape (N,)
         Coefficients of the product with a template that has a single 1, in the last row and the
         last column: it is the course times a weight.
     block : int
         Coefficients between concepts.
     """
     rows = len(view.weights)
-    whole = unmasked[: rows * block].reshape(rows, block)[:, : view.days]
+    whole = uncovered[: rows * block].reshape(rows, block)[:, : view.days]
     counts: F64 = (whole // view.weights[-1]).astype(np.float64)
     return counts
 

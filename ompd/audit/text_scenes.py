@@ -74,8 +74,8 @@ class TextScene:
             self.weights, self.course.days, tuple(templates), tuple(products), tuple(energies)
         )
 
-    def unmasked(self, counts: I64) -> I64:
-        """All coefficients of the product with a template, as they were without masks."""
+    def uncovered(self, counts: I64) -> I64:
+        """All coefficients of the product with a template, as they were, were they not covered."""
         asking = seal_template(self.secret, Template(self.course.lexicon, counts))
         evaluator = Evaluator(self.public)
         product = evaluator.finish(evaluator.multiply(self.sealed.counts, asking.counts))

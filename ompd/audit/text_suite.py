@@ -41,11 +41,11 @@ def text_suite(records: Records, seed: int, progress: Progress) -> Iterator[Resu
         )
     one = np.zeros_like(scene.course.counts)
     one[-1, -1] = 1
-    unmasked = scene.unmasked(one)
+    uncovered = scene.uncovered(one)
     yield runner.run(
-        "cells_from_1_unmasked_reply",
-        "the whole course, were all other coefficients of a reply not masked",
-        lambda: text.all_at_once(view, unmasked, BLOCK),
+        "cells_from_1_uncovered_reply",
+        "the whole course, were all other coefficients of a reply not covered",
+        lambda: text.all_at_once(view, uncovered, BLOCK),
         scene.score,
         control=True,
     )

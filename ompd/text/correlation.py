@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
-
 import numpy as np
 
-from ompd.aggregate import FLOOD_BITS, Evaluator, PublicKey
+from ompd.aggregate import FLOOD_BITS, Evaluator, PublicKey, covered
 from ompd.errors import ContextMismatchError
 from ompd.text.layout import energy_place, product_place
 from ompd.text.sealed import (
@@ -59,17 +56,13 @@ def correlate(
     window = np.ones(template.days, np.int64)
     energies = evaluator.multiply_plain(course.energies, window, bound=1)
     return SealedReply(
-        evaluator.finish(
-            products,
-            mask=_mask(
-                public, [product_place(course.concepts, template.days, lag) for lag in kept]
-            ),
-            flood=flood,
+        covered(
+            evaluator.finish(products, flood=flood),
+            [product_place(course.concepts, template.days, lag) for lag in kept],
         ),
-        evaluator.finish(
-            energies,
-            mask=_mask(public, [energy_place(template.days, lag) for lag in kept]),
-            flood=flood,
+        covered(
+            evaluator.finish(energies, flood=flood),
+            [energy_place(template.days, lag) for lag in kept],
         ),
         course.lexicon,
         course.concepts,
@@ -77,15 +70,3 @@ def correlate(
         template.days,
         kept,
     )
-
-
-def _mask(public: PublicKey, places: Sequence[int]) -> np.ndarray:
-    """Uniform integers modulo t, but 0 at places that may be read."""
-    degree, modulus = public.parameters.degree, public.parameters.plain_modulus
-    # The remainder of 128 random bits is as good as uniform; t has less than 32.
-    words = np.frombuffer(secrets.token_bytes(16 * degree), np.uint32).reshape(4, degree)
-    mask = np.zeros(degree, np.uint64)
-    for word in words:
-        mask = ((mask << np.uint64(32)) | word) % np.uint64(modulus)
-    mask[places] = 0
-    return mask.astype(np.int64)

@@ -148,9 +148,10 @@ def open_reply(secret: SecretKey, template: Template, reply: SealedReply) -> Cor
     ):  # fmt: skip
         raise ContextMismatchError("reply: expected one to this template")
     lags = np.array(reply.lags, np.int64)
-    # What was masked takes any value, so that bounds of the whole say nothing.
-    products = residues(secret, reply.products)[product_place(concepts, days, 0) + lags]
-    energies = residues(secret, reply.energies)[energy_place(days, 0) + lags]
+    # All else is covered, so that bounds and noise of the whole say nothing.
+    places = product_place(concepts, days, 0) + lags, energy_place(days, 0) + lags
+    products = residues(secret, reply.products, places[0].tolist())
+    energies = residues(secret, reply.energies, places[1].tolist())
     found = Correlation(lags, products, energies, template.energy)
     # Cauchy and Schwarz; in Python's integers, for the squares are near 2^63.
     if max(products.max(), energies.max()) > MAX_SUM or any(
