@@ -62,9 +62,14 @@ class Evaluator:
         terms = self._checked(terms)
         level = min(term.level for term in terms)
         aligned = [self._lowered(term, level) for term in terms]
-        rows = aligned[0].rows.copy()
-        for term in aligned[1:]:
-            ciphertexts.add(rows, term.rows, rows, self._context.tables.ring)
+        first, *others = aligned
+        if not others:
+            return first
+        rows = np.empty_like(first.rows)
+        total = first.rows
+        for term in others:
+            ciphertexts.add(total, term.rows, rows, self._context.tables.ring)
+            total = rows
         return self._joined(aligned, rows)
 
     def subtract(self, a: Ciphertext, b: Ciphertext) -> Ciphertext:
