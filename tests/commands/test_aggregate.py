@@ -6,13 +6,14 @@ import pytest
 from typer.testing import CliRunner
 
 from ompd.commands.app import app
+from tests.marks import long
 
 
 def run(*arguments):
     return CliRunner().invoke(app, ["aggregate", "demo", *arguments], env={"COLUMNS": "120"})
 
 
-@pytest.mark.parametrize("arguments", [(), ("--dataset", "mm", "--hospitals", "6")])
+@pytest.mark.parametrize("arguments", [(), *long(("--dataset", "mm", "--hospitals", "6"))])
 def test_the_model_is_that_of_pooled_records(arguments):
     done = run(*arguments)
     assert done.exit_code == 0, done.output

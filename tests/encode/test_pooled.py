@@ -13,6 +13,7 @@ from ompd import datasets
 from ompd.encode import count_cells, model_of_counts
 from ompd.errors import DomainError, LabelError, SchemaError, TooLargeError, TrainingError
 from ompd.schema import Bins, Feature, Schema
+from tests.marks import long
 from tests.roles.gathering import World
 
 MOST = 32_768
@@ -97,7 +98,7 @@ def test_the_sum_of_parts_gives_the_pooled_model(parts, order):
     assert (mine.bins, mine.bits) == (theirs.bins, theirs.bits)
 
 
-@pytest.mark.parametrize("name", ["wbc", "mm"])
+@pytest.mark.parametrize("name", ["wbc", *long("mm")])
 def test_five_hospitals_get_the_pooled_model_bit_for_bit(name):
     """Encrypted counts of five parts, added by a cloud and opened by one physician."""
     data = datasets.load(name)

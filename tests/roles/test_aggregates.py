@@ -96,8 +96,9 @@ def invited(physician, collection, who):
 # --- what it is for
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda each: each.name)
-def test_functions_of_all_contributors(world, function):
+@pytest.mark.parametrize("name", ["correlation", *long("sum", "moments", "dot")])
+def test_functions_of_all_contributors(world, name):
+    (function,) = [each for each in FUNCTIONS if each.name == name]
     collection, rows = world.filled(5, function.name, function.parts)
     found = world.result(collection)
     x, y = rows[:, 0], rows[:, -1]
@@ -138,7 +139,7 @@ def test_a_later_contribution_takes_the_place_of_an_earlier_one(world):
 
 
 def test_physicians_do_not_mix(world):
-    world.filled(5)
+    world.filled(1)
     other = world.begin(physician=world.other)
     for who in world.patients[:5]:
         who.accept(world.other.invite(other, who.id))
@@ -514,30 +515,27 @@ def test_frames_of_others_and_answers_to_nothing(world):
             world.physician.confirm(frame)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_cloud_that_answers_another_question(world):
+    collection, _ = world.filled(5)
+    request = world.physician.ask(collection)
+    header = Frame.decode(request, Kind.AGGREGATE_REQUEST).header
+    for change in (
         {"collection": b"z" * 16},
         {"contributors": 4},
         {"contributors": 21},
         {"parts": (b"x", b"x")},
-    ],
-)
-def test_a_cloud_that_answers_another_question(world, change):
-    collection, _ = world.filled(5)
-    request = world.physician.ask(collection)
-    header = Frame.decode(request, Kind.AGGREGATE_REQUEST).header
-    fields = {"collection": collection, "contributors": 5, "parts": (b"x",)} | change
-    lie = post_of(world.cloud).send(
-        "dr-lee", AggregateResult(**fields), nonce=header.nonce, sequence=header.sequence
-    )
-    with pytest.raises(ContextMismatchError):
-        world.physician.read(lie)
+    ):
+        fields = {"collection": collection, "contributors": 5, "parts": (b"x",)} | change
+        lie = post_of(world.cloud).send(
+            "dr-lee", AggregateResult(**fields), nonce=header.nonce, sequence=header.sequence
+        )
+        with pytest.raises(ContextMismatchError):
+            world.physician.read(lie)
     # The request is still open, and the honest answer counts.
     assert world.physician.read(world.cloud.answer(request)).contributors == 5
 
 
-@pytest.mark.parametrize("changes", [60, *long(1500)])
+@pytest.mark.parametrize("changes", [36, *long(1500)])
 def test_changed_frames_change_nothing(world, changes):
     collection, _ = world.filled(5)
     patient = world.patients[5]
@@ -565,14 +563,15 @@ def test_changed_frames_change_nothing(world, changes):
     assert world.result(collection).contributors == 5
 
 
-def test_changed_bodies_are_refused_by_type(world):
+@pytest.mark.parametrize("changes", [24, *long(250)])
+def test_changed_bodies_are_refused_by_type(world, changes):
     """Whoever has a patient's keys can sign anything."""
     collection = world.begin()
     own = world.physician._own[collection]
     good = encrypt(own.secret.public, [1, 1, 1, 1], bound=BOUND).to_bytes()
     rng = np.random.default_rng(5)
     accepted = 0
-    for number in range(60):
+    for number in range(changes):
         bad = bytearray(good)
         for _ in range(int(rng.integers(1, 4))):
             place = int(rng.integers(0, 60 if number % 2 else len(bad)))
@@ -584,7 +583,7 @@ def test_changed_bodies_are_refused_by_type(world):
         except OmpdError:
             pass
     # What is inside is random to everybody: changes of residues cannot be seen.
-    assert 0 < accepted < 60
+    assert 0 < accepted < changes
 
 
 # --- a cloud that ends, and one that is full
@@ -633,7 +632,7 @@ def killing(monkeypatch, owner, name, *, before=False):
     monkeypatch.setattr(owner, name, ending)
 
 
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [False, *long(True)])
 def test_killed_between_keeping_a_contribution_and_its_receipt(durable, monkeypatch, before):
     world = durable
     collection, rows = world.filled(4)
@@ -657,7 +656,7 @@ def test_killed_between_keeping_a_contribution_and_its_receipt(durable, monkeypa
 
 
 @pytest.mark.parametrize("step", ["close_collection", "keep_result", "send"])
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [False, *long(True)])
 def test_killed_between_request_and_answer(durable, monkeypatch, step, before):
     world = durable
     collection, rows = world.filled(5)
@@ -755,7 +754,7 @@ def test_more_contributors_than_agreed(world):
 
 def test_old_collections_end():
     world = World(lifetime=1000.0)
-    collection, _ = world.filled(5)
+    collection = world.begin()
     world.clock.now += 1001
     world.begin()
     with pytest.raises(ContextMismatchError, match="none of this id"):
