@@ -87,14 +87,14 @@ class _Lanes:
     def reduced(self, a):
         """As in `residues`."""
         builder = self._builder
-        quotient = self._call("roundeven", builder.fmul(a, self._pinv))
+        quotient = self._call("rint", builder.fmul(a, self._pinv))
         return self._call("fma", builder.fneg(quotient), self._p, a)
 
     def product(self, a, w):
         """As in `residues`."""
         builder = self._builder
         high = builder.fmul(a, w)
-        quotient = self._call("roundeven", builder.fmul(high, self._pinv))
+        quotient = self._call("rint", builder.fmul(high, self._pinv))
         low = self._call("fma", a, w, builder.fneg(high))
         return builder.fadd(self._call("fma", builder.fneg(quotient), self._p, high), low)
 

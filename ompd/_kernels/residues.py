@@ -39,7 +39,7 @@ if not config.DISABLE_JIT:
         """The nearest integer, even at ties."""
 
         def codegen(context, builder, signature, args):
-            return _call(builder, "roundeven", *args)
+            return _call(builder, "rint", *args)
 
         return types.float64(types.float64), codegen
 
