@@ -72,6 +72,8 @@ def line_of(
             raise ParameterError("records: expected some, or a hospital that has a table")
         if cloud is not None or user is not None or send is not None:
             raise ParameterError("cloud, user, send: go with a hospital")
+        if profile == "blind":
+            raise ParameterError("profile: 'blind' means something between two parties alone")
         # One user asks for many people.
         hospital = Hospital.create("hospital", profile=profile or "sealed", share=1.0)
         cloud, user = Cloud.create("cloud"), User.create("user")

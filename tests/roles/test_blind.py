@@ -344,6 +344,12 @@ def test_options_of_blind_models_are_of_no_table():
     assert hospital.blind.keys() == {"flu"}
 
 
+def test_nobody_asks_himself_blindly():
+    train, test = datasets.load("wbc").split(seed=1)
+    with pytest.raises(ParameterError, match="two parties"):
+        ompd.diagnose(test.features[:1], train, profile="blind", progress=False)
+
+
 def test_a_model_with_too_many_cells_is_refused_before_it_is_trained():
     features = tuple(Feature(f"f{j}", "nominal", 0, 4000) for j in range(3))
     schema = Schema(features, ("no", "yes"))
