@@ -13,7 +13,7 @@ also where that was a cloud that saw none of them:
         hospital.confirm(cloud.answer(hospital.contribute(collection, counts.ravel())))
     total = physician.read(cloud.answer(physician.ask(collection)))
     counts = total.values[0].reshape(len(schema.classes), bins.width)
-    model = model_of_counts(bins, counts, most=MOST)
+    hospital.publish_model(disease, model_of_counts(bins, counts), rows=...)    # of `Hospital`
 
 The evidence of a cell for a class is the logarithm of its share among the class's records: naive
 Bayes. Features that say the same are counted twice, which makes it too sure; `AdditiveModel.fit`
@@ -31,6 +31,7 @@ import numpy as np
 from ompd.arrays import I64
 from ompd.encode.additive import AdditiveModel, rounded_weights
 from ompd.errors import TrainingError
+from ompd.params import SCORING
 from ompd.schema import Bins
 from ompd.search.calibration import Priors
 
@@ -68,7 +69,7 @@ def count_cells(bins: Bins, features: Any, labels: Any) -> I64:
 
 
 def model_of_counts(
-    bins: Bins, counts: I64, *, most: int, priors: Priors = "equal"
+    bins: Bins, counts: I64, *, most: int = SCORING.plain_modulus // 2, priors: Priors = "equal"
 ) -> AdditiveModel:
     """Make a model of counts per class and cell.
 
@@ -78,7 +79,7 @@ def model_of_counts(
     counts : int64 array of shape (classes, cells)
         As `count_cells` returns them, or sums of these.
     most : int
-        Largest absolute value that a score may have.
+        Largest absolute value that a score may have; by default what the profile `blind` can ask.
     priors : {"equal", "training"}
         Which shares the classes have among those who ask.
 

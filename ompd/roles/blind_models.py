@@ -26,6 +26,7 @@ _FORM = Form("blind model", 1)
 #: Rows that one user is told of a model, unless the hospital says otherwise.
 ANSWERS = 20
 _MOST_ANSWERS = 1 << 32
+_MOST_ROWS = (1 << 63) - 1
 
 
 class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,17 +145,46 @@ def made(
     OmpdError
         As `Hospital.publish`.
     """
-    answers = ANSWERS if answers is None else answers
-    if type(answers) is not int or not 1 <= answers <= _MOST_ANSWERS:
-        raise ParameterError(f"answers: expected an integer from 1 to {_MOST_ANSWERS}")
-    findings = findings_of(records.schema, advice)
-    if len(findings) > MAX_CLASSES or len(records.schema.features) > MAX_COORDINATES:
-        raise TooLargeError("schema: has more classes or features than travel")
     bins = Bins.learn(records.schema, records.features)
     # Before anything is trained that could not be asked.
-    Layout(bins.cells, max(1, len(findings) - 1))
+    findings, answers = _checked(bins, advice, answers)
     model = AdditiveModel.fit(
         records.schema, records.features, records.labels,
         most=SCORING.plain_modulus // 2, priors=priors, progress=progress,
     )  # fmt: skip
     return BlindModel(model, findings, len(records), answers, secrets.token_bytes(16))
+
+
+def given(
+    model: AdditiveModel, rows: int, advice: Mapping[str, str], answers: int | None
+) -> BlindModel:
+    """Take a model that was made elsewhere.
+
+    Raises
+    ------
+    OmpdError
+        As `Hospital.publish_model`.
+    """
+    if type(model) is not AdditiveModel:
+        raise ParameterError(f"model: expected AdditiveModel, got {type(model).__name__}")
+    if type(rows) is not int or not 1 <= rows <= _MOST_ROWS:
+        raise ParameterError(f"rows: expected an integer from 1 to {_MOST_ROWS}")
+    findings, answers = _checked(model.bins, advice, answers)
+    largest = np.maximum.reduceat(np.abs(model.weights), model.bins.starts, axis=1).sum(axis=1)
+    if (largest > SCORING.plain_modulus // 2).any():
+        raise TooLargeError("model: its scores are above what a reply holds")
+    return BlindModel(model, findings, rows, answers, secrets.token_bytes(16))
+
+
+def _checked(
+    bins: Bins, advice: Mapping[str, str], answers: int | None
+) -> tuple[tuple[tuple[str, str], ...], int]:
+    """Return findings and answers of a model that can be asked."""
+    answers = ANSWERS if answers is None else answers
+    if type(answers) is not int or not 1 <= answers <= _MOST_ANSWERS:
+        raise ParameterError(f"answers: expected an integer from 1 to {_MOST_ANSWERS}")
+    findings = findings_of(bins.schema, advice)
+    if len(findings) > MAX_CLASSES or len(bins.schema.features) > MAX_COORDINATES:
+        raise TooLargeError("schema: has more classes or features than travel")
+    Layout(bins.cells, max(1, len(findings) - 1))
+    return findings, answers

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from ompd.crypto import Identity
+from ompd.encode import AdditiveModel
 from ompd.errors import ParameterError
 from ompd.params import Profile, check_profile
 from ompd.roles.blind_desk import BlindDesk
-from ompd.roles.blind_models import BlindModel, made
+from ompd.roles.blind_models import BlindModel, given, made
 from ompd.roles.catalogue import LIFETIME, Press
 from ompd.roles.intake import Instances, checked
 from ompd.roles.party import Party
@@ -200,8 +201,7 @@ class Publisher(Party):
                 raise ParameterError(f"{', '.join(taken)}: nothing to the profile 'blind'")
             if method not in (None, "evidence"):
                 raise ParameterError("method: expected 'evidence' in the profile 'blind'")
-            if disease in self._shelf.tables or disease in self._shelf.waiting:
-                raise ParameterError("disease: has a table of another profile; withdraw that first")
+            self._check_no_table(disease)
             model = made(records, advice, check_priors(priors), answers, Stages(progress).tell)
             self._blind.put(disease, model)
             return Settled(model.edition, model.rows)
@@ -216,6 +216,48 @@ class Publisher(Party):
         return self._shelf.publish(
             self._post, disease, records, plan, cloud, advice, Stages(progress), retrain
         )
+
+    def publish_model(
+        self,
+        disease: str,
+        model: AdditiveModel,
+        *,
+        rows: int,
+        advice: Mapping[str, str] | None = None,
+        answers: int | None = None,
+    ) -> None:
+        """Answer about a disease by a model that was made elsewhere, in the profile `blind`.
+
+        As of counts that several hospitals added up; see `ompd.encode.model_of_counts`.
+
+        Parameters
+        ----------
+        disease : str
+        model : AdditiveModel
+        rows : int
+            Records that it was learned from.
+        advice, answers
+            As for `publish`.
+
+        Raises
+        ------
+        ParameterError
+            If something is not of its type or range, or the disease has a table.
+        TooLargeError
+            If the model has more cells, classes or features than fit, or larger scores.
+        SchemaError, LabelError, StoreError
+            As `publish`.
+        """
+        self._shelf.check()
+        disease = disease_name(disease)
+        found = given(model, rows, {} if advice is None else advice, answers)
+        check_listable(disease, found.schema)
+        self._check_no_table(disease)
+        self._blind.put(disease, found)
+
+    def _check_no_table(self, disease: str) -> None:
+        if disease in self._shelf.tables or disease in self._shelf.waiting:
+            raise ParameterError("disease: has a table of another profile; withdraw that first")
 
     def _is_blind(self, profile: str | None) -> bool:
         chosen = self._profile if profile is None else check_profile(profile)

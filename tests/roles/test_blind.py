@@ -10,6 +10,7 @@ import pytest
 import ompd
 from ompd import datasets
 from ompd.crypto import Identity
+from ompd.encode import AdditiveModel, count_cells, model_of_counts
 from ompd.errors import (
     AllowanceError,
     ContextMismatchError,
@@ -27,7 +28,7 @@ from ompd.errors import (
 )
 from ompd.roles import blind_desk
 from ompd.roles.blind_keys import FILE, BlindKeys
-from ompd.schema import Feature, Schema
+from ompd.schema import Bins, Feature, Schema
 from tests.marks import long
 from tests.roles.conftest import World, instances, keys_of, post_of
 
@@ -458,3 +459,46 @@ def test_reports_of_another_kind_are_refused(enrolled):
     with pytest.raises(FrameError):
         enrolled.user.read(report(BlindReport(found.edition, found.findings[::-1], b"\x01")))
     assert enrolled.user.read(enrolled.hospital.answer(query))[0].label
+
+
+def test_a_model_of_counts_is_asked_like_any_other():
+    """Counts of several hospitals, of which nobody saw the others' records."""
+    train, test = datasets.load("wbc").split(40, seed=2)
+    bins = Bins.even(train.schema)
+    parts = [train.take(np.arange(start, len(train), 5)) for start in range(5)]
+    counts = sum(count_cells(bins, part.features, part.labels) for part in parts)
+    model = model_of_counts(bins, counts)
+    world = World(profile="sealed")
+    world.hospital.publish_model("flu", model, rows=len(train), advice={"benign": "rest"})
+    world.user.learn(world.hospital.catalogue())
+    world.user.enrolled(world.hospital.answer(world.user.enrol("st-mary")))
+    found = ask(world, test.features[:12])
+    labels, probabilities = model.judge(test.features[:12])
+    assert [each.label for each in found] == list(train.schema.names(labels))
+    assert np.array([list(each.probabilities.values()) for each in found]).tolist() == (
+        probabilities.tolist()
+    )
+    assert world.hospital.blind["flu"].rows == len(train)
+
+
+def test_models_that_cannot_be_asked():
+    world = World(profile="sealed")
+    data = instances()
+    bins = Bins.even(data.schema)
+    counts = count_cells(bins, data.features, data.labels)
+    model = model_of_counts(bins, counts)
+    for bad in (None, counts, "model"):
+        with pytest.raises(ParameterError, match="model"):
+            world.hospital.publish_model("flu", bad, rows=9)
+    for rows in (0, -1, 1.5, True, None):
+        with pytest.raises(ParameterError, match="rows"):
+            world.hospital.publish_model("flu", model, rows=rows)
+    with pytest.raises(ParameterError, match="answers"):
+        world.hospital.publish_model("flu", model, rows=9, answers=0)
+    large = AdditiveModel(bins, model.weights * 10**6, model.bits)
+    with pytest.raises(TooLargeError, match="scores"):
+        world.hospital.publish_model("flu", large, rows=9)
+    world.publish("cold")
+    with pytest.raises(ParameterError, match="another profile"):
+        world.hospital.publish_model("cold", model, rows=9)
+    assert not world.hospital.blind
