@@ -170,8 +170,8 @@ def load(source: str | Path) -> Lexicon:
         If the file is missing, damaged or not of the form, or contradicts itself.
     """
     if isinstance(source, str) and source in available():
-        text = resources.files("ompd.text").joinpath("lexicons", f"{source}.toml").read_text()
-        return parse(text)
+        file = resources.files("ompd.text").joinpath("lexicons", f"{source}.toml")
+        return parse(file.read_text(encoding="utf-8"))
     problem = ""
     try:
         text = Path(source).read_text(encoding="utf-8")
