@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,6 +78,13 @@ class World:
         verdict = self.cloud.answer(job)
         report = self.hospital.report(verdict)
         return query, job, verdict, report
+
+
+@pytest.fixture(autouse=True)
+def _lighter_collections():
+    """As `_light_collections`, for what the tests before this one imported and left."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
