@@ -303,12 +303,16 @@ def hospital(rounds, sent):
 
 sent = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 hospital(6, sent)
+one = os.fstat(sent).st_size // 6
 for _ in range(20):
+    enough = os.fstat(sent).st_size + random.randint(5, 12) * one
     child = os.fork()
     if child == 0:
         hospital(10**6, sent)
         os._exit(1)
-    time.sleep(random.uniform(0.01, 0.08))
+    while os.fstat(sent).st_size < enough:
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.01))
     os.kill(child, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 """
