@@ -85,14 +85,9 @@ class Queries:
 
     def open(self, queries: Sequence[bytes]) -> Opened:
         """As `Hospital.open_batch`."""
-        found: dict[int, OpenedQuery] = {}
         refused: dict[int, OmpdError] = {}
-        for place, frame in self._post.authenticate_many(queries, Kind.QUERY, refused).items():
-            try:
-                found[place] = self._read_query(frame)
-            except OmpdError as error:
-                refused[place] = error
-        return Opened(found, refused)
+        frames = self._post.authenticate_many(queries, Kind.QUERY, refused)
+        return Opened(self._read_queries(frames, refused), refused)
 
     def forward_opened(self, queries: Sequence[OpenedQuery]) -> Batch:
         """As `Hospital.forward_opened`."""
@@ -100,13 +95,17 @@ class Queries:
 
     def _forward(self, queries: dict[int, OpenedQuery], refused: dict[int, OmpdError]) -> Batch:
         accepted: dict[int, tuple[Published, list[_Member]]] = {}
+        moved: dict[int, Frame] = {}
         for place, query in queries.items():
             try:
                 if self._shelf.find(query.disease) is not query.table:
                     # It was published anew meanwhile, perhaps with another schema.
-                    query = self._read_query(query.frame)  # noqa: PLW2901
+                    moved[place] = query.frame
             except OmpdError as error:
                 refused[place] = error
+        read = self._read_queries(moved, refused)
+        for place, query in (queries | read).items():
+            if place in refused:
                 continue
             group = accepted.setdefault(id(query.table), (query.table, []))
             group[1].append(_Member(place, query.frame, query.request, query.features))
@@ -118,8 +117,34 @@ class Queries:
         ]
         return Batch(jobs, refused)
 
-    def _read_query(self, frame: Frame) -> OpenedQuery:
-        """Decrypt and check one authentic query; changes nothing."""
+    def _read_queries(
+        self, frames: dict[int, Frame], refused: dict[int, OmpdError]
+    ) -> dict[int, OpenedQuery]:
+        """Decrypt and check authentic queries, those on one table together; changes nothing."""
+        groups: dict[int, tuple[Published, list[tuple[int, Frame, Query, F64]]]] = {}
+        for place, frame in frames.items():
+            try:
+                body, table = self._read(frame)
+                values = _values(body, table.schema)
+            except OmpdError as error:
+                refused[place] = error
+            else:
+                group = groups.setdefault(id(table), (table, []))
+                group[1].append((place, frame, body, values))
+        found: dict[int, OpenedQuery] = {}
+        for table, read in groups.values():
+            filled = _filled(table.filling, [values for _, _, _, values in read])
+            for (place, frame, body, _), one in zip(read, filled, strict=True):
+                if isinstance(one, OmpdError):
+                    refused[place] = one
+                    continue
+                features, counts = one
+                request = Request(frame.header, body.reply_key, body.rows, counts)
+                found[place] = OpenedQuery(body.disease, table, frame, request, features)
+        return found
+
+    def _read(self, frame: Frame) -> tuple[Query, Published]:
+        """Decrypt one authentic query, and check all but its features; changes nothing."""
         body = self._post.open(frame, Query)
         table = self._shelf.find(body.disease)
         if not _is_current(body, table.schema):
@@ -130,11 +155,9 @@ class Queries:
         check_envelope_key(body.reply_key)
         if weaker(table.profile, body.least_profile):
             raise DowngradeError(f"query: its user demands the profile {body.least_profile}")
-        features, filled = _features(body, table.filling)
         if body.rows > (most := most_rows(table)):
             raise TooLargeError(f"features: expected at most {most} rows for this disease")
-        request = Request(frame.header, body.reply_key, body.rows, filled)
-        return OpenedQuery(body.disease, table, frame, request, features)
+        return body, table
 
     def refusal_code(self, frame: Frame) -> int:
         """Return what the user of an authentic query that was not accepted may know of that."""
@@ -313,10 +336,26 @@ def _rows(members: list[_Member]) -> int:
     return sum(member.request.rows for member in members)
 
 
-def _features(body: Query, filling: Filling) -> tuple[F64, I64]:
-    """Return filled feature vectors, and how many values of each were missing."""
-    expected = len(filling.schema.features)
+def _values(body: Query, schema: Schema) -> F64:
+    """Return the feature vectors of a query."""
+    expected = len(schema.features)
     if len(body.values) != 8 * body.rows * expected:
         raise FeatureError(f"features: expected {expected} per row")
     values = np.frombuffer(body.values, dtype="<f8").astype(np.float64)
-    return filling.fill(values.reshape(body.rows, expected))
+    return values.reshape(body.rows, expected)
+
+
+def _filled(filling: Filling, queries: Sequence[F64]) -> list[tuple[F64, I64] | OmpdError]:
+    """Return filled feature vectors of each query, and how many values of each were missing.
+
+    Or why it is refused.
+    """
+    try:
+        # In one call, most of which is the same for one row and for a thousand.
+        features, counts = filling.fill(np.concatenate(queries))
+    except OmpdError as error:
+        if len(queries) == 1:
+            return [error]
+        return [each for query in queries for each in _filled(filling, [query])]
+    ends = np.cumsum([len(query) for query in queries])[:-1]
+    return list(zip(np.split(features, ends), np.split(counts, ends), strict=True))
