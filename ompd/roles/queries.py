@@ -287,29 +287,49 @@ class Queries:
                 self._answers.take(member.request)
             except OmpdError as error:
                 yield member, error
-                continue
-            try:
-                taken.append((member, self._released(table, member, vectors)))
-            except OmpdError as error:
+            else:
+                taken.append((member, vectors))
+        released = self._released(table, taken)
+        for (member, _), found in zip(taken, released, strict=True):
+            if isinstance(found, OmpdError):
                 self._answers.untake(member.request)
-                yield member, error
+                yield member, found
+        taken = [
+            (member, found)
+            for (member, _), found in zip(taken, released, strict=True)
+            if not isinstance(found, OmpdError)
+        ]
         verdicts = self._post.claim_many([member.frame for member, _ in taken])
         for (member, vectors), verdict in zip(taken, verdicts, strict=True):
             if verdict is not None:
                 self._answers.untake(member.request)
             yield member, vectors if verdict is None else verdict
 
-    def _released(self, table: Published, member: _Member, vectors: I64) -> I64:
-        """Charge the user of an encoded query for its noise and add that, if the table has any."""
-        ledger = self._shelf.ledger
-        if table.noise is None or table.epsilon is None or ledger is None:
-            return vectors
-        user = member.request.user
-        owners = [user] * len(vectors)
-        # Before the noise is released, and for all rows or none.
-        digests = table.noise.query_digests(vectors, owners)
-        ledger.spend_all(user, digests, table.epsilon)
-        return table.noise.queries(vectors, owners)
+    def _released(
+        self, table: Published, taken: list[tuple[_Member, I64]]
+    ) -> list[I64 | OmpdError]:
+        """Charge users for the noise of their queries and add it, if the table has any.
+
+        Returns what each query became: its vectors, or why it was refused.
+        """
+        noise, ledger = table.noise, self._shelf.ledger
+        if noise is None or table.epsilon is None or ledger is None:
+            return [vectors for _, vectors in taken]
+        owned = [(vectors, [member.request.user] * len(vectors)) for member, vectors in taken]
+        charges = [
+            (member.request.user, noise.query_digests(*one))
+            for (member, _), one in zip(taken, owned, strict=True)
+        ]
+        verdicts: Sequence[OmpdError | None]
+        try:
+            # Before any noise is released, and for all rows of a query or none.
+            verdicts = ledger.spend_many(charges, table.epsilon)
+        except OmpdError as error:
+            verdicts = [error] * len(taken)
+        return [
+            noise.queries(*one) if verdict is None else verdict
+            for one, verdict in zip(owned, verdicts, strict=True)
+        ]
 
 
 def _within_cap(table: Published, members: list[_Member]) -> Iterator[list[_Member]]:

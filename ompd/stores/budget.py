@@ -153,6 +153,47 @@ class BudgetLedger:
         with self._database.writing() as connection:
             self._add(connection, who, checked, charge, "the patient's")
 
+    def spend_many(
+        self, charges: Sequence[tuple[str, Sequence[bytes]]], epsilon: float | Fraction
+    ) -> list[BudgetExceededError | None]:
+        """Charge patients one after the other, each as `spend_all`, with one wait for the disk.
+
+        **Raises nothing for a patient whose budget is spent**: the caller looks at every verdict.
+
+        Parameters
+        ----------
+        charges : sequence of (patient, digests)
+        epsilon : float, int or Fraction
+            Of each release.
+
+        Returns
+        -------
+        list
+            One entry per charge, in order: None if it is made, else the error that `spend_all`
+            would raise.
+
+        Raises
+        ------
+        PrivacyParameterError, ParameterError, StoreError
+            As `spend`; nothing is charged then.
+        """
+        charge = _exact("epsilon", epsilon)
+        named = [
+            (self._name(who), [_checked(each) for each in digests]) for who, digests in charges
+        ]
+        verdicts: list[BudgetExceededError | None] = []
+        with self._database.writing() as connection:
+            for who, digests in named:
+                connection.execute("SAVEPOINT one")
+                try:
+                    self._add(connection, who, digests, charge, "the patient's")
+                    verdicts.append(None)
+                except BudgetExceededError as error:
+                    connection.execute("ROLLBACK TO one")
+                    verdicts.append(error)
+                connection.execute("RELEASE one")
+        return verdicts
+
     def spend_each(self, releases: Sequence[tuple[str, bytes]], epsilon: float | Fraction) -> None:
         """Charge records of a table for one release each, for all that are new or for none.
 

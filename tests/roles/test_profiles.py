@@ -24,6 +24,7 @@ from ompd.errors import (
     RangeError,
     RefusedError,
     ReplayError,
+    StoreError,
     TooLargeError,
     VersionError,
 )
@@ -198,6 +199,20 @@ def test_noise_is_charged_once_per_release():
     assert ledger.spent("alice") == 32
     batch = world.hospital.forward_batch([world.user.ask("st-mary", "flu", [9, 9, 9])])
     assert isinstance(batch.refused[0], BudgetExceededError)
+    # Whose budget is spent holds up nobody else, and may ask again what was released before.
+    bob = ompd.User.create("bob", **world.options)
+    ompd.introduce(world.hospital, bob)
+    rows = [(world.user, [9, 9, 9]), (bob, [9, 9, 9]), (world.user, [5, 5, 5]), (bob, [1, 1, 1])]
+    batch = world.hospital.forward_batch([user.ask("st-mary", "flu", row) for user, row in rows])
+    assert list(map(type, batch.refused.values())) == [BudgetExceededError]
+    assert batch.jobs[0].places == (1, 2, 3)
+    assert (ledger.spent("alice"), ledger.spent("bob")) == (32, 32)
+    world.hospital.report_batch(world.cloud.answer(batch.jobs[0].frame))
+    with ledger._database.writing() as connection:
+        connection.execute("UPDATE totals SET spent = 'x'")
+    batch = world.hospital.forward_batch([bob.ask("st-mary", "flu", [2, 2, 2]) for _ in range(2)])
+    assert list(map(type, batch.refused.values())) == [StoreError] * 2
+    assert not batch.jobs
 
 
 def test_an_unchanged_table_keeps_its_noise():

@@ -109,6 +109,26 @@ def test_records_are_charged_all_or_none_and_are_no_patients(ledger):
     ledger.spend_each([("dave", digest(1))], 1)
 
 
+def test_patients_are_charged_one_after_the_other_by_one_call(ledger):
+    charges = [
+        ("alice", [digest(1), digest(2)]), ("bob", [digest(1)] * 2), ("alice", [digest(3)] * 3),
+        ("alice", [digest(4), digest(1)]), ("bob", []), ("bob", [digest(4)]),
+        ("alice", [digest(2)]),
+    ]  # fmt: skip
+    verdicts = ledger.spend_many(charges, 0.4)
+    refused = [type(verdict) for verdict in verdicts]
+    assert refused == [type(None)] * 2 + [BudgetExceededError] * 2 + [type(None)] * 3
+    assert ledger.spent("alice") == ledger.spent("bob") == Fraction(4, 5)
+    # As if each had been alone: what was refused left nothing.
+    ledger.spend("alice", digest(3), 0.2)
+    assert ledger.spent("alice") == 1
+    assert ledger.spend_many([], 1) == []
+    for bad in (("", [digest(1)]), ("x", [b"short"])):
+        with pytest.raises(ParameterError):
+            ledger.spend_many([("carol", [digest(1)]), bad], 0.1)
+    assert ledger.spent("carol") == 0
+
+
 @given(
     st.lists(
         st.tuples(
@@ -291,6 +311,30 @@ def test_a_kill_charges_all_or_nothing(path):
     with BudgetLedger(path, limit=1) as ledger:
         ledger.spend("alice", b"1" * 16, 0.5)
         assert ledger.spent("alice") == Fraction(1, 2)
+
+
+def test_a_kill_between_patients_charges_none_of_them(path):
+    code = (
+        "import os, sys\n"
+        "from ompd.stores.budget import BudgetLedger\n"
+        "ledger = BudgetLedger(sys.argv[1], limit=1)\n"
+        "add = ledger._add\n"
+        "def some(connection, who, *rest):\n"
+        "    if who == ledger._name('carol'):\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    add(connection, who, *rest)\n"
+        "ledger._add = some\n"
+        "ledger.spend_many([(who, [b'1' * 16]) for who in ('alice', 'bob')], 0.5)\n"
+        "ledger.spend_many([(who, [b'2' * 16]) for who in ('alice', 'bob', 'carol')], 0.5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    assert done.returncode == -9
+    with BudgetLedger(path, limit=1) as ledger:
+        assert [ledger.spent(who) for who in ("alice", "bob", "carol")] == [0.5, 0.5, 0]
+        assert (
+            ledger.spend_many([("alice", [b"2" * 16]), ("carol", [b"2" * 16])], 0.5) == [None] * 2
+        )
+        assert ledger.spent("alice") == 1
 
 
 def test_other_files_are_no_ledger(path, tmp_path):
