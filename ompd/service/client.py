@@ -28,6 +28,7 @@ from ompd.errors import (
 )
 from ompd.roles import Diagnoses, User
 from ompd.roles.catalogue import MOST_BYTES, Listing
+from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.acquaintance import meet_again
 from ompd.service.config import Connect, UserConfig, read_config
 from ompd.service.parties import open_user
@@ -44,6 +45,8 @@ _PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 #: Longest wait that a server may ask for.
 _MOST_LATER = 30.0
+#: Seconds after which a frame may not be fresh any more; clocks may differ by as many.
+_STALE = FRESHNESS_WINDOW / 2
 #: How often a query is made anew that the hospital refused: it may have been on its way when the
 #: hospital was stopped. Who is refused for another reason is refused again.
 _REFUSALS = 2
@@ -199,10 +202,15 @@ class Client:
         except OutdatedError:
             self._learn()
         end = time.monotonic() + self._patience
-        refusals, pause = 0, _PAUSE
+        refusals, pause, stale = 0, _PAUSE, False
         while True:
-            report = self._exchange(self._query(disease, features, options), end)
+            query, made = self._query(disease, features, options), time.monotonic()
+            report = self._exchange(query, end)
             if report is None:
+                if not stale and time.monotonic() - made > _STALE:
+                    # It waited for so long that no hospital would take it any more.
+                    stale = True
+                    continue
                 raise RefusedError("report: the hospital did not answer the query")
             try:
                 return self._user.read(report)

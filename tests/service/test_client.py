@@ -275,6 +275,19 @@ def test_the_one_constant_answer_is_told_as_a_refusal(server, client):
         client.send(server.world.user.ask("st-mary", "flu", PERSON))
 
 
+def test_a_query_that_waited_for_too_long_is_made_anew_once(server, client, monkeypatch):
+    monkeypatch.setattr("ompd.service.client._STALE", 0.05)
+    client.diseases()
+    server.script += [BUSY, REFUSE]
+    assert client.ask("flu", PERSON)[0].label
+    first, again, anew = server.frames
+    assert first == again != anew
+    server.script += [BUSY, REFUSE] * 2
+    with pytest.raises(RefusedError):
+        client.ask("flu", PERSON)
+    assert len(server.frames) == 3 + 4
+
+
 def test_no_redirect_is_followed(server, client):
     client.diseases()
     server.script += [ELSEWHERE]
