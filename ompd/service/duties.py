@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ompd.errors import UnreachableError
 from ompd.roles import Hospital
 from ompd.roles.windows import Due
 from ompd.service.acquaintance import meet_again, renew_prekey
@@ -124,13 +125,18 @@ class Duties:
         """Know the present short-lived key of a cloud, and let it know the own one."""
         pause = _SOON
         while True:
+            found = None
             try:
                 found = await self._link.identity(cloud)
                 await self._crew.do(meet_again, self._hospital.directory, cloud, found)
                 # After a restore, what the cloud has opens nothing any more.
                 await self._link.introduce(cloud, self._hospital.public.to_bytes())
             except Exception as error:
-                self._journal.trouble("a cloud's keys are not known", error, cloud=cloud)
+                if found is None and isinstance(error, UnreachableError):
+                    # It may start later; queries that need it meanwhile are told as troubles.
+                    self._journal.log.warning("a cloud is away", cloud=cloud)
+                else:
+                    self._journal.trouble("a cloud's keys are not known", error, cloud=cloud)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _KEYS)
             else:

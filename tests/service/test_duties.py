@@ -61,7 +61,7 @@ async def on_duty(world, road, audit=None):
     journal = Journal(Metrics(), audit, logger())
     uploading = Uploading(world.hospital, road, crew, journal)
     duties = Duties(world.hospital, road, uploading, crew, journal)
-    duties.metrics, duties.uploading = journal.metrics, uploading
+    duties.metrics, duties.uploading, duties.log = journal.metrics, uploading, journal.log
     task = asyncio.ensure_future(duties.run(["cloud"]))
     try:
         yield duties
@@ -202,6 +202,29 @@ def test_the_clouds_next_short_lived_key_is_taken_up(monkeypatch):
             await soon(lambda: world.cloud.directory.get("st-mary").prekey == own)
 
     asyncio.run(run())
+
+
+def test_a_cloud_that_starts_later_is_no_error(monkeypatch):
+    monkeypatch.setattr("ompd.service.duties._SOON", 0.05)
+    world = World()
+    monkeypatch.setattr("ompd.service.acquaintance.time", world.clock)
+    world.cloud.rotate_prekey()
+    road = Road(world)
+    road.away = True
+
+    async def run():
+        async with on_duty(world, road) as duties:
+            told = []
+            for level in ("warning", "error"):
+                note = lambda what, level=level, **_: told.append((level, what))  # noqa: E731
+                monkeypatch.setattr(duties.log, level, note, raising=False)
+            await soon(lambda: len(told) >= 2)
+            road.away = False
+            next_key = world.cloud.public.prekey
+            await soon(lambda: world.hospital.directory.get("cloud").prekey == next_key)
+            return told
+
+    assert set(asyncio.run(run())) == {("warning", "a cloud is away")}
 
 
 # --- whose keys they are -------------------------------------------------------------------------
