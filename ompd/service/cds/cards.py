@@ -167,7 +167,8 @@ def _assessment(
     found["prediction"] = [
         {
             "outcome": _outcome(service, name),
-            # R4 has percentages here, of at most 100.
+            # R4 says of `probability[x]` that decimals are percentages, as ranges are, of 100 at
+            # most; its rule ras-2 checks the latter.
             "probabilityDecimal": round(100 * diagnosis.probabilities[name], 2),
             "rationale": f"{_percent(diagnosis.probabilities[name])}; {votes} of {diagnosis.k} "
             "nearest neighbours",
