@@ -30,6 +30,9 @@ class PartyDirectory(Protocol):
     def role(self, id: str) -> Role:
         """Return what a party may do, or raise `UnknownKeyError`."""
 
+    def member(self, id: str) -> tuple[PublicIdentity, Role]:
+        """Return both by one look, or raise what `get` does."""
+
     def __contains__(self, id: object) -> bool: ...
 
     def __len__(self) -> int: ...
@@ -129,8 +132,17 @@ class Directory:
         UnknownKeyError
             If there is no such party.
         """
-        self.get(id)
-        return self._roles[id]
+        return self.member(id)[1]
+
+    def member(self, id: str) -> tuple[PublicIdentity, Role]:
+        """Return `get` and `role` of a party.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such party.
+        """
+        return self.get(id), self._roles[id]
 
     def __contains__(self, id: object) -> bool:
         with self._lock:

@@ -226,16 +226,12 @@ class Post:
             raise ReflectionError("frame: carries the id of its own recipient as sender")
         if header.recipient != self.identity.id:
             raise WrongRecipientError("frame: is addressed to another party")
-        sender = self.directory.get(header.sender)
-        self._check_role(header)
+        sender, role = self.directory.member(header.sender)
+        expected = header.kind.senders
+        if role not in expected:
+            raise RoleError(f"frame: expected a {' or '.join(expected)} as its sender")
         self.replays.check_time(header, self.now(), UPLOAD_WINDOW if header.kind.lasting else None)
         return sender
-
-    def _check_role(self, header: Header) -> None:
-        """Refuse a frame that the sender's registered role does not send."""
-        expected = header.kind.senders
-        if self.directory.role(header.sender) not in expected:
-            raise RoleError(f"frame: expected a {' or '.join(expected)} as its sender")
 
     def authenticate_many(
         self, frames: Sequence[bytes], kind: Kind, refused: dict[int, OmpdError]

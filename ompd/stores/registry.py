@@ -291,6 +291,18 @@ class Registry:
         """
         return self._present(id).role
 
+    def member(self, id: str) -> tuple[PublicIdentity, Role]:
+        """Return the present keys of a party if they are valid, and its role; by one look.
+
+        Raises
+        ------
+        UnknownKeyError
+            As `get`.
+        """
+        found = self._present(id)
+        found.check(self._clock())
+        return found.public, found.role
+
     def parties(self) -> tuple[Registration, ...]:
         """Return the present generation of every party, by id."""
         with self._database.reading() as connection:

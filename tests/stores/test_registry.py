@@ -120,8 +120,10 @@ def test_serves_where_a_directory_does(registry: Registry) -> None:
         place.register(MARY.public, "hospital")
         place.register(MARY.public)
         assert (place.role("alice"), place.role("st-mary")) == ("user", "hospital")
-        with pytest.raises(UnknownKeyError):
-            place.role("bob")
+        assert place.member("alice") == (A, "user")
+        for look in (place.role, place.member):
+            with pytest.raises(UnknownKeyError):
+                look("bob")
         # Nobody rises by registering again.
         for public, other in ((A, "hospital"), (MARY.public, "cloud")):
             with pytest.raises(KeyMaterialError, match="another role"):
