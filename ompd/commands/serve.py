@@ -41,6 +41,7 @@ def serve(
     """
     with plain_errors(), needing("service"):
         from ompd.service import logs
+        from ompd.service.serving import check_free
 
         file = Path(f"{party.value}.toml") if config is None else config
         if party is Server.HOSPITAL:
@@ -49,6 +50,7 @@ def serve(
             from ompd.service.hospital import serve_hospital
 
             hospital = read_config(file, HospitalConfig)
+            check_free(hospital.listen)
             logs.configure()
             logs.logger(hospital.id).info(_PREPARING)
             warmup()
@@ -65,6 +67,7 @@ def serve(
             from ompd.service.config import CloudConfig, read_config
 
             cloud = read_config(file, CloudConfig)
+            check_free(cloud.listen)
             logs.configure()
             logs.logger(cloud.id).info(_PREPARING)
             # By another process: this one is not to load what a hospital blinds with.

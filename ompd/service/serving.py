@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -36,6 +37,20 @@ class Addresses(msgspec.Struct, frozen=True):
 
     service: str
     metrics: str | None
+
+
+def check_free(listen: Listen) -> None:
+    """Refuse addresses that cannot be listened on, before whatever takes long.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name, host, port in (
+        ("listen", listen.host, listen.port),
+        ("metrics", listen.metrics_host, listen.metrics_port),
+    ):
+        _bind(name, host, port).close()
 
 
 def run(
@@ -77,6 +92,9 @@ def run(
     gc.freeze()
     # Nor need it look at every 700 objects: a thousand open requests are many more, and no garbage.
     gc.set_threshold(50_000, 20, 20)
+    # Whoever computes lets others have the interpreter after so long; 5 ms by default, which a
+    # request would wait for at each of its steps.
+    sys.setswitchinterval(0.001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_told())
 

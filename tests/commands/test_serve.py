@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,19 @@ def written(folder, data, people):
         out = csv.writer(file)
         out.writerow(names)
         out.writerows(people)
+
+
+@pytest.mark.parametrize("party", ["hospital", "cloud"])
+@pytest.mark.parametrize("which", ["port", "metrics_port"])
+def test_a_port_that_is_taken_is_told_before_anything_is_compiled(tmp_path, party, which):
+    set_up(tmp_path / "own", ports=Ports(0, 0, 0, 0), _n=2)
+    config = tmp_path / f"own/{party}.toml"
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        config.write_text(config.read_text().replace(f"\n{which} = 0", f"\n{which} = {port}"))
+        done = run("serve", party, "--config", config, code=2)
+    assert "cannot be listened on: Address already in use" in done.stderr
+    assert "preparing" not in done.stderr
 
 
 @pytest.fixture
