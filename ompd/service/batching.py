@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from ompd.errors import BusyError, OmpdError, QuotaError, ReplayError, SignatureError, StoreError
 from ompd.roles import Hospital
-from ompd.roles.batches import JobFrame, OpenedQuery
+from ompd.roles.batches import Batch, JobFrame, Opened, OpenedQuery
 from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.roles.reports import Reports
 from ompd.service.crew import Crew
 from ompd.service.fair import FairQueue, Room
-from ompd.service.journal import Journal, Settled
+from ompd.service.journal import Journal, Scribe, Settled
 from ompd.service.metrics import Outcome
 from ompd.wire import Frame, Kind
 
@@ -110,6 +110,7 @@ class Batching:
         self._ask = ask
         self._crew = crew
         self._journal = journal
+        self._scribe = Scribe(journal, crew)
         self._room = Room(room, _ROOM_BYTES, share)
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._arrived = asyncio.Event()
@@ -171,7 +172,7 @@ class Batching:
 
     async def run(self) -> None:
         """Work until it is cancelled."""
-        looking = asyncio.ensure_future(self._look())
+        beside = [asyncio.ensure_future(each) for each in (self._look(), self._scribe.run())]
         try:
             while True:
                 await self._arrived.wait()
@@ -179,7 +180,7 @@ class Batching:
                 while batch := self._queue.take(CAP, _BATCH_BYTES):
                     await self._open_batch(batch)
         finally:
-            for task in (looking, *self._tasks):
+            for task in (*beside, *self._tasks):
                 task.cancel()
 
     async def drain(self, seconds: float) -> None:
@@ -191,17 +192,17 @@ class Batching:
             left |= self._tasks
             done, _ = await asyncio.wait(left, timeout=max(0.0, end - time.monotonic()))
             if not done:
-                return
+                break
+        await self._crew.do(self._scribe.flush)
 
     async def _open_batch(self, batch: list[_Waiting]) -> None:
         """Read queries, and let each wait for its table."""
         metrics = self._journal.metrics
         metrics.waiting.set(len(self._queue))
+        queries = [each.query for each in batch]
         try:
             with metrics.timed("forward"):
-                opened = await self._crew.do(
-                    self._hospital.open_batch, [each.query for each in batch]
-                )
+                opened, made = await self._crew.do(self._open_all, queries, set(self._tables))
         except Exception as error:
             self._give_up(batch, error)
             return
@@ -209,14 +210,26 @@ class Batching:
             waiting = batch[place]
             waiting.opened = query
             table = self._tables.setdefault(query.disease, _Table())
-            table.queue.put(query.user, waiting, len(waiting.query))
+            if made is None:
+                table.queue.put(query.user, waiting, len(waiting.query))
             if table.task is None:
-                table.task = self._start(self._ask_table(query.disease, table))
+                table.task = self._start(self._ask_table(query.disease, table, batch, made))
         self._refuse([(batch[place], error) for place, error in opened.refused.items()])
 
-    async def _ask_table(self, disease: str, table: _Table) -> None:
-        """Ask for what waits for a table, until nothing does."""
+    def _open_all(self, queries: list[bytes], busy: set[str]) -> tuple[Opened, Batch | None]:
+        """Read queries; one that nobody is before is made a job by the same thread."""
+        opened = self._hospital.open_batch(queries)
+        if len(queries) > 1 or not opened.queries or opened.queries[0].disease in busy:
+            return opened, None
+        return opened, self._hospital.forward_opened([opened.queries[0]])
+
+    async def _ask_table(
+        self, disease: str, table: _Table, first: list[_Waiting], made: Batch | None
+    ) -> None:
+        """Ask for what waits for a table, until nothing does; before that what was made of one."""
         try:
+            if made is not None:
+                await self._ask_jobs(first, made)
             while batch := table.queue.take(CAP, _BATCH_BYTES):
                 await self._ask_batch(batch)
         finally:
@@ -224,16 +237,19 @@ class Batching:
             del self._tables[disease]
 
     async def _ask_batch(self, batch: list[_Waiting]) -> None:
-        metrics = self._journal.metrics
-        metrics.batches.observe(len(batch))
-        for waiting in batch:
-            metrics.took("wait", time.monotonic() - waiting.since)
         queries = [waiting.opened for waiting in batch]
         try:
             made = await self._crew.do(self._hospital.forward_opened, queries)
         except Exception as error:
             self._give_up(batch, error)
-            return
+        else:
+            await self._ask_jobs(batch, made)
+
+    async def _ask_jobs(self, batch: list[_Waiting], made: Batch) -> None:
+        metrics = self._journal.metrics
+        metrics.batches.observe(len(batch))
+        for waiting in batch:
+            metrics.took("wait", time.monotonic() - waiting.since)
         self._refuse([(batch[place], error) for place, error in made.refused.items()])
         for job in made.jobs:
             answer = None
@@ -245,15 +261,14 @@ class Batching:
                 self._journal.trouble("a job has no answer", error, cloud=job.cloud)
             finally:
                 metrics.open_jobs.dec()
-            # The next job may go while reports are made.
-            self._start(self._report(job, [batch[place] for place in job.places], answer))
+            # Before the next job, which is the larger for it: making both at once is no faster.
+            await self._report(job, [batch[place] for place in job.places], answer)
 
     async def _report(self, job: JobFrame, members: list[_Waiting], answer: bytes | None) -> None:
         try:
             outcome, reports = await self._crew.do(self._reports, job.frame, answer)
             self._hand_out(reports)
-            # Afterwards: nobody waits for a disk to have the line of an audit log.
-            await self._crew.do(self._journal.queries, _settled(members, outcome))
+            self._tell(members, outcome)
         except Exception as error:
             self._give_up(members, error)
 
@@ -304,7 +319,6 @@ class Batching:
             self._start(self._settle(refused))
 
     async def _settle(self, refused: list[tuple[_Waiting, OmpdError]]) -> None:
-        told = []
         for waiting, error in refused:
             try:
                 outcome, answer = await self._crew.do(self._refusal, waiting.query, error)
@@ -316,8 +330,12 @@ class Batching:
             else:
                 waiting.settle(answer)
             if answer is not None:
-                told += _settled([waiting], outcome)
-        await self._crew.do(self._journal.queries, told)
+                self._tell([waiting], outcome)
+
+    def _tell(self, members: Sequence[_Waiting], outcome: Outcome) -> None:
+        """Count what is settled, and let the audit log tell of it: nobody waits for that."""
+        settled = [Settled(each.key[0], each.disease, outcome) for each in members]
+        self._scribe.note(*self._journal.counted(settled))
 
     def _refusal(self, query: bytes, error: OmpdError) -> tuple[Outcome, bytes | BusyError | None]:
         """Return what a query gets that was not forwarded."""
@@ -341,7 +359,3 @@ class Batching:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _settled(members: Sequence[_Waiting], outcome: Outcome) -> list[Settled]:
-    return [Settled(each.key[0], each.disease, outcome) for each in members]

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
-from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,9 +24,10 @@ from ompd.service.answers import Busy, octets
 from ompd.service.application import Application, route
 from ompd.service.crew import Crew
 from ompd.service.intake import Intake, Received, read_body
-from ompd.service.journal import Journal
+from ompd.service.journal import Journal, Scribe
 from ompd.service.metrics import Done
 from ompd.service.ranges import FileAnswer, LongAnswers
+from ompd.service.turns import Turns
 from ompd.stores.audit_lines import Event
 from ompd.wire import Header, Kind
 
@@ -74,15 +74,14 @@ class CloudServer:
         self._whole = Crew("ompd-whole", 1)
         self._uploading = Crew("ompd-uploads", 2)
         self._writing = Crew("ompd-writing", 1)
-        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
         # Jobs that are worked on, by digest: the same frame again waits for the same answer.
         self._working: dict[bytes, asyncio.Task[bytes]] = {}
         # Jobs that are, and uploads.
         self._count = {True: 0, False: 0}
         # Whether the disk refused when it was used last.
         self._failing = False
-        self._events: list[Event] = []
-        self._noted = asyncio.Event()
+        self._scribe = Scribe(journal, self._writing)
         self.app = Application(
             [
                 route("POST", "/v1/frames", self._frames),
@@ -109,7 +108,7 @@ class CloudServer:
 
     @contextlib.asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:
-        duties = [asyncio.ensure_future(each) for each in (self._keep_key(), self._write())]
+        duties = [asyncio.ensure_future(each) for each in (self._keep_key(), self._scribe.run())]
         try:
             yield
             # Those who asked may not have waited.
@@ -120,7 +119,7 @@ class CloudServer:
             await asyncio.gather(*duties, return_exceptions=True)
             for crew in (self._answering, self._whole, self._uploading, self._writing):
                 crew.close()
-            self._journal.write(self._events)
+            self._scribe.flush()
 
     # --- endpoints
 
@@ -194,12 +193,14 @@ class CloudServer:
         about = ""
         with self._journal.metrics.timed("answer"):
             try:
-                opened = await self._answering.do(self._cloud.open_job, job)
+                loop = asyncio.get_running_loop()
+                opened, answer = await self._answering.do(self._open, job, loop)
                 if isinstance(opened, bytes):
                     answer, outcome = opened, "repeated"
                 else:
-                    about = opened.table.hex()
-                    answer, outcome = await self._answer_opened(digest, opened), "answered"
+                    about, outcome = opened.table.hex(), "answered"
+                    if answer is None:
+                        answer = await self._answer_opened(digest, opened)
             except ReplayError:
                 # Claimed, not answered, and not worked on: a process before was killed.
                 answer, outcome = await self._answering.do(self._cloud.settle, job), "refused"
@@ -208,12 +209,26 @@ class CloudServer:
         self._note(received.header, about, outcome)
         return answer
 
+    def _open(
+        self, job: bytes, loop: asyncio.AbstractEventLoop
+    ) -> tuple[OpenedJob | bytes, bytes | None]:
+        """Open a job, or find its answer; where its table is free, answer it by the same thread."""
+        opened = self._cloud.open_job(job)
+        if isinstance(opened, bytes) or opened.is_whole or not self._turns.take(opened.table):
+            return opened, None
+        try:
+            return opened, opened.answer()
+        finally:
+            loop.call_soon_threadsafe(self._turns.leave, opened.table)
+
     async def _answer_opened(self, digest: bytes, opened: OpenedJob) -> bytes:
         if opened.is_whole:
             return await self._whole.do(self._answer_whole, digest, opened)
-        turn = self._turns.setdefault(opened.table, asyncio.Lock())
-        async with turn:
+        await self._turns.wait(opened.table)
+        try:
             return await self._answering.do(opened.answer)
+        finally:
+            self._turns.leave(opened.table)
 
     def _answer_whole(self, digest: bytes, opened: OpenedJob) -> bytes:
         # Not in the memory of frames as well, which all claims wait for.
@@ -248,17 +263,7 @@ class CloudServer:
 
     def _note(self, header: Header, about: str, outcome: str) -> None:
         """Let the audit log tell of an authentic frame."""
-        event = Event(time.time(), header.sender, header.kind.words, about, outcome)
-        self._events.append(event)
-        self._noted.set()
-
-    async def _write(self) -> None:
-        """Write what was noted, together what came while the disk was busy."""
-        while True:
-            await self._noted.wait()
-            self._noted.clear()
-            events, self._events = self._events, []
-            await self._writing.do(self._journal.write, events)
+        self._scribe.note(Event(time.time(), header.sender, header.kind.words, about, outcome))
 
     async def _keep_key(self) -> None:
         """Have a short-lived key that is valid for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -11,9 +12,13 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from ompd.errors import OmpdError
+from ompd.service.crew import Crew
 from ompd.service.metrics import Metrics, Outcome
 from ompd.stores import AuditLog
 from ompd.stores.audit_lines import Event
+
+#: Seconds for which events wait for others: each write waits for the disk, as do queries.
+_MOMENT = 0.1
 
 
 class Settled(NamedTuple):
@@ -51,13 +56,13 @@ class Journal:
         # Events that could not be written down since the last ones that were.
         self._lost = 0
 
-    def queries(self, settled: Iterable[Settled]) -> None:
-        """Tell of queries, before they are answered."""
+    def counted(self, settled: Iterable[Settled]) -> list[Event]:
+        """Count queries; returns what the audit log is to tell of them."""
         now = time.time()
         told = list(settled)
         for outcome, count in Counter(each.outcome for each in told).items():
             self.metrics.asked(outcome, count)
-        self.write([Event(now, user, "query", disease, outcome) for user, disease, outcome in told])
+        return [Event(now, user, "query", disease, outcome) for user, disease, outcome in told]
 
     def event(self, what: str, about: str, outcome: str) -> None:
         """Tell of what the hospital does by itself."""
@@ -86,3 +91,41 @@ class Journal:
 
     def _gap(self) -> Event:
         return Event(time.time(), "", "audit", f"{self._lost} events", "not written")
+
+
+class Scribe:
+    """Lets the audit log tell of what happens in one event loop: at once what happens in a moment.
+
+    Nobody waits for it; what a killed process had not written yet is not in the log.
+
+    Parameters
+    ----------
+    journal : Journal
+    crew : Crew
+        Where it waits for the disk.
+    """
+
+    def __init__(self, journal: Journal, crew: Crew) -> None:
+        self._journal = journal
+        self._crew = crew
+        self._events: list[Event] = []
+        self._noted = asyncio.Event()
+
+    def note(self, *events: Event) -> None:
+        """Have events written soon."""
+        self._events += events
+        self._noted.set()
+
+    async def run(self) -> None:
+        """Write until it is cancelled."""
+        while True:
+            await self._noted.wait()
+            await asyncio.sleep(_MOMENT)
+            self._noted.clear()
+            events, self._events = self._events, []
+            await self._crew.do(self._journal.write, events)
+
+    def flush(self) -> None:
+        """Write what waits, in the calling thread."""
+        events, self._events = self._events, []
+        self._journal.write(events)

@@ -29,12 +29,18 @@ class _Broken(Exception):  # noqa: N818  (told to the parser, and to nobody else
 
 
 class _Transport:
-    """A transport that closes only when the peer has had time to read its answer."""
+    """A transport that closes only when the peer has had time to read its answer.
+
+    The head of an answer leaves with what follows it: each write is a packet, and wakes the peer.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._ending: asyncio.TimerHandle | None = None
+        # Whether a head comes next, and one that waits.
+        self._is_head = False
+        self._head = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -43,10 +49,27 @@ class _Transport:
         """Tell whether nothing more is sent."""
         return self._ending is not None or self._transport.is_closing()
 
+    def expect_head(self) -> None:
+        """Keep what is written next until more is."""
+        self._is_head = True
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes."""
+        if self._is_head:
+            self._is_head = False
+            self._head = bytes(data)
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.write(b"".join((head, data)))
+        else:
+            self._transport.write(data)
+
     def close(self) -> None:
         """Send what is written, tell the peer that it is all, and wait for it a moment."""
         if self.is_closing():
             return
+        if self._head:
+            self.write(b"")
         self._ending = self._loop.call_later(_LINGER, self._transport.close)
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -175,6 +198,7 @@ class Protocol(HttpToolsProtocol):
         ):
             raise _Broken
         self.scope["state"]["patience"] = self._allow
+        self._line.expect_head()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -31,6 +31,8 @@ _LOGGER.addHandler(logging.NullHandler())
 MOST_PROCESSES = 64
 #: Fewer than this are not worth another process: what is verified together is cheaper.
 _LEAST = 8
+#: Up to so many are not worth the way to a process.
+_FEW = 2
 #: Seconds that a process has to begin; and for a part: once, and as many for each of its items.
 _BEGIN = 60.0
 _EACH = 2.0
@@ -193,6 +195,8 @@ class Signers(Clerk):
         self, call: str, items: Sequence[T], alone: Callable[[Sequence[T]], list[R]]
     ) -> list[R]:
         """Do a call in parts, each in a process, or in this thread where there is none for it."""
+        if len(items) <= _FEW:
+            return alone(items)
         with self._lock:
             present = 0 if self._closing.is_set() else len(self._ready)
             tasks = [_Task(call, part) for part in _parts(items, present)]

@@ -15,12 +15,12 @@ from tests.faults import failing
 def test_events_that_a_full_disk_takes_away_are_counted(tmp_path):
     with AuditLog(tmp_path / "log", Identity.generate("st-mary")) as audit:
         journal = Journal(Metrics(), audit, logger())
-        journal.queries([Settled("alice", "wbc", "answered")])
+        journal.write(journal.counted([Settled("alice", "wbc", "answered")]))
         with failing(0, full=True):
-            journal.queries([Settled("alice", "wbc", "answered")] * 3)
+            journal.write(journal.counted([Settled("alice", "wbc", "answered")] * 3))
             journal.event("renew", "wbc", "failed")
-        journal.queries([Settled("bob", "wbc", "refused")])
-        journal.queries([Settled("bob", "", "refused")])
+        journal.write(journal.counted([Settled("bob", "wbc", "refused")]))
+        journal.write(journal.counted([Settled("bob", "", "refused")]))
     (file,) = (tmp_path / "log").glob("log-*")
     events = [json.loads(line) for line in file.read_text().splitlines()]
     assert [

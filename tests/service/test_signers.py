@@ -135,6 +135,15 @@ def test_many_threads_get_their_own(clerk):
     assert found == [[True] * (number + 1) + [False] for number in range(1, 17)]
 
 
+def test_a_few_are_not_worth_the_way_to_a_process():
+    with working(1) as clerk:
+        os.kill(clerk.pids[0], signal.SIGSTOP)
+        assert clerk.verify_many(GOOD[:2]) == [None] * 2
+        assert len(clerk.seal_many(LETTERS[:2])) == 2
+        assert clerk._tasks.qsize() == 0
+        os.kill(clerk.pids[0], signal.SIGCONT)
+
+
 # --- what ends ------------------------------------------------------------------------------------
 
 
