@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -241,6 +243,22 @@ def ask(url, questions, clients, *, pause=0.0, seconds=None):
         After which no client asks any more.
     """
     return asyncio.run(_ask(url, questions, clients, pause, seconds))
+
+
+def one_by_one(url, questions, pause):
+    """Milliseconds of frames that one plain connection asks one after the other, with pauses."""
+    where = urlsplit(url)
+    taken = []
+    with contextlib.closing(HTTPConnection(where.hostname, where.port)) as line:
+        for _, frame in questions:
+            time.sleep(pause)
+            begin = time.perf_counter()
+            line.request("POST", "/v1/frames", frame)
+            answer = line.getresponse()
+            answer.read()
+            taken.append((time.perf_counter() - begin) * 1e3)
+            assert answer.status == 200, answer.status
+    return taken
 
 
 async def _ask(url, questions, clients, pause, seconds):
