@@ -60,6 +60,7 @@ def serve(
             from ompd.service.config import AuthorityConfig, read_config
 
             authority = read_config(file, AuthorityConfig)
+            check_free(authority.listen)
             logs.configure()
             serve_authority(authority, _started(authority.id))
         else:

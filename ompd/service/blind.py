@@ -83,7 +83,8 @@ class BlindAnswers:
             outcome, answer = self._refusal(data, error)
         if answer is not None and header.kind == Kind.BLIND_QUERY:
             # The disease is inside the envelope, where a refused query's stays.
-            self._journal.queries([Settled(header.sender, "", outcome)])
+            settled = [Settled(header.sender, "", outcome)]
+            self._journal.write(self._journal.counted(settled))
         return answer
 
     def _refusal(self, data: bytes, error: OmpdError) -> tuple[Outcome, bytes | None]:
