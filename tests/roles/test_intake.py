@@ -19,7 +19,7 @@ from ompd.errors import (
     TrainingError,
 )
 from ompd.wire import CAPS, Kind
-from tests.marks import long
+from tests.marks import long, pairs
 from tests.roles.conftest import World, instances
 
 PROFILES = ("sealed", "hardened", "paper")
@@ -169,8 +169,7 @@ def test_too_many_features_are_refused_before_training(profile, features, method
 # --- progress -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("profile", "method"), pairs(PROFILES, METHODS))
 def test_progress_covers_the_whole_of_publishing(monkeypatch, profile, method):
     # Small parts, so that a small table has several.
     monkeypatch.setattr("ompd.search.relief._PART", 16)

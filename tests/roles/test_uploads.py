@@ -35,7 +35,7 @@ from ompd.search.decision import Rule
 from ompd.stores import BudgetLedger, FolderTables, MemoryTables
 from ompd.wire import Frame, HardenedUpload, Kind, Receipt, SealedUpload
 from tests.faults import EVERY, torture
-from tests.marks import long
+from tests.marks import long, pairs
 from tests.places import ROOT
 from tests.roles.conftest import Clock, post_of, shelf_of
 from tests.roles.test_profiles import population
@@ -459,8 +459,7 @@ def test_buckets_come_in_pieces_of_whole_ones(tmp_path):
 
 
 @pytest.mark.parametrize("crash", [True, *long(False)])
-@pytest.mark.parametrize("method", ["relief-mw", "evidence"])
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("profile", "method"), pairs(PROFILES, ("relief-mw", "evidence")))
 def test_a_hospital_started_again_asks_its_tables(tmp_path, profile, method, crash):
     site = Site(tmp_path, profile)
     for disease in ("flu", "gout"):

@@ -16,7 +16,7 @@ from ompd.estimator import EvidenceClassifier, ReliefMWClassifier
 from ompd.search import LimbTable
 from ompd.search.calibration import Calibration
 from ompd.search.decision import Rule, check_decision, default_decision
-from tests.marks import long
+from tests.marks import long, pairs
 
 PROFILES = ("sealed", "hardened", "paper")
 METHODS = ("relief-mw", "evidence")
@@ -129,8 +129,7 @@ def test_only_the_published_scheme_has_the_published_rule():
 
 
 @pytest.mark.parametrize("decision", ["probability", *long("majority")])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("profile", "method"), pairs(PROFILES, METHODS))
 def test_hospital_and_classifier_say_the_same(profile, method, decision):
     data = records(160, (0.5, 0.4, 0.1))
     queries = records(60, (1 / 3,) * 3, seed=1).features
