@@ -80,7 +80,7 @@ class AdditiveScene:
         for first in range(0, width, most):
             rows = min(most, width - first)
             slots = np.zeros(SCORING.degree, dtype=np.int64)
-            grid = slots[: rows * self.layout.row].reshape(rows, self.layout.scores, width)
+            grid = self.layout.grid(slots, rows)
             for row in range(rows):
                 grid[row, :, first + row] = 1
             found.append(self._scores(slots, rows, protected=protected))
@@ -92,15 +92,16 @@ class AdditiveScene:
             scores = reply(self.public, query, self.layout, self.model.weights, rows)
         else:
             scores = self._unprotected(query, rows)
-        return self.layout.sums(self.key.open(scores), rows)
+        return self.key.open(scores, self.layout, rows)
 
     def _unprotected(self, query: Query, rows: int) -> bytes:
         """Reply with weights times slots, hidden by numbers that add up to nothing."""
-        layout, used = self.layout, rows * self.layout.row
+        layout = self.layout
         linear, _, constant = masks(layout, np.zeros_like(self.model.weights), rows)
-        linear[:used] = np.tile(self.model.weights.ravel(), rows)
-        own = constant[:used].reshape(-1, layout.width)
-        own[:, 0] = (own[:, 0] - own.sum(axis=1)) % SCORING.plain_modulus
+        layout.grid(linear, rows)[:] = self.model.weights
+        own = layout.blocks(constant, rows)
+        own[..., 0] = (own[..., 0] - own.sum(axis=2)) % SCORING.plain_modulus
         evaluator = Evaluator(self.public.key)
         products = evaluator.multiply_plain(query.cells, linear, bound=SCORING.plain_modulus - 1)
-        return shortened(evaluator.finish(products, mask=constant, flood=FLOOD_BITS))
+        finished = evaluator.finish(products, mask=constant, flood=FLOOD_BITS)
+        return shortened(finished, layout, rows)

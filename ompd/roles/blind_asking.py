@@ -73,7 +73,7 @@ def read_scores(asked: BlindAsked, body: BlindReport) -> Diagnoses:
         raise ContextMismatchError("report: is about another model")
     if tuple(label for label, _ in body.findings) != classes:
         raise FramingError("report: expected one finding of each class, in their order")
-    scores = asked.layout.sums(asked.key.open(body.scores), rows)
+    scores = asked.key.open(body.scores, asked.layout, rows)
     codes, probabilities = judge_scores(scores, blind.bits)
     return Diagnoses(
         classes,

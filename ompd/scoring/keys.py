@@ -12,6 +12,7 @@ from ompd.arrays import I64
 from ompd.confidential import Confidential
 from ompd.errors import FramingError, KeyMaterialError, RangeError
 from ompd.params import SCORING
+from ompd.scoring.layout import Layout
 from ompd.scoring.replies import opened
 
 _BOUND = 1
@@ -96,20 +97,30 @@ class SecretKey(Confidential):
         """
         return encrypt_secretly(self._key, slots, bound=_BOUND).to_bytes()
 
-    def open(self, data: bytes) -> I64:
+    def open(self, data: bytes, layout: Layout, rows: int) -> I64:
         """Decrypt a reply.
+
+        Parameters
+        ----------
+        data : bytes
+        layout : Layout
+        rows : int
+            As many as were asked.
 
         Returns
         -------
-        int64 array of shape (N,)
-            Slots, from 0 up to below t.
+        int64 array of shape (rows, scores)
+            Between -t/2 and t/2.
 
         Raises
         ------
-        FramingError
+        FramingError, VersionError
             If it is no reply.
+        TooLargeError
+            If so many rows do not fit.
         """
-        return opened(self._key, data)
+        layout.check_rows(rows)
+        return layout.scores_of(opened(self._key, data, layout, rows), rows)
 
 
 class Query:

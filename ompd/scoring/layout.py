@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ompd.aggregate.packing import packer_of
 from ompd.arrays import I64
 from ompd.errors import ParameterError, TooLargeError
 from ompd.params import SCORING
@@ -13,7 +14,12 @@ from ompd.params import SCORING
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Slots of a model: for every row, for every score, one per cell of all features.
+    """Slots of a model: a block for every score of every row, a slot of it for every cell.
+
+    Blocks are as many as the next power of two, of equal length, so that they are the slots of
+    the roots w of z^N + 1 with one value of w^B, for blocks of B slots. What the slots of each
+    add up to are then values of a polynomial whose coefficients are those of the plaintext at
+    multiples of B: a reply needs no others.
 
     Parameters
     ----------
@@ -39,7 +45,7 @@ class Layout:
         if not self.most_rows:
             raise TooLargeError(
                 f"schema: expected cells and classes for at most {SCORING.degree} slots, got "
-                f"{self.row}; fewer levels, features or classes need fewer"
+                f"{self.width * self.scores}; fewer levels, features or classes need fewer"
             )
 
     @property
@@ -48,14 +54,35 @@ class Layout:
         return sum(self.cells)
 
     @property
-    def row(self) -> int:
-        """Slots of one row."""
-        return self.width * self.scores
-
-    @property
     def most_rows(self) -> int:
         """Rows of one ciphertext."""
-        return SCORING.degree // self.row
+        blocks = SCORING.degree // self.width
+        return (1 << blocks.bit_length() >> 1) // self.scores
+
+    def block(self, rows: int) -> int:
+        """Slots of a block, in a query of so many rows."""
+        return SCORING.degree >> (rows * self.scores - 1).bit_length()
+
+    @property
+    def least_block(self) -> int:
+        """Slots of a block, in a query of as many rows as fit."""
+        return self.block(self.most_rows)
+
+    def grid(self, slots: I64, rows: int) -> I64:
+        """Return a view of the slots of cells, of shape (rows, scores, width).
+
+        Raises
+        ------
+        TooLargeError
+            If there are more rows than fit, or none.
+        """
+        return self.blocks(slots, rows)[..., : self.width]
+
+    def blocks(self, slots: I64, rows: int) -> I64:
+        """Return a view of blocks, of shape (rows, scores, block); errors as in `grid`."""
+        self.check_rows(rows)
+        whole = slots.reshape(-1, self.block(rows))[: rows * self.scores]
+        return whole.reshape(rows, self.scores, -1)
 
     @property
     def starts(self) -> I64:
@@ -84,14 +111,13 @@ class Layout:
         -------
         int64 array of shape (SCORING.degree,)
         """
-        self.check_rows(len(places))
         slots = np.zeros(SCORING.degree, dtype=np.int64)
-        grid = slots[: len(places) * self.row].reshape(len(places), self.scores, self.width)
+        grid = self.grid(slots, len(places))
         np.put_along_axis(grid, np.repeat(places[:, None], self.scores, axis=1), 1, axis=2)
         return slots
 
     def sums(self, slots: I64, rows: int) -> I64:
-        """Return the scores of rows: what their slots add up to, between -t/2 and t/2.
+        """Return the scores of rows: what their blocks add up to, between -t/2 and t/2.
 
         Parameters
         ----------
@@ -103,7 +129,29 @@ class Layout:
         -------
         int64 array of shape (rows, scores)
         """
-        self.check_rows(rows)
-        grid = slots[: rows * self.row].reshape(rows, self.scores, self.width)
-        sums: I64 = grid.sum(axis=2) % SCORING.plain_modulus
-        return np.where(sums > SCORING.plain_modulus // 2, sums - SCORING.plain_modulus, sums)
+        return _around(self.blocks(slots, rows).sum(axis=2))
+
+    def scores_of(self, coefficients: I64, rows: int) -> I64:
+        """Return the scores of rows from coefficients of the plaintext.
+
+        Parameters
+        ----------
+        coefficients : int64 array
+            Those at multiples of `block(rows)`, modulo t.
+        rows : int
+
+        Returns
+        -------
+        int64 array of shape (rows, scores)
+        """
+        block = self.block(rows)
+        spread = np.zeros(SCORING.degree)
+        spread[::block] = _around(coefficients)
+        # All slots of a block have the same value, and add up to so many times it.
+        slots = packer_of(SCORING).unpack(spread, SCORING.degree)
+        return _around(self.blocks(slots, rows)[..., 0] * block)
+
+
+def _around(sums: I64) -> I64:
+    sums = sums % SCORING.plain_modulus
+    return np.where(sums > SCORING.plain_modulus // 2, sums - SCORING.plain_modulus, sums)

@@ -36,8 +36,8 @@ def masks(layout: Layout, weights: I64, rows: int) -> tuple[I64, I64, I64]:
 
     With r, rho and m uniform, linear is w + rho - r, square is r and constant is m, where the m of
     a score add up to minus its rho. Of slots with one 1 per feature all add up to the score, and
-    are uniform otherwise; of any other slots, the sum is uniform as well. Slots of no row get
-    uniform numbers in all three.
+    are uniform otherwise; of any other slots, the sum is uniform as well. Slots of no cell get
+    uniform linear and square numbers, so that there, too, all but 0 is punished.
 
     Parameters
     ----------
@@ -51,14 +51,15 @@ def masks(layout: Layout, weights: I64, rows: int) -> tuple[I64, I64, I64]:
         From 0 to t - 1.
     """
     layout.check_rows(rows)
-    modulus, used = SCORING.plain_modulus, rows * layout.row
+    modulus = SCORING.plain_modulus
     linear, square, constant = uniform(3 * SCORING.degree).reshape(3, -1)
     chances = uniform(rows * layout.scores * len(layout.cells))
     shifts = chances.reshape(rows, layout.scores, -1)
-    shape = (rows, layout.scores, layout.width)
-    own = weights + np.repeat(shifts, layout.cells, axis=2) - square[:used].reshape(shape)
-    linear[:used] = (own % modulus).ravel()
-    part = constant[:used].reshape(shape)
-    part[..., 0] -= part.sum(axis=2) + shifts.sum(axis=2)
-    part[..., 0] %= modulus
+    own = layout.grid(linear, rows)
+    own[:] = (
+        weights + np.repeat(shifts, layout.cells, axis=2) - layout.grid(square, rows)
+    ) % modulus
+    whole = layout.blocks(constant, rows)
+    whole[..., 0] -= whole.sum(axis=2) + shifts.sum(axis=2)
+    whole[..., 0] %= modulus
     return linear, square, constant

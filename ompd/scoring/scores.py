@@ -29,8 +29,8 @@ def reply(public: PublicKey, query: Query, layout: Layout, weights: I64, rows: i
     Returns
     -------
     bytes
-        For `SecretKey.open`; `Layout.sums` of its slots are the scores. A query whose slots are not
-        one 1 per feature and score gets uniform numbers.
+        For `SecretKey.open`. A query whose slots are not one 1 per feature and score gets uniform
+        numbers.
 
     Raises
     ------
@@ -45,4 +45,5 @@ def reply(public: PublicKey, query: Query, layout: Layout, weights: I64, rows: i
         evaluator.multiply_plain(squares, square, bound=bound),
         evaluator.multiply_plain(query.cells, linear, bound=bound),
     )
-    return shortened(evaluator.finish(sums, mask=constant, flood=FLOOD_BITS))
+    finished = evaluator.finish(sums, mask=constant, flood=FLOOD_BITS)
+    return shortened(finished, layout, rows)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from ompd.aggregate.packing import packer_of
 from ompd.errors import ParameterError, TooLargeError
 from ompd.params import SCORING
 from ompd.scoring import Layout
@@ -36,7 +37,7 @@ def naive_reply(slots, linear, square, constant):
 def asked(row, layout=SMALL):
     """As many rows of the same slots as fit."""
     slots = np.zeros(N, dtype=np.int64)
-    slots[: layout.most_rows * layout.row] = np.tile(row, layout.most_rows)
+    layout.grid(slots, layout.most_rows)[:] = row
     return slots
 
 
@@ -72,7 +73,7 @@ def test_honest_queries_get_their_scores(data):
 
 def test_the_sum_is_all_that_slots_tell():
     reply = answered(asked([1, 0, 0, 1, 0]))
-    slots = reply[: SMALL.most_rows * SMALL.row].reshape(-1, SMALL.row)
+    slots = SMALL.blocks(reply, SMALL.most_rows)[:, 0]
     assert set(SMALL.sums(reply, len(slots)).ravel().tolist()) == {500 + 7000}
     # Every proper part is uniform, also the sums of single features.
     for part in (slots[:, 0], slots[:, :2].sum(axis=1) % T, slots[:, 1:].sum(axis=1) % T):
@@ -92,8 +93,8 @@ def test_without_the_random_multiples_they_get_weights(kind):
     """The control: with masks that only hide slots, the sum is whatever its asker likes."""
     row = np.array(MALFORMED[kind])
     _, _, constant = masks(SMALL, np.zeros_like(WEIGHTS), SMALL.most_rows)
-    own = constant[: SMALL.most_rows * SMALL.row].reshape(-1, SMALL.row)
-    own[:, 0] -= own.sum(axis=1)
+    own = SMALL.blocks(constant, SMALL.most_rows)
+    own[..., 0] -= own.sum(axis=2)
     found = SMALL.sums((asked(WEIGHTS[0]) * asked(row) + constant) % T, SMALL.most_rows) % T
     assert set(found.ravel().tolist()) == {int(row @ WEIGHTS[0]) % T}
     assert surprise(found.ravel()) < 1e-9
@@ -107,9 +108,37 @@ def test_right_sums_alone_are_not_enough():
     assert set(found.ravel().tolist()) == {2 * 500 + 300 + 7000}
 
 
-def test_slots_of_no_row_tell_nothing():
+def test_slots_of_no_cell_tell_nothing():
     for numbers in masks(Layout((3,), 1), np.array([[1, 2, 3]]), 1):
         assert surprise(numbers[3:]) > 1e-9
+
+
+def test_slots_of_no_cell_must_be_0():
+    found = []
+    for _ in range(2000):
+        linear, square, constant = masks(Layout((3,), 1), np.array([[1, 2, 3]]), 1)
+        slots = np.zeros(N, dtype=np.int64)
+        slots[[0, 77]] = 1
+        found.append(int((linear * slots + square * slots + constant).sum() % T))
+    assert surprise(np.array(found)) > 1e-9
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 4), st.data())
+def test_coefficients_tell_what_blocks_add_up_to(cells, scores, data):
+    layout = Layout(tuple(cells), scores)
+    rows = data.draw(st.integers(1, min(9, layout.most_rows)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    slots = rng.integers(0, T, N)
+    packed = packer_of(SCORING).pack(slots).astype(np.int64)
+    block = layout.block(rows)
+    assert block * rows * scores <= N < 2 * block * rows * scores or block == N
+    wanted = [
+        sum(slots[first : first + block].tolist()) % T
+        for first in range(0, block * rows * scores, block)
+    ]
+    found = layout.scores_of(packed[::block] % T, rows)
+    assert (found % T).ravel().tolist() == wanted
+    assert layout.sums(slots, rows).tolist() == found.tolist()
 
 
 def test_uniform_numbers_are_uniform():

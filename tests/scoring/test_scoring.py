@@ -21,7 +21,7 @@ from ompd.errors import (
 )
 from ompd.params import AGGREGATE_SETS, SCORING, STANDARD_BITS
 from ompd.scoring import FLOOD_BITS, Layout, PublicKey, Query, SecretKey, reply
-from ompd.scoring.replies import REPLY_BYTES, shortened
+from ompd.scoring.replies import opened, reply_bytes, shortened
 from tests.scoring.test_masks import MALFORMED, SMALL, WEIGHTS, T, asked, surprise
 
 
@@ -37,7 +37,7 @@ def public(key):
 
 def scored(key, public, sealed, layout=SMALL, weights=WEIGHTS, rows=SMALL.most_rows):
     query = Query.from_bytes(sealed, public)
-    return layout.sums(key.open(reply(public, query, layout, weights, rows)), rows)
+    return key.open(reply(public, query, layout, weights, rows), layout, rows)
 
 
 def sealed_as_new(key, values):
@@ -81,7 +81,25 @@ def test_a_short_reply_says_what_the_whole_ciphertext_does(key, public, rng):
     )
     for each in (sealed, noisy):
         finished = evaluator.finish(each, flood=FLOOD_BITS)
-        assert (key.open(shortened(finished)) == residues(key._key, finished)).all()
+        found = residues(key._key, finished)
+        values = np.where(2 * found > T, found - T, found)
+        whole = key._key.context.packer.pack(values).astype(np.int64)
+        # Of one cell, and so as many rows as there are slots: all coefficients.
+        for cells, rows in ((1, SCORING.degree), (1, 100), (90, 5), (90, 1)):
+            layout = Layout((cells,), 1)
+            part = opened(key._key, shortened(finished, layout, rows), layout, rows)
+            assert (part == whole[:: layout.block(rows)] % T).all()
+
+
+@pytest.mark.parametrize(("rows", "numbers"), [(1, 1), (2, 2), (3, 4), (9, 16)])
+def test_replies_have_as_many_numbers_as_scores(key, public, rows, numbers):
+    """A query of another form than agreed can get no more than these, of 30 bits each."""
+    for slots in (SMALL.indicators(np.array([[0, 3]] * rows)), asked([1, 1, 1, 1, 2])):
+        query = Query.from_bytes(sealed_as_new(key, slots), public)
+        data = reply(public, query, SMALL, WEIGHTS, rows)
+        end = 1 + 30 * SCORING.degree // 8 + 4 * numbers
+        assert any(data[end - 4 * numbers : end])
+        assert not any(data[end:])
 
 
 def test_parameters_have_room_for_the_flood(public):
@@ -96,7 +114,7 @@ def test_parameters_have_room_for_the_flood(public):
 
 def test_both_ways_take_less_than_200_kilobytes(key):
     sealed = key.seal(SMALL.indicators(SMALL.starts[None]))
-    assert len(sealed) + REPLY_BYTES < 197_000
+    assert len(sealed) + reply_bytes(SMALL) < 200_000
     assert len(key.public) < 1 << 20
 
 
@@ -133,23 +151,30 @@ def test_what_is_no_query_is_refused(key, public, rng):
         except FrameError:
             continue
         # What is still a ciphertext is one of garbage.
-        assert len(reply(public, query, SMALL, WEIGHTS, 1)) == REPLY_BYTES
+        assert len(reply(public, query, SMALL, WEIGHTS, 1)) == reply_bytes(SMALL)
 
 
 def test_what_is_no_reply_is_refused(key):
-    for junk in (b"", bytes(REPLY_BYTES - 1), bytes(REPLY_BYTES + 1), "text", None):
+    right = reply_bytes(SMALL)
+    large = b"\x01" + bytes(right - 2) + b"\x40"
+    for junk in (b"", bytes(right - 1), bytes(right + 1), large, "text", None):
         with pytest.raises(FramingError):
-            key.open(junk)
+            key.open(junk, SMALL, 1)
     with pytest.raises(VersionError):
-        key.open(b"\x02" + bytes(REPLY_BYTES - 1))
+        key.open(b"\x02" + bytes(right - 1), SMALL, 1)
+    more = bytearray(b"\x01" + bytes(right - 1))
+    more[-1] = 1
+    with pytest.raises(FramingError, match="zeros"):
+        key.open(bytes(more), SMALL, 1)
+    assert key.open(bytes(more), SMALL, SMALL.most_rows).shape == (SMALL.most_rows, 1)
 
 
 def test_keys_are_stored_and_secret(key, public):
     again = SecretKey.from_bytes(key.to_bytes())
     assert again.key_id == key.key_id
     assert again.public == key.public
-    query = Query.from_bytes(key.seal(asked([1, 0, 0, 1, 0])), public)
-    assert SMALL.sums(again.open(reply(public, query, SMALL, WEIGHTS, 1)), 1).tolist() == [[7500]]
+    query = Query.from_bytes(key.seal(SMALL.indicators(np.array([[0, 3]]))), public)
+    assert again.open(reply(public, query, SMALL, WEIGHTS, 1), SMALL, 1).tolist() == [[7500]]
     assert repr(key) == "<SecretKey>"
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
