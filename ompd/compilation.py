@@ -13,6 +13,7 @@ from ompd.blind.keys import PaperKey
 from ompd.blind.paper import blind_queries, blind_table
 from ompd.datasets import warmup_reader
 from ompd.encode import relief_weights
+from ompd.images.warmup import warmup_images
 from ompd.params import PAPER
 from ompd.sealed import Change, Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
@@ -85,4 +86,5 @@ PARTS: tuple[Callable[[], None], ...] = (
     _sealed,
     warmup_reader,
     warmup_aggregate,
+    warmup_images,
 )

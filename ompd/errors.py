@@ -260,6 +260,17 @@ class Bottom(OmpdError, ArithmeticError):  # noqa: N818
     """
 
 
+# --- images in the encrypted domain ------------------------------------------------------------
+
+
+class MaterialError(OmpdError, ValueError):
+    """There is no complete material for this session."""
+
+
+class SpentMaterialError(MaterialError):
+    """The session's material was used, or begun to be used, and is never used again."""
+
+
 # --- data --------------------------------------------------------------------------------------
 
 
@@ -297,6 +308,10 @@ class NoteError(OmpdError, ValueError):
 
 class DatasetError(OmpdError, ValueError):
     """A data file is missing, damaged or not of the declared form."""
+
+
+class ImageError(OmpdError, ValueError):
+    """An image has the wrong type or shape, or its file cannot be read."""
 
 
 class TableError(OmpdError, ValueError):

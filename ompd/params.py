@@ -97,7 +97,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 #: What a party can be; the first is the least. Patients contribute hidden values, and physicians
-#: open what a cloud makes of them. Companies publish programs, and authorities sell their use.
+#: open what a cloud makes of them. Companies publish programs, and authorities sell their
+#: use, or deal randomness.
 Role = Literal["user", "hospital", "cloud", "patient", "physician", "company", "authority"]
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -214,6 +214,15 @@ def use_the_reader(folder):
         assert len(load(folder / "own.csv", schema, errors="collect")) == 20_000
 
 
+def use_images(folder):
+    from tests.images.runs import run as extract
+    from tests.images.runs import texture
+
+    for form in FORMS:
+        extract(form(texture(33, 40, 1)))
+    extract(texture(70, 20, 2, np.uint16))
+
+
 def run(name, folder):
     import warnings
 
@@ -269,6 +278,10 @@ def test_aggregates(tmp_path):
 
 def test_blinding_and_training(tmp_path):
     check("use_the_rest", tmp_path)
+
+
+def test_images(tmp_path):
+    check("use_images", tmp_path)
 
 
 def test_flags_and_alignment_survive_pickling_and_copying():

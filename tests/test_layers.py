@@ -45,20 +45,23 @@ TABLE = {
     "scoring": (3, "_kernels aggregate crypto"),
     "roles": (
         3,
-        "aggregate blind crypto datasets encode monitor scoring sealed search share stores wire",
+        "aggregate blind crypto datasets encode images monitor scoring sealed search share stores "
+        "wire",
     ),
+    # Image features: kernels, and streams of the block cipher.
+    "images": (3, "_kernels crypto"),
     "text": (3, "aggregate"),
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
-    "audit": (4, "aggregate blind datasets encode roles scoring sealed search text wire"),
+    "audit": (4, "aggregate blind datasets encode images roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
-    "compilation": (4, "aggregate blind datasets encode sealed search"),
+    "compilation": (4, "aggregate blind datasets encode images sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets roles stores wire"),
     "commands": (
         6,
-        "audit bulk compilation crypto datasets encode monitor roles search service stores "
+        "audit bulk compilation crypto datasets encode images monitor roles search service stores "
         "text wire",
     ),
     # The package's face names what most callers need, and loads it when it is used.
@@ -68,7 +71,7 @@ TABLE = {
 
 #: Who may import another entry of its own rank. Roles use wings, and wings no roles. Stores have
 #: the cloud's part of `sealed` only; see `test_stores_have_no_secret`.
-ON = {("stores", "sealed"), ("roles", "monitor"), ("roles", "scoring")}
+ON = {("stores", "sealed"), ("roles", "images"), ("roles", "monitor"), ("roles", "scoring")}
 
 #: Third-party modules: where they are declared, under which name, and who may import them.
 LIBRARIES = {
@@ -90,13 +93,15 @@ LIBRARIES = {
         "numpy",
         "",
         "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files roles schema scoring sealed search service stores text threads wire",
+        "files images roles schema scoring sealed search service stores text threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
     "rich": ("rich", "", "bulk commands"),
     "typer": ("typer", "", "commands"),
     "matplotlib": ("matplotlib", "audit", "audit text"),
+    "cv2": ("opencv-python-headless", "images", "images commands"),
+    "pydicom": ("pydicom", "images", "images commands"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
     "starlette": ("starlette", "service", "service"),
@@ -114,7 +119,7 @@ LIBRARIES = {
 }
 
 #: Of the libraries that only benchmarks and tests import, those that are named otherwise.
-OTHERS = {"faiss": "faiss-cpu"}
+OTHERS = {"faiss": "faiss-cpu", "skimage": "scikit-image"}
 
 MOST_LINES = 400
 
@@ -319,6 +324,7 @@ ATTACKS = (
     "aggregate",
     "distances",
     "hardened",
+    "images",
     "levels",
     "paper",
     "posterior",
@@ -361,6 +367,14 @@ def test_roles_do_not_import_one_another():
     for role in roles:
         others = {"ompd.roles"} | {f"ompd.roles.{other}" for other in roles if other != role}
         assert not others & set(imports(PACKAGE / "roles" / f"{role}.py"))
+
+
+def test_roles_of_images_do_not_import_one_another():
+    names = ("authority", "cloud", "patient", "physician")
+    for role in names:
+        found = set(imports(PACKAGE / "roles" / "imaging" / f"{role}.py"))
+        assert not {f"ompd.roles.imaging.{other}" for other in names if other != role} & found
+        assert "ompd.roles.imaging" not in found
 
 
 def test_oracle_knows_nothing_of_the_package():

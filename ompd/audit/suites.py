@@ -10,6 +10,7 @@ from ompd.arrays import F64
 from ompd.audit import distances, hardened, paper, scoring, sealed, versions
 from ompd.audit.aggregate_suite import aggregate_suite
 from ompd.audit.blind_suite import blind_suite
+from ompd.audit.image_suite import image_suite
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import HardenedScene, PaperScene, Records
@@ -23,8 +24,8 @@ from ompd.datasets import Dataset
 from ompd.errors import ParameterError
 from ompd.params import PROFILES
 
-#: What can be attacked: the profiles, the published aggregation, and courses of medical text.
-PANELS = (*PROFILES, "aggregate", "text")
+#: What can be attacked: the profiles, the published aggregation, courses of medical text, images.
+PANELS = (*PROFILES, "aggregate", "text", "images")
 
 #: Relative error up to which a weight counts as recovered.
 _WEIGHT_ERROR = 1e-6
@@ -61,9 +62,9 @@ def run_audit(
     ----------
     data : Dataset
         Part of it becomes the table, the rest the queries.
-    profiles : sequence of {"paper", "hardened", "sealed", "blind", "aggregate", "text"}
-        The last two are no profiles: the published aggregation, and what a physician learns of an
-        invented patient's notes, whatever the table.
+    profiles : sequence of {"paper", "hardened", "sealed", "blind", "aggregate", "text", "images"}
+        The last three are no profiles: the published aggregation, what a physician learns of an
+        invented patient's notes, and what a cloud makes of masked images, whatever the table.
     seed : int
         Fixes the split and the choice of known rows; keys are fresh each time.
     windows : int
@@ -97,6 +98,7 @@ def run_audit(
         "blind": lambda: blind_suite(records, seed, progress),
         "aggregate": lambda: aggregate_suite(records, progress),
         "text": lambda: text_suite(records, seed, progress),
+        "images": lambda: image_suite(records, seed, progress),
     }
     return [result for name in chosen for result in suites[name]()]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from ompd.arrays import F64, I64, U64
 from ompd.schema import Feature, Schema
@@ -266,3 +267,22 @@ class Population:
         """Return the mean of each class, given what every value counts; shape (classes, n)."""
         columns = [chance @ count for chance, count in zip(self.chances, scaled, strict=True)]
         return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ImageView:
+    """What one of two clouds gets and opens while it extracts features.
+
+    Attributes
+    ----------
+    masked : uint64 array of shape (height, width)
+        The image plus both masks.
+    received : uint64 array of shape (n,)
+        That, what the other cloud sent in three rounds, and what the first two opened.
+    candidates : int64 array of shape (c, 4)
+        What the last round opened: octave, layer, y, x.
+    """
+
+    masked: npt.NDArray[np.uint64]
+    received: npt.NDArray[np.uint64]
+    candidates: npt.NDArray[np.int64]

@@ -11,6 +11,7 @@ from ompd.commands.backup import backup, restore
 from ompd.commands.catalogue import catalogue
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
+from ompd.commands.images import images_app
 from ompd.commands.init import init
 from ompd.commands.keys import keys_app
 from ompd.commands.monitor import monitor_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(aggregate_app, name="aggregate")
 app.add_typer(audit_log_app, name="audit-log")
+app.add_typer(images_app, name="images")
 app.add_typer(monitor_app, name="monitor")
 app.add_typer(text_app, name="text")
 app.command()(audit)

@@ -25,6 +25,7 @@ class Panel(StrEnum):
 
     AGGREGATE = "aggregate"
     TEXT = "text"
+    IMAGES = "images"
     PAPER = "paper"
     HARDENED = "hardened"
     SEALED = "sealed"
@@ -36,7 +37,7 @@ def audit(
     profile: Annotated[
         list[Panel] | None,
         typer.Option(
-            help="Profile to attack, the published aggregation or medical text; may be repeated.",
+            help="Profile to attack, the published aggregation, text or images; may be repeated.",
             show_default="all",
         ),
     ] = None,

@@ -70,7 +70,7 @@ class Directory:
         ----------
         public_identity : PublicIdentity
             What the party presents.
-        role : {"user", "hospital", "cloud", "patient", "physician"}, optional
+        role : {"user", "hospital", "cloud", "patient", "physician", "authority"}, optional
             What it may do; by default what it has been, else a user, the least.
 
         Raises

@@ -45,7 +45,7 @@ class Party:
 
     Attributes
     ----------
-    role : {"user", "hospital", "cloud", "patient", "physician"} or None
+    role : {"user", "hospital", "cloud", "patient", "physician", "authority"} or None
         Of its class; None for a bare party.
     """
 
@@ -143,7 +143,7 @@ class Party:
         Parameters
         ----------
         other : PublicIdentity
-        role : {"user", "hospital", "cloud", "patient", "physician"}, optional
+        role : {"user", "hospital", "cloud", "patient", "physician", "authority"}, optional
             What is accepted of it: only hospitals store tables, only users ask, only clouds answer.
             By default what it has been, else a user.
 

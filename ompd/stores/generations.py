@@ -43,7 +43,7 @@ class Registration(msgspec.Struct, frozen=True):
     Attributes
     ----------
     public : PublicIdentity
-    role : {"user", "hospital", "cloud", "patient", "physician"}
+    role : {"user", "hospital", "cloud", "patient", "physician", "authority"}
     generation : int
         Counts from 1.
     since : float

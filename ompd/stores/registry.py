@@ -96,7 +96,7 @@ class Registry:
         ----------
         public_identity : PublicIdentity
             What the party presents.
-        role : {"user", "hospital", "cloud", "patient", "physician"}
+        role : {"user", "hospital", "cloud", "patient", "physician", "authority"}
         valid_from, valid_until : float, optional
             First moment of validity and the first after, in seconds since the epoch; no bound
             by default. For an identity that is there already, see `renew`.

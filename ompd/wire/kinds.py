@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import aggregates, blind, changes, diagnosis, keeping, payments
+from ompd.wire import aggregates, blind, changes, diagnosis, images, keeping, payments
 from ompd.wire.fields import Body
 
 _KIB = 1024
@@ -77,6 +77,17 @@ class Kind(IntEnum):
         42, keeping.KeepingRequest, (*_PEOPLE, "company"), 8 * _MIB, repeatable=True
     )
     KEEPING_ANSWER = _Row(43, keeping.KeepingAnswer, ("cloud",), 8 * _MIB)
+    IMAGE_KEY = _Row(70, images.ImageKey, ("authority",), 4 * _KIB)
+    IMAGE_MATERIAL = _Row(71, images.ImageMaterial, ("authority",), 9 * _MIB)
+    IMAGE_TICKET = _Row(72, images.ImageTicket, ("authority",), 4 * _KIB)
+    IMAGE_REQUEST = _Row(73, images.ImageRequest, ("patient",), 4 * _KIB)
+    IMAGE_SEED = _Row(74, images.ImageSeed, ("cloud",), 4 * _KIB)
+    MASKED_IMAGE = _Row(75, images.MaskedImage, ("patient",), 4 * _MIB)
+    IMAGE_ROUND = _Row(76, images.ImageRound, ("cloud",), 64 * _MIB)
+    IMAGE_CANDIDATES = _Row(77, images.ImageCandidates, ("cloud",), 64 * _MIB)
+    IMAGE_POINTS = _Row(78, images.ImagePoints, ("physician",), 16 * _MIB)
+    IMAGE_POSES = _Row(79, images.ImagePoses, ("physician",), 16 * _MIB)
+    IMAGE_SUMS = _Row(80, images.ImageSums, ("cloud",), 64 * _MIB)
 
     body: type[Body]
     senders: tuple[str, ...]

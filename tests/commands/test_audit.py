@@ -97,4 +97,4 @@ def test_unknown_profile_names_the_choices():
     done = run("--profile", "plain")
     assert done.exit_code == 2
     text = " ".join(done.stderr.replace("│", " ").split())
-    assert "'aggregate', 'text', 'paper', 'hardened', 'sealed'" in text
+    assert "'aggregate', 'text', 'images', 'paper', 'hardened', 'sealed'" in text

@@ -37,10 +37,21 @@ from ompd.wire import (
     HardenedJob,
     HardenedUpload,
     Header,
+    ImageCandidates,
+    ImageKey,
+    ImageMaterial,
+    ImagePoints,
+    ImagePoses,
+    ImageRequest,
+    ImageRound,
+    ImageSeed,
+    ImageSums,
+    ImageTicket,
     Invitation,
     KeepingAnswer,
     KeepingRequest,
     Kind,
+    MaskedImage,
     PaperChange,
     PaperJob,
     PaperUpload,
@@ -191,6 +202,20 @@ BODIES = {
     "blind report": BlindReport(
         TABLE, (("benign", ""), ("malignant", "see a doctor")), bytes(range(64))
     ),
+    "image key": ImageKey(
+        40, 44, 8, False, "other-cloud", "patient", "physician", bytes(range(16)), 7_000_000
+    ),
+    "image material": ImageMaterial(8 << 20, bytes(range(40))),
+    "image ticket": ImageTicket(40, 44, 16, "cloud", "other-cloud", "patient", "physician"),
+    "image request": ImageRequest(40, 44, 16),
+    "image seed": ImageSeed(bytes(range(16))),
+    "masked image": MaskedImage(bytes(range(64))),
+    "image round": ImageRound(3, bytes(range(40))),
+    "image candidates": ImageCandidates(bytes(range(8)), bytes(range(250)) * 4),
+    "image points": ImagePoints(bytes(range(8)), bytes(range(8))),
+    "image poses": ImagePoses(bytes(range(8)), bytes(range(32))),
+    "image sums": ImageSums(False, bytes(range(144))),
+    "image sums, descriptors": ImageSums(True, bytes(range(128)) * 4),
     "refusal": Refusal(),
     "refusal, key not enrolled": Refusal(UNENROLLED),
     "refusal, all answers had": Refusal(SPENT),
@@ -221,9 +246,11 @@ def parties() -> dict[str, Party]:
     return people
 
 
-NAMES = ("alice", "hospital", "cloud", "mallory", "patient", "physician", "authority")
+NAMES = (
+    "alice", "hospital", "cloud", "mallory", "patient", "physician", "authority", "other-cloud",
+)  # fmt: skip
 #: Others have the name of their role.
-ROLES = {"alice": "user"}
+ROLES = {"alice": "user", "other-cloud": "cloud"}
 ROUTES = {
     Kind.PAPER_UPLOAD: ("hospital", "cloud"),
     Kind.QUERY: ("alice", "hospital"),
@@ -254,6 +281,17 @@ ROUTES = {
     Kind.ACCOUNT_ANSWER: ("authority", "alice"),
     Kind.KEEPING_REQUEST: ("alice", "cloud"),
     Kind.KEEPING_ANSWER: ("cloud", "alice"),
+    Kind.IMAGE_KEY: ("authority", "cloud"),
+    Kind.IMAGE_MATERIAL: ("authority", "cloud"),
+    Kind.IMAGE_TICKET: ("authority", "patient"),
+    Kind.IMAGE_REQUEST: ("patient", "cloud"),
+    Kind.IMAGE_SEED: ("cloud", "patient"),
+    Kind.MASKED_IMAGE: ("patient", "cloud"),
+    Kind.IMAGE_ROUND: ("cloud", "other-cloud"),
+    Kind.IMAGE_CANDIDATES: ("cloud", "physician"),
+    Kind.IMAGE_POINTS: ("physician", "cloud"),
+    Kind.IMAGE_POSES: ("physician", "cloud"),
+    Kind.IMAGE_SUMS: ("cloud", "physician"),
 }
 
 

@@ -48,7 +48,7 @@ def parties():
         public = PublicIdentity.from_bytes(bytes.fromhex(keys["public"]))
         for party in people.values():
             if party.id != name:
-                party.meet(public, {"alice": "user"}.get(name, name))
+                party.meet(public, {"alice": "user", "other-cloud": "cloud"}.get(name, name))
     return people
 
 
@@ -71,8 +71,9 @@ def receiver(parties, kind):
             "BLIND_QUERY",
             "BLIND_KEY",
         },
-        "patient": {"INVITATION"},
-        "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT"},
+        "patient": {"INVITATION", "IMAGE_TICKET", "IMAGE_SEED"},
+        "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT", "IMAGE_CANDIDATES", "IMAGE_SUMS"},
+        "other-cloud": {"IMAGE_ROUND"},
     }
     return parties[next((name for name, kinds in readers.items() if kind in kinds), "cloud")]
 

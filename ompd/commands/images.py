@@ -1,0 +1,198 @@
+"""Features of an image that no cloud sees, shown on one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ompd.commands.console import plain_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ompd.images import Features
+
+images_app = typer.Typer(help="Find features in images that nobody who computes sees.")
+
+
+@images_app.callback()
+def _images() -> None:
+    """Find features in images that nobody who computes sees."""
+
+
+@images_app.command()
+def demo(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            help="DICOM, PNG or NumPy file, 16 to 512 pixels each way.",
+            show_default="a slice of a tomogram that comes with pydicom",
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Where to draw OpenCV's keypoints and these, as PNG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Extract features through dealer, patient, two clouds and physician, beside OpenCV's.
+
+    All five are in this process. Positions and scales of the candidates are open to both clouds:
+    the outline of a body can be recognised in them.
+    """
+    with plain_errors():
+        from ompd.images import read_image
+
+        pixels = read_image(_example() if image is None else image)
+        features, found = _extract(pixels)
+        found |= compare(features, pixels)
+        if picture is not None:
+            _draw(pixels, features, picture)
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        table = Table("", "", title=f"{pixels.shape[0]} x {pixels.shape[1]} pixels")
+        for name, value in found.items():
+            text = f"{value:.4g}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+            table.add_row(name.replace("_", " "), text)
+        Console().print(table)
+
+
+def _example() -> Path:
+    try:
+        from pydicom.data import get_testdata_file
+    except ImportError:
+        raise typer.BadParameter("needs the extra `images`, or a file of NumPy") from None
+    return Path(str(get_testdata_file("CT_small.dcm", download=False)))
+
+
+def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
+    """Run the protocol; returns features, and what it took."""
+    from ompd.images.warmup import warmup_images
+    from ompd.roles import introduce
+    from ompd.roles.imaging import Authority, ImageCloud, Patient, Physician, deliver
+    from ompd.wire import Frame, Kind
+
+    kinds = [kind for kind in Kind if kind >= Kind.IMAGE_KEY]
+    authority, patient = Authority.create("dealer"), Patient.create("patient")
+    left, right = ImageCloud.create("left"), ImageCloud.create("right")
+    physician = Physician.create("physician")
+    introduce(authority, patient, left, right, physician)
+    warmup_images()
+    sent: Counter[str] = Counter()
+    rounds = 0
+
+    def watch(_: str, frame: bytes) -> None:
+        nonlocal rounds
+        header = Frame.decode(frame, *kinds).header
+        if header.kind is Kind.IMAGE_ROUND and header.sender == "left":
+            sent["between_clouds_each_way_bytes"] += len(frame)
+            rounds += 1
+        elif header.kind is Kind.MASKED_IMAGE:
+            sent["masked_image_to_each_bytes"] = len(frame)
+        elif header.kind is Kind.IMAGE_MATERIAL:
+            sent["dealt_bytes"] += len(frame)
+        elif header.recipient == "physician":
+            sent["to_physician_bytes"] += len(frame)
+
+    parties = (patient, left, right, physician)
+    depth = 8 * pixels.dtype.itemsize
+    start = time.perf_counter()
+    dealt = authority.deal(
+        pixels.shape[0],
+        pixels.shape[1],
+        depth,
+        clouds=("left", "right"),
+        patient="patient",
+        physician="physician",
+    )
+    deliver(dealt, *parties, watch=watch)
+    middle = time.perf_counter()
+    deliver(patient.submit(pixels), *parties, watch=watch)
+    end = time.perf_counter()
+    features = physician.features()
+    return features, {
+        "features": len(features),
+        "dealing_seconds": middle - start,
+        "extracting_seconds": end - middle,
+        "rounds": rounds,
+        **sent,
+    }
+
+
+def compare(features: Features, pixels: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return how features agree with OpenCV's; nothing where it is not installed.
+
+    Two keypoints are the same within one pixel and 7 % of the scale.
+    """
+    import numpy as np
+
+    try:
+        import cv2
+    except ImportError:
+        return {}
+    grey = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    detector: Any = cv2.SIFT_create()
+    keypoints, descriptors = detector.detectAndCompute(grey, None)
+    found: dict[str, Any] = {"opencv_features": len(keypoints)}
+    if not len(keypoints) or not len(features):
+        return found
+    theirs = np.array([(*each.pt, each.size, each.angle) for each in keypoints])
+    same = same_points(theirs, features.points)
+    apart = np.abs((theirs[:, None, 3] - features.points[None, :, 3] + 180) % 360 - 180)
+    unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    cosines = (unit @ features.descriptors.T)[same & (apart < 10)]
+    found["recall"] = float(same.any(axis=1).mean())
+    found["precision"] = float(same.any(axis=0).mean())
+    if len(cosines):
+        found["descriptor_cosine_median"] = float(np.median(cosines))
+    return found
+
+
+def same_points(
+    left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Return which keypoints (x, y, size, ...) are the same, one row per left one."""
+    import numpy as np
+
+    near = np.linalg.norm(left[:, None, :2] - right[None, :, :2], axis=2) <= 1
+    close = np.abs(np.log2(left[:, None, 2] / right[None, :, 2])) < 0.1
+    return np.asarray(near & close, np.bool_)
+
+
+def _draw(pixels: npt.NDArray[Any], features: Features, place: Path) -> None:
+    """Draw OpenCV's keypoints in red on the left, these in green on the right."""
+    import numpy as np
+
+    from ompd.errors import BackendUnavailableError, ImageError
+
+    try:
+        import cv2
+    except ImportError:
+        raise BackendUnavailableError("a picture needs the extra `images`") from None
+    grey = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    keypoints: Any = cv2.SIFT_create().detect(grey, None)
+    theirs = [(*each.pt, each.size, each.angle) for each in keypoints]
+    panels = []
+    for points, colour in ((theirs, (0, 0, 255)), (features.points[:, :4], (0, 255, 0))):
+        panel = cv2.resize(grey, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+        panel = cv2.cvtColor(panel, cv2.COLOR_GRAY2BGR)
+        for x, y, size, angle in points:
+            centre = (round(4 * x + 2), round(4 * y + 2))
+            turn = np.radians(angle)
+            end = (
+                centre[0] + round(2 * size * np.cos(turn)),
+                centre[1] + round(2 * size * np.sin(turn)),
+            )
+            cv2.circle(panel, centre, round(2 * size), colour, 1, cv2.LINE_AA)
+            cv2.line(panel, centre, end, colour, 1, cv2.LINE_AA)
+        panels.append(panel)
+    if not cv2.imwrite(str(place), np.hstack(panels)):
+        raise ImageError("picture: cannot be written")

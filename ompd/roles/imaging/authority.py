@@ -1,0 +1,104 @@
+"""The dealer: it makes correlated randomness, and sees neither images nor what clouds exchange."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from ompd.errors import ParameterError
+from ompd.images.geometry import geometry
+from ompd.images.material import Plan, deal
+from ompd.images.streams import Draws
+from ompd.roles.imaging.delivery import Outgoing
+from ompd.roles.party import Party
+from ompd.wire import MATERIAL_PART, Body, ImageKey, ImageMaterial, ImageTicket
+
+
+class Authority(Party):
+    """Deals material for images.
+
+    Together with one of the clouds it could read every image: it must work with neither. It keeps
+    nothing of what it dealt.
+    """
+
+    role = "authority"
+
+    def deal(
+        self,
+        height: int,
+        width: int,
+        depth: int = 8,
+        *,
+        clouds: tuple[str, str],
+        patient: str,
+        physician: str,
+    ) -> Iterator[Outgoing]:
+        """Make what one image takes.
+
+        Parameters
+        ----------
+        height, width : int
+            Pixels, 16 to 512.
+        depth : {8, 16}
+            Bits of a pixel.
+        clouds : tuple of str
+            Ids of two clouds; the first one leads, the second one gets the material.
+        patient, physician : str
+            Ids of who may upload the image, and of who may read its features.
+
+        Yields
+        ------
+        (str, bytes)
+            Recipient and frame, in the order in which they are to be delivered. Material is made
+            as it is asked for; memory holds one part of 8 MiB.
+
+        Raises
+        ------
+        ParameterError
+            If the size or depth is not possible, or a party takes part twice.
+        UnknownKeyError
+            If a party is not registered here.
+        """
+        size = geometry(height, width, depth)
+        if len({*clouds, patient, physician, self.id}) != 5 or len(clouds) != 2:
+            raise ParameterError("clouds: expected two, and everybody in one place only")
+        return self._deal(size.height, size.width, size.depth, clouds, patient, physician)
+
+    def _deal(
+        self,
+        height: int,
+        width: int,
+        depth: int,
+        clouds: tuple[str, str],
+        patient: str,
+        physician: str,
+    ) -> Iterator[Outgoing]:
+        session = secrets.token_bytes(16)
+        shape = (height, width, depth)
+        size = geometry(*shape)
+        plan = Plan(size)
+        draws = Draws.generate(), Draws.generate()
+
+        def frame(recipient: str, body: Body, sequence: int) -> Outgoing:
+            return recipient, self._post.send(recipient, body, nonce=session, sequence=sequence)
+
+        for leader, cloud, other, own in zip(
+            (True, False), clouds, reversed(clouds), draws, strict=True
+        ):
+            bytes_after = 0 if leader else plan.size
+            key = ImageKey(*shape, leader, other, patient, physician, own.key, bytes_after)
+            yield frame(cloud, key, 0)
+        offset = 0
+        part = bytearray()
+        for piece in deal(size, *draws):
+            part += piece.data.cast("B")
+            while len(part) >= MATERIAL_PART:
+                yield frame(clouds[1], ImageMaterial(offset, bytes(part[:MATERIAL_PART])), offset)
+                offset += MATERIAL_PART
+                del part[:MATERIAL_PART]
+        if part:
+            yield frame(clouds[1], ImageMaterial(offset, bytes(part)), offset)
+        # Last, so that nobody asks for a session that is not complete.
+        ticket = ImageTicket(*shape, *clouds, patient, physician)
+        yield frame(patient, ticket, 0)
+        yield frame(physician, ticket, 0)

@@ -1,0 +1,41 @@
+"""What a cloud can make of images, and the control that must be caught."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ompd import audit
+from ompd.audit import images
+from ompd.audit.image_scenes import ImageScene, body
+from ompd.audit.image_suite import image_suite
+from ompd.audit.views import ImageView
+
+
+def test_images_are_hidden_and_candidates_are_not(wbc):
+    shares = audit.as_dict(image_suite(wbc, 1, lambda attack: None))["images"]
+    assert set(shares) == {
+        "bias_of_real", "bias_of_black", "bias_of_random", "pixels", "outline", "reused_material",
+    }  # fmt: skip
+    # One of six may be that far from even by chance.
+    assert sum(shares[f"bias_of_{name}"]["recovered"] for name in ("real", "black", "random")) < 0.4
+    assert shares["pixels"]["recovered"] < 0.1
+    assert shares["outline"]["recovered"] > shares["outline"]["baseline"] + 0.05
+    assert shares["reused_material"]["recovered"] == 1
+
+
+def test_bias_sees_bits_that_are_not_even():
+    words = np.random.default_rng(1).integers(0, 2**64, 1000, np.uint64)
+    masked = words[:900].reshape(30, 30)
+    none = np.empty((0, 4), np.int64)
+    assert abs(images.bias(ImageView(masked, words, none))) < 4
+    for some in (words & np.roll(words, 1), np.zeros_like(words), words | np.uint64(1)):
+        assert images.uneven([ImageView(masked, some, none)]).all()
+
+
+def test_another_image_with_fresh_material_shows_no_difference():
+    rng = np.random.default_rng(2)
+    first, second = (ImageScene.of(body(rng)) for _ in range(2))
+    exact = second.image.astype(np.int64) - first.image
+    assert (images.difference(first.view, second.view) == exact).mean() < 0.01
+    assert first.image.std() > 20
+    assert len(first.view.candidates) > 10
