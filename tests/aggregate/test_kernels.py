@@ -29,7 +29,9 @@ def edges(most, p):
         st.integers(0, 9).map(lambda gap: most - gap),
         st.integers(0, 9).map(lambda gap: gap - most),
         st.integers(-3, 3),
-        st.integers(-8, 8).map(lambda halves: (halves * p + (halves & 1)) // 2),
+        st.integers(-(2 * most // p), 2 * most // p).map(
+            lambda halves: (halves * p + (halves & 1)) // 2
+        ),
     )
 
 

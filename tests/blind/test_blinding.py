@@ -132,7 +132,7 @@ def test_paper_profile_has_the_papers_sizes():
     assert PAPER.limbs == 8
     assert check_profile("paper") == PAPER.name
     for name in ("Paper", None, ["paper"]):
-        with pytest.raises(ParameterError, match="one of sealed, hardened, paper"):
+        with pytest.raises(ParameterError, match="one of blind, sealed, hardened, paper"):
             check_profile(name)
 
 
