@@ -8,11 +8,20 @@ import random
 import numpy as np
 import pytest
 
-from ompd.aggregate import Ciphertext, Evaluator, decrypt, encrypt, encrypt_secretly, residues
+from ompd import scoring
+from ompd.aggregate import (
+    FLOOD_BITS,
+    Ciphertext,
+    Evaluator,
+    decrypt,
+    encrypt,
+    encrypt_secretly,
+    residues,
+)
 from ompd.aggregate.keys import SecretKey
 from ompd.aggregate.noise import OVERFLOW, PARTS
 from ompd.errors import Bottom
-from ompd.params import AGGREGATE_SETS, AggregateSet
+from ompd.params import AGGREGATE_SETS, SCORING, AggregateSet
 from tests.aggregate import measured, oracle
 from tests.aggregate.conftest import TINY_SETS
 
@@ -131,8 +140,10 @@ def test_every_set_is_as_deep_as_it_says(parameters):
     if parameters.depth:
         bits = measured.embedded(measured.noise_of(secret, product))
         assert bits <= product.noise / PARTS
-    assert decrypt(secret, ev.finish(product))[: len(expected)].tolist() == expected
-    assert decrypt(secret, ev.finish(total)).tolist() == [most - 1000]
+    flood = scoring.FLOOD_BITS if parameters is SCORING else FLOOD_BITS
+    finished = ev.finish(product, flood=flood)
+    assert decrypt(secret, finished)[: len(expected)].tolist() == expected
+    assert decrypt(secret, ev.finish(total, flood=flood)).tolist() == [most - 1000]
     if parameters.depth:
         with pytest.raises(Bottom):
             decrypt(secret, ev.multiply(product, x))
