@@ -116,23 +116,8 @@ class Layout:
         np.put_along_axis(grid, np.repeat(places[:, None], self.scores, axis=1), 1, axis=2)
         return slots
 
-    def sums(self, slots: I64, rows: int) -> I64:
-        """Return the scores of rows: what their blocks add up to, between -t/2 and t/2.
-
-        Parameters
-        ----------
-        slots : int64 array of shape (SCORING.degree,)
-            From 0 to t - 1.
-        rows : int
-
-        Returns
-        -------
-        int64 array of shape (rows, scores)
-        """
-        return _around(self.blocks(slots, rows).sum(axis=2))
-
     def scores_of(self, coefficients: I64, rows: int) -> I64:
-        """Return the scores of rows from coefficients of the plaintext.
+        """Return the scores of rows: what their blocks add up to, between -t/2 and t/2.
 
         Parameters
         ----------
