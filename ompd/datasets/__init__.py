@@ -1,9 +1,9 @@
-"""Patient tables: the two data sets of the paper, and a hospital's own CSV file.
+"""Patient tables: three data sets that ship with the package, and a hospital's own CSV file.
 
-``load("wbc")`` and ``load("mm")`` need no network: both files ship with the package and are
-checked against their SHA-256. ``load("path.csv", schema)`` reads any other table; its errors name
-line and column, never a value. ``scan("path.csv", schema)`` reads people without labels, piece by
-piece.
+``load("wbc")`` and ``load("mm")``, those of the paper, and ``load("cleveland")`` need no network;
+they are checked against their SHA-256. ``load("path.csv", schema)`` reads any other table; its
+errors name line and column, never a value. ``scan("path.csv", schema)`` reads people without
+labels, piece by piece.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ompd.datasets._info import Change, DatasetInfo
 from ompd.datasets._table import Table, check_domains, read_table
 from ompd.errors import DatasetError
 
-NAMES = ("wbc", "mm")
+NAMES = ("wbc", "mm", "cleveland")
 
 
 def available() -> tuple[DatasetInfo, ...]:

@@ -34,7 +34,8 @@ def load(
     Parameters
     ----------
     source : str or path
-        ``"wbc"`` or ``"mm"``; anything else is the path of a file: CSV, ARFF, Parquet or Arrow.
+        ``"wbc"``, ``"mm"`` or ``"cleveland"``; anything else is the path of a file: CSV, ARFF,
+        Parquet or Arrow.
         Text is UTF-8. What stands in which column, `schema.table` says; without it, cells are
         separated by commas, the first line names the columns, and the last one holds classes.
         Columns are found by name, and others are not read.

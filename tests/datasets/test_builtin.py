@@ -27,14 +27,19 @@ def installed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "counts"), [("wbc", (683, 9), (444, 239)), ("mm", (830, 5), (427, 403))]
+    ("name", "shape", "classes", "counts"),
+    [
+        ("wbc", (683, 9), ("benign", "malignant"), (444, 239)),
+        ("mm", (830, 5), ("benign", "malignant"), (427, 403)),
+        ("cleveland", (303, 13), ("absent", "present"), (164, 139)),
+    ],
 )
-def test_counts(name, shape, counts):
+def test_counts(name, shape, classes, counts):
     dataset = load(name)
     assert dataset.name == name
     assert dataset.features.shape == shape
     assert len(dataset) == shape[0]
-    assert dataset.schema.classes == ("benign", "malignant")
+    assert dataset.schema.classes == classes
     assert dataset.class_rows == counts
     assert dataset.features.dtype == np.float64
     assert dataset.labels.dtype == np.int64
@@ -48,17 +53,35 @@ def test_known_rows():
     ]
     assert load("mm").features[0].tolist() == [5, 67, 3, 5, 3]
     assert load("mm").labels[:4].tolist() == [1, 1, 0, 1]
+    # As published: 63, 1, 1, 145, 233, 1, 2, 150, 0, 2.3, 3, 0, 6, class 0.
+    cleveland = load("cleveland")
+    first = [63, 1, 1, 145, 233, 1, 2, 150, 0, 2.3, 3, 0, 1]
+    assert cleveland.features[0].tolist() == first
+    assert cleveland.labels[:4].tolist() == [0, 1, 1, 0]
+
+
+def test_what_the_source_lacks_is_missing():
+    cleveland = load("cleveland")
+    gaps = np.argwhere(np.isnan(cleveland.features))
+    features = [cleveland.schema.features[column].name for column in gaps[:, 1]]
+    assert sorted(features) == ["perfusion"] * 2 + ["vessels"] * 4
+    assert not any(np.isnan(load(name).features).any() for name in ("wbc", "mm"))
+    # Frequencies that the source's description tells.
+    for column, counts in ((2, [23, 50, 86, 144]), (12, [166, 18, 117])):
+        values = cleveland.features[:, column]
+        found = np.unique(values[~np.isnan(values)], return_counts=True)[1]
+        assert found.tolist() == counts
 
 
 def test_declared_domains_are_reached():
     for info in available():
         dataset = load(info.name)
-        assert (dataset.features.min(axis=0) == dataset.schema.low).all()
-        assert (dataset.features.max(axis=0) == dataset.schema.high).all()
+        assert (np.nanmin(dataset.features, axis=0) == dataset.schema.low).all()
+        assert (np.nanmax(dataset.features, axis=0) == dataset.schema.high).all()
 
 
 def test_kinds():
-    wbc, mm = (info.schema.features for info in available())
+    wbc, mm, _ = (info.schema.features for info in available())
     assert {feature.kind for feature in wbc} == {"ordinal"}
     assert [feature.kind for feature in mm] == [
         "ordinal",
@@ -71,7 +94,7 @@ def test_kinds():
 
 def test_info_is_complete():
     infos = available()
-    assert [info.name for info in infos] == ["wbc", "mm"]
+    assert [info.name for info in infos] == ["wbc", "mm", "cleveland"]
     assert len({info.disease for info in infos}) == len(infos)
     for info in infos:
         assert info == load(info.name).info
@@ -95,7 +118,7 @@ def test_correction_is_on_record_and_applied():
     assert not [change for change in load("wbc").info.changes if change.row is not None]
 
 
-@pytest.mark.parametrize("name", ["wbc", "mm"])
+@pytest.mark.parametrize("name", ["wbc", "mm", "cleveland"])
 def test_any_changed_byte_is_noticed(installed, name):
     file = installed / f"{name}.csv"
     raw = bytearray(file.read_bytes())
