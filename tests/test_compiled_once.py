@@ -18,6 +18,9 @@ from ompd.arrays import LINE, frozen
 from ompd.search import LimbTable, WordTable, compute, limbs_of
 from tests.places import ROOT
 
+#: Every one compiles in a process of its own.
+pytestmark = pytest.mark.long
+
 
 def signatures():
     """All that is compiled or loaded, by kernel."""

@@ -20,6 +20,7 @@ def results(mixed):
     return found
 
 
+@pytest.mark.long
 def test_json_shape(results):
     shares = audit.as_dict(results)
     assert set(shares) == {"paper", "hardened", "sealed"}

@@ -315,7 +315,8 @@ def test_killed_at_any_time_it_goes_on(tmp_path, pieces, out):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("out", ["out.parquet", *long("out.csv")])
+@pytest.mark.long
+@pytest.mark.parametrize("out", ["out.parquet", "out.csv"])
 def test_a_full_disk_while_it_is_put_together(tmp_path, pieces, out):
     write(tmp_path / "in.csv", 4000)
     options = {"k": 5, "id": "case"}

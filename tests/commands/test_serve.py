@@ -197,6 +197,7 @@ def run_status(server):
         return answer.read()
 
 
+@pytest.mark.long
 def test_a_table_is_handed_over_by_the_command_where_no_server_runs(folder, tmp_path):
     written(tmp_path, records(), rows_of(1))
     order = ("outsource", tmp_path / "old.csv", "--disease", "flu", "--config",
@@ -225,6 +226,7 @@ def test_a_table_is_handed_over_by_the_command_where_no_server_runs(folder, tmp_
     assert "cannot be reached" in run(*order, code=2).stderr
 
 
+@pytest.mark.long
 def test_orders_are_taken_from_the_owner_alone(folder, tmp_path):
     written(tmp_path, records(), rows_of(1))
     with serving(folder) as (hospital, _):

@@ -160,6 +160,7 @@ def in_own_process(path, most=6 << 30):
     return said, int(grown)
 
 
+@pytest.mark.long
 def test_a_gigabyte_in_a_line_costs_its_own_size(tmp_path):
     path = tmp_path / "own.csv"
     with path.open("wb") as file:

@@ -76,6 +76,7 @@ def spoilt(world, job, answer, change):
     return cloud.send("st-mary", changed, nonce=header.nonce, sequence=header.sequence)
 
 
+@pytest.mark.long
 def test_any_order_is_as_good_as_the_order_of_asking():
     world = sealed_world()
     features = np.random.default_rng(5).uniform(0, 12, (120, 3))

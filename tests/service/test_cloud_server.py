@@ -155,6 +155,7 @@ def test_what_is_begun_is_answered_when_it_is_told_to_end(paper):
         assert cloud.process.wait(60) == 0
 
 
+@pytest.mark.long
 def test_what_is_forged_takes_no_memory(paper):
     with cloud_process(paper.folder) as cloud:
         publish(paper, cloud.url)
@@ -177,6 +178,7 @@ def test_what_is_forged_takes_no_memory(paper):
             assert cloud.highest() - before < MIB
 
 
+@pytest.mark.long
 def test_a_whole_table_goes_on_where_it_was(sealed):
     with cloud_process(sealed.folder) as cloud:
         publish(sealed, cloud.url, rows=3000)

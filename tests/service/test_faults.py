@@ -183,6 +183,7 @@ def test_killed_while_it_answers_and_windows_are_renewed(rig, expected, role, ti
     sound(rig, crowd.askers, expected, TABLES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("role", "times"), [("cloud", 1), *OFTEN])
 def test_killed_while_tables_are_uploaded(rig, files, expected, role, times):
     pause = random.Random(times)  # noqa: S311

@@ -215,6 +215,7 @@ def test_frames_of_all_lengths_come_whole(url, size):
     assert b"server" not in headers
 
 
+@pytest.mark.long
 def test_an_idle_connection_lives_on(url):
     with Peer(url) as peer:
         for _ in range(3):
@@ -353,6 +354,7 @@ def test_long_bodies_take_no_more_room_than_there_is():
     assert echo.intake.held == 0
 
 
+@pytest.mark.long
 def test_a_peer_that_does_not_read_is_dropped(monkeypatch):
     monkeypatch.setattr(protocol, "_STALL", 0.3)
     left = threading.Event()

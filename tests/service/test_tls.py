@@ -28,6 +28,7 @@ def trusting(authority, shown=None):
     return context
 
 
+@pytest.mark.long
 def test_frames_over_tls(authority):
     certificate, key = authority.issue("server")
     with serving(Echo().app, patience=PATIENCE, tls=Tls(certificate=certificate, key=key)) as at:
