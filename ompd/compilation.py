@@ -18,6 +18,7 @@ from ompd.params import PAPER
 from ompd.sealed import Change, Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
+from ompd.search.parts import Boxes, Nearest
 
 
 def warmup() -> None:
@@ -42,6 +43,10 @@ def _search() -> None:
     queries = convert(sent.points, sent.tokens, modulus)
     vote(table, *compute(table, queries, 3))
     table.extended(table.limbs[:1], labels[:1])
+    boxes, found = Boxes.cut(table.index, 1), Nearest(4, 3, limbs + 1)
+    found.add(np.arange(4), *compute(table, queries, 3))
+    boxes.reachable(boxes.bounds(queries), found.farthest)
+    found.ballots(table.labels, 2)
     # Enough rows to be split among threads.
     many = np.arange(5000, dtype=np.uint64).reshape(2500, 2, 1)
     build_index(many, threads=2)

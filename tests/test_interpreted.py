@@ -22,6 +22,8 @@ SUBSET = [
     "tests/search/test_engine.py::test_exact",
     "tests/search/test_engine.py::test_append_remove_exclude",
     "tests/search/test_engine.py::test_hits_and_misses",
+    "tests/search/test_engine.py::test_within",
+    "tests/search/test_parts.py::test_parts_find_what_the_whole_has",
     "tests/search/test_classify.py::test_classify",
     "tests/search/test_conversion.py::test_convert",
     "tests/blind/test_laplace.py::test_kernel_equals_the_sampler_in_python_integers",

@@ -126,7 +126,7 @@ def _classify(
         _convert(table, points, tokens, square, modulus, inverse, kept, start, count, block)
         for i in range(count):
             spread_heads(block.cube, i, block.every, bits, base, state.splat)
-            limit, held, _ = collect(table, points, 0, state, best, 0)
+            limit, held, _ = collect(table, points, 0, state, best, 0, OPEN)
             codes[start + i] = UNDECIDED
             if limit < OPEN:
                 held = keep_within(state, held, limit)

@@ -2,6 +2,8 @@
 
 from collections import namedtuple
 
+import numpy as np
+
 from ompd._kernels.jit import kernel
 from ompd._kernels.limbs import distance_into, precedes
 
@@ -45,3 +47,35 @@ def measure_strays(table, strays, queries, query, own, best):
         if strays[stray] != own:
             filled = measure(table, strays[stray], queries, query, best, filled)
     return filled
+
+
+@kernel(_nrt=False)
+def exceeds(distances, slot, within, query):
+    """Whether distances[slot] > within[query], both little-endian limbs."""
+    for limb in range(within.shape[1] - 1, -1, -1):
+        if distances[slot, limb] != within[query, limb]:
+            return distances[slot, limb] > within[query, limb]
+    return False
+
+
+@kernel(_nrt=False)
+def most_heads(within, query, bits, columns, most):
+    """Largest sum of head distances of a row within[query] away, or `most` if that is less.
+
+    (within >> bits) + columns: see S - c <= D / 2**h in ompd/search/index.py.
+    """
+    word = bits // 64
+    shift = np.uint64(bits % 64)
+    width = within.shape[1]
+    if word >= width:
+        return min(most, np.int64(columns))
+    for limb in range(word + 1, width):
+        # All but what goes down into the lowest word.
+        if within[query, limb] >> (shift if limb == word + 1 else np.uint64(0)) != np.uint64(0):
+            return most
+    low = within[query, word] >> shift
+    if word + 1 < width and shift > np.uint64(0):
+        low |= within[query, word + 1] << (np.uint64(64) - shift)
+    if low > np.uint64(most):
+        return most
+    return min(most, np.int64(low) + columns)

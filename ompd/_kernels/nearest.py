@@ -4,7 +4,7 @@ import numpy as np
 
 from ompd._kernels.jit import kernel
 from ompd._kernels.lanes import LANES, SATURATED, prefetch
-from ompd._kernels.measure import Best, measure, measure_strays
+from ompd._kernels.measure import Best, exceeds, measure, measure_strays, most_heads
 from ompd._kernels.scan import (
     GROUP_ROWS,
     OPEN,
@@ -17,13 +17,18 @@ from ompd._kernels.scan import (
     state_of,
 )
 
+#: What stands in places that no row fills.
+NOBODY = np.int64(-1)
+FARTHEST = np.uint64(0xFFFFFFFFFFFFFFFF)
+
 
 @kernel(_nrt=False)
 def _answer(
-    table, cube, queries, base, kept, bits, strays, exclude, first_query, last_query, best,
+    table, cube, queries, base, kept, bits, strays, exclude, within, first_query, last_query, best,
     scratch, out_distances, out_rows,
 ):  # fmt: skip
     """The loop of `search_rows`; queries is `cube` flattened, scratch is a `State` of no query."""
+    bounded = within.shape[0] > 0
     columns = table.columns
     coordinates = table.coordinates
     width = table.stride // coordinates
@@ -41,14 +46,20 @@ def _answer(
         spread_heads(cube, query, kept, bits, base, splat)
         filled = measure_strays(table, strays, queries, query, own, best)
         state = state_of(scratch, own, 0, slack)
-        limit, held, filled = collect(table, queries, query, state, best, filled)
+        limit = OPEN
+        if bounded:
+            limit = most_heads(within, query, bits, columns if bits > 0 else 0, OPEN)
+        limit, held, filled = collect(table, queries, query, state, best, filled, limit)
         if limit >= OPEN and safe_shift > 0:
             # Sums may have saturated (a query far outside): again with coarser heads.
             for lane in range(columns * LANES):
                 splat[lane] = splat[lane] >> safe_shift
             filled = measure_strays(table, strays, queries, query, own, best)
             state = state_of(scratch, own, safe_shift, most_slack)
-            limit, held, filled = collect(table, queries, query, state, best, filled)
+            limit = OPEN
+            if bounded:
+                limit = most_heads(within, query, bits + safe_shift, columns, OPEN)
+            limit, held, filled = collect(table, queries, query, state, best, filled, limit)
         held = keep_within(state, held, limit)
         for entry in range(held):
             pool[entry] = row_at(pool[entry], table.rows)
@@ -58,6 +69,11 @@ def _answer(
             filled = measure(table, pool[entry], queries, query, best, filled)
         for place in range(k):
             slot = best.rank[place]
+            if bounded and (place >= filled or exceeds(best.distances, slot, within, query)):
+                # Those behind are as far or farther.
+                out_rows[query, place:] = NOBODY
+                out_distances[query, place:] = FARTHEST
+                break
             out_rows[query, place] = best.rows[slot]
             for limb in range(width + 1):
                 out_distances[query, place, limb] = best.distances[slot, limb]
@@ -66,13 +82,14 @@ def _answer(
 @kernel()
 def search_rows(
     limbs, queries, heads, leaf_boxes, group_boxes, rows, base, kept, bits, tail_heads, strays,
-    hidden, exclude, first_query, last_query, out_distances, out_rows,
+    hidden, exclude, within, first_query, last_query, out_distances, out_rows,
 ):  # fmt: skip
     """Answer queries [first_query, last_query) into out_distances[q, k, L + 1], out_rows[q, k].
 
     Arrays as in `Table`; queries uint64[q, m, L], base uint64[columns, L], kept int64[columns],
-    strays int64, exclude int64[q] or empty. At least k
-    live rows must exist.
+    strays int64, exclude int64[q] or empty. At least k live rows must exist. Rows that are farther
+    than within uint64[q, L + 1], if that is not empty, are not found: `NOBODY` and `FARTHEST` stand
+    in their places.
     """
     coordinates = limbs.shape[1]
     width = limbs.shape[2]
@@ -111,6 +128,6 @@ def search_rows(
         0,
     )
     _answer(
-        table, queries, queries.reshape(queries.size), base, kept, bits, strays, exclude,
+        table, queries, queries.reshape(queries.size), base, kept, bits, strays, exclude, within,
         first_query, last_query, best, scratch, out_distances, out_rows,
     )  # fmt: skip

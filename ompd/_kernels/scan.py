@@ -304,9 +304,11 @@ def state_of(scratch, own, shift, slack):
 
 
 @kernel(_nrt=False)
-def collect(table, queries, query, state, best, filled):
-    """Scan all that may matter; returns (limit, held, filled) with the candidates in the pool."""
-    limit = OPEN
+def collect(table, queries, query, state, best, filled, limit):
+    """Scan all that may matter; returns (limit, held, filled) with the candidates in the pool.
+
+    Rows whose head sum is above the given limit, at most `OPEN`, are no candidates.
+    """
     held = 0
     state.near[:] = SATURATED
     count = table.rows.shape[0]

@@ -296,3 +296,68 @@ def test_rows_at_the_edges_of_their_heads(columns, rng):
             codes, votes = ballots(table, queries, None, None, k)
             assert (votes == tally(table, rows)).all()
             assert (codes == vote(table, *compute(table, queries, k))).all()
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.one_of(st.integers(1, 70), st.just(1100)),
+    coordinates=st.integers(1, 12),
+    width=st.integers(1, 9),
+    kind=st.sampled_from(KINDS),
+    far=st.booleans(),
+    k=st.integers(1, 40),
+    bound=st.sampled_from(["zero", "least", "rank", "below", "random", "all"]),
+)
+def test_within(seed, rows, coordinates, width, kind, far, k, bound):
+    rng = np.random.default_rng(seed)
+    limbs = make(rng, rows, coordinates, width, kind)
+    table = table_of(limbs)
+    if rows > 3:
+        # Some are scanned, some are gone.
+        more = make(rng, 5, coordinates, width, "random")
+        table = table.extended(more, np.zeros(5, dtype=np.int64)).without(np.array([0, rows + 1]))
+        limbs = table.limbs
+    gone = set(table.removed.tolist())
+    queries = limbs[rng.integers(0, len(limbs), 3)].copy()
+    if far:
+        queries[0], queries[1] = 0, 2**64 - 1
+    wanted = integers(limbs)
+    ranked = [
+        sorted((naive.l1(row, query), i) for i, row in enumerate(wanted) if i not in gone)
+        for query in integers(queries)
+    ]
+    bounds = []
+    for pairs in ranked:
+        rank = pairs[int(rng.integers(len(pairs)))][0]
+        bounds.append(
+            {
+                "zero": 0,
+                "least": pairs[0][0],
+                "rank": rank,
+                "below": max(0, rank - 1),
+                "random": int(rng.integers(0, 2**63)) << int(rng.integers(0, 64 * width)),
+                "all": 2 ** (64 * width + 64) - 1,
+            }[bound]
+        )
+    within = np.array(
+        [[each >> 64 * i & 2**64 - 1 for i in range(width + 1)] for each in bounds], np.uint64
+    )
+    k = min(k, table.live)
+    distances, found = compute(table, queries, k, within=within)
+    for place, pairs in enumerate(ranked):
+        near = [pair for pair in pairs if pair[0] <= bounds[place]][:k]
+        told = list(zip(naive.from_limbs(distances[place]), found[place].tolist(), strict=True))
+        assert told[: len(near)] == near
+        assert set(told[len(near) :]) <= {(2 ** (64 * width + 64) - 1, -1)}
+
+
+def test_impossible_bounds_are_refused():
+    table = table_of(np.arange(12, dtype=np.uint64).reshape(4, 3, 1))
+    for within in (
+        np.zeros((1, 1), np.uint64),
+        np.zeros((2, 2), np.uint64),
+        np.zeros((1, 2)),
+        np.zeros((1, 4), np.uint64)[:, ::2],
+    ):
+        with pytest.raises(TableError, match="within"):
+            compute(table, table.limbs[:1], 1, within=within)
