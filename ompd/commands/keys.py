@@ -16,7 +16,8 @@ from rich.console import Console
 
 from ompd.commands.console import plain_errors
 from ompd.commands.key_tables import fingerprint, moment, show_card, show_entries
-from ompd.errors import KeystoreError, ParameterError, PasswordError, StoreError
+from ompd.commands.passwords import PasswordOption, password_of
+from ompd.errors import KeystoreError, ParameterError, StoreError
 
 if TYPE_CHECKING:
     from ompd.crypto import PublicIdentity
@@ -28,9 +29,6 @@ keys_app = typer.Typer(
     no_args_is_help=True,
 )
 
-_PASSWORD_VARIABLE = "OMPD_PASSWORD"  # noqa: S105  (its name, not its value)
-#: Fewest characters of a new password; scrypt buys some twenty bits on top of what it has.
-_SHORTEST_PASSWORD = 8
 _DAY = 86_400
 
 
@@ -55,13 +53,6 @@ class SuiteName(StrEnum):
 
 FolderOption = Annotated[Path, typer.Option(help="Folder of the identity.")]
 RegistryOption = Annotated[Path, typer.Option(help="Registry file.")]
-PasswordOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="File with the password in its first line; mode 0600.",
-        show_default=f"${_PASSWORD_VARIABLE}, else asked for",
-    ),
-]
 DaysOption = Annotated[
     float | None, typer.Option(help="Days until the keys expire.", show_default="never")
 ]
@@ -84,7 +75,7 @@ def new(
         if os.path.lexists(folder / "identity.json"):
             # Before a password is asked for in vain.
             raise KeystoreError("folder: holds an identity already")
-        password = _password(password_file, fresh=True)
+        password = password_of(password_file, fresh=True)
         identity = Identity.generate(party, suite=suite.value)
         save_identity(folder, identity, password, role=role.value)
         _say(f"made keys of {party}, fingerprint {fingerprint(identity.public)}")
@@ -165,7 +156,7 @@ def rotate(
 
         _check_out(out, folder)
         card = read_card(folder)
-        password = _password(password_file)
+        password = password_of(password_file)
         old = load_identity(folder, password)
         chosen = old.envelope_key.suite if suite is None else suite.value
         successor = Identity.generate(old.id, suite=chosen)
@@ -203,7 +194,7 @@ def prekey(
         if not 0 < days < 90:
             raise ParameterError("days: expected up to 90")
         _check_out(out, folder)
-        password = _password(password_file)
+        password = password_of(password_file)
         identity = load_identity(folder, password)
         made = open_prekeys(folder, password, identity, lifetime=days * _DAY).rotate()
         public = identity.public.with_prekey(made)
@@ -291,28 +282,6 @@ def _registry(path: Path, *, create: bool = False) -> Iterator[Registry]:
         raise StoreError(f"{path.name}: there is no such registry")
     with Registry(path) as opened:
         yield opened
-
-
-def _password(file: Path | None, *, fresh: bool = False) -> str:
-    """Find the password; a new one is asked for twice and must have some length."""
-    if file is not None:
-        from ompd.crypto.identity_files import read_private
-
-        text: str | None
-        try:
-            text = read_private(file).decode()
-        except UnicodeDecodeError:
-            text = None
-        if text is None:
-            raise PasswordError("password: expected a file in UTF-8")
-        password = text.partition("\n")[0].removesuffix("\r")
-    elif _PASSWORD_VARIABLE in os.environ:
-        password = os.environ[_PASSWORD_VARIABLE]
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=fresh, err=True)
-    if fresh and len(password) < _SHORTEST_PASSWORD:
-        raise PasswordError(f"password: expected at least {_SHORTEST_PASSWORD} characters")
-    return password
 
 
 def _until(days: float | None) -> float | None:
