@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,7 +14,6 @@ from ompd.monitor.attributes import BITS
 from ompd.monitor.encrypted import ProgramSecret
 from ompd.share import Token, TokenKey, check_epoch, check_token, epoch_at
 from ompd.stores import Till
-from ompd.wire.canonical import encode
 from ompd.wire.payments import (
     POINT_BYTES,
     TOKEN_BYTES,
@@ -136,16 +134,15 @@ class Counter:
 
     def _sell(self, account: str, order: Purchase) -> Tokens:
         points = _parts(order.points, POINT_BYTES, "points")
-        digest = hashlib.sha256(encode(order)).digest()
         # Signed before they are paid: a point that is none costs nothing. Nobody sees it unpaid.
         signed = b"".join(self._tokens.issue(point) for point in points)
         self._check_sold(order.epoch)
-        receipt = self._till.purchase(account, order.order, digest, len(points))
+        receipt = self._till.purchase(account, order.order, order.digest, len(points))
         return Tokens(order.order, signed, receipt)
 
     def _take_back(self, account: str, order: Return) -> Returned:
         tokens = self._checked(order.tokens, order.epoch)
-        digest = hashlib.sha256(encode(order)).digest()
+        digest = order.digest
         try:
             receipt = self._till.refund(account, order.order, tokens, digest, order.epoch)
         except SpentError:

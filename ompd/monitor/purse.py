@@ -20,7 +20,7 @@ from ompd.monitor.attributes import BITS
 from ompd.monitor.counter import GRACE, purpose_of
 from ompd.monitor.encrypted import Card, inputs
 from ompd.share import Blinded, Token, blind, check_epoch, epoch_at, unblind
-from ompd.stores.wallet import Piece, Use, Wallet
+from ompd.stores.wallet import Order, Piece, Use, Wallet
 from ompd.wire.canonical import decode, encode
 from ompd.wire.payments import (
     MAX_TOKENS,
@@ -62,6 +62,8 @@ class Purse:
     Parameters
     ----------
     wallet : Wallet
+    account : str
+        Id of the person, as the authority knows it.
     authority : str
         Id.
     tokens : bytes
@@ -77,6 +79,7 @@ class Purse:
     def __init__(
         self,
         wallet: Wallet,
+        account: str,
         authority: str,
         tokens: bytes,
         receipts: bytes,
@@ -84,6 +87,7 @@ class Purse:
         backend: str | SignatureBackend | None = None,
     ) -> None:
         self._wallet = wallet
+        self._account = account
         self._authority = authority
         self._tokens = tokens
         self._signer = receipts
@@ -93,7 +97,7 @@ class Purse:
     @property
     def ready(self) -> int:
         """How many tokens can be used now."""
-        return sum(self._wallet.ready(epoch) for epoch in self._epochs())
+        return sum(self._wallet.ready(self._authority, epoch) for epoch in self._epochs())
 
     # --- buying
 
@@ -108,12 +112,12 @@ class Purse:
         if type(count) is not int or not 1 <= count <= MAX_TOKENS:
             raise ParameterError(f"count: expected 1 to {MAX_TOKENS} tokens")
         epoch = epoch_at(self._clock())
-        self._wallet.forget(epoch - GRACE)
         purpose = purpose_of(self._authority, epoch)
         blinded = [blind(purpose, self._backend) for _ in range(count)]
         name = secrets.token_bytes(_NAME_BYTES)
         pieces = [Piece(each.name, each.factor, each.point) for each in blinded]
-        self._wallet.order(name, epoch, pieces)
+        self._wallet.forget(epoch - GRACE)
+        self._wallet.order(self._authority, name, epoch, pieces)
         return Purchase(name, epoch, b"".join(each.point for each in blinded))
 
     def fill(self, answer: Tokens) -> None:
@@ -126,14 +130,15 @@ class Purse:
         TokenError, PointError, SignatureError
             If a token or the receipt is not the authority's.
         """
-        order = self._wallet.open_order(answer.order)
+        order = self._wallet.open_order(self._authority, answer.order)
         points = [
             answer.points[start : start + POINT_BYTES]
             for start in range(0, len(answer.points), POINT_BYTES)
         ]
         if len(points) != len(order.pieces):
             raise ContextMismatchError("tokens: expected as many as were ordered")
-        self._check_receipt(answer.receipt, "purchase", len(points))
+        sent = _ordered(order)
+        self._check_receipt(answer.receipt, "purchase", self._account, len(points), sent.digest)
         purpose = purpose_of(self._authority, order.epoch)
         tokens = [
             unblind(
@@ -147,6 +152,10 @@ class Purse:
         ]
         self._wallet.fill(order.name, [token.signature for token in tokens], answer.receipt)
 
+    def cancel(self, order: Purchase) -> None:
+        """Forget an order that the authority refused."""
+        self._wallet.cancel(order.order)
+
     # --- giving back
 
     def give_back(self, count: int) -> tuple[bytes, Return]:
@@ -158,7 +167,7 @@ class Purse:
             If there are not as many of one epoch.
         """
         name = secrets.token_bytes(_NAME_BYTES)
-        use = self._wallet.bind(name, _RETURN, count, self._epochs(), b"")
+        use = self._wallet.bind(self._authority, name, _RETURN, count, self._epochs(), b"")
         return name, _returned(use)
 
     def given_back(self, answer: Returned) -> None:
@@ -172,10 +181,11 @@ class Purse:
         ContextMismatchError, SignatureError
             If none are on their way under this name, or the receipt is not the authority's.
         """
-        use = self._wallet.open_use(answer.order)
+        use = self._wallet.open_use(self._authority, answer.order)
         if not answer.receipt:
             self._refused(use, answer.spent)
-        self._check_receipt(answer.receipt, "refund", len(use.tokens))
+        sent = _returned(use)
+        self._check_receipt(answer.receipt, "refund", self._account, len(use.tokens), sent.digest)
         self._wallet.finish(use.name, answer.receipt, [], use.epoch)
 
     # --- using
@@ -217,8 +227,20 @@ class Purse:
             b"".join(elements),
         )
         name = secrets.token_bytes(_NAME_BYTES)
-        self._wallet.bind(name, _EVALUATION, len(values), self._epochs(), encode(asked))
+        self._wallet.bind(
+            self._authority, name, _EVALUATION, len(values), self._epochs(), encode(asked)
+        )
         return name
+
+    def on_its_way(self, card: Card, attribute: int, index: int) -> bytes | None:
+        """Return the name of an open request for a value; None if there is none."""
+        encoded = card.to_bytes()
+        for use in self._wallet.uses(self._authority, _EVALUATION):
+            asked = decode(_ASKED, use.content)
+            values = zip(asked.attributes, asked.indices, strict=True)
+            if asked.card == encoded and (attribute, index) in values:
+                return use.name
+        return None
 
     def request(self, name: bytes, reply_key: bytes) -> Evaluation:
         """Return a request that was put down; the same each time but for the reply key.
@@ -228,11 +250,7 @@ class Purse:
         ContextMismatchError
             If none of this name is open.
         """
-        use = self._wallet.open_use(name)
-        asked = decode(_ASKED, use.content)
-        card = Card.from_bytes(asked.card)
-        tokens = b"".join(token + signature for token, signature in use.tokens)
-        return Evaluation(card.program, card.epoch, use.epoch, asked.elements, tokens, reply_key)
+        return _requested(self._wallet.open_use(self._authority, name), reply_key)
 
     def used(self, name: bytes, answer: Evaluated) -> None:
         """Take the answer to a request: verify the proof, and put down what was bought.
@@ -247,10 +265,11 @@ class Purse:
         ContextMismatchError, SignatureError
             If none of this name is open, or the receipt is not the authority's.
         """
-        use = self._wallet.open_use(name)
+        use = self._wallet.open_use(self._authority, name)
         if not answer.receipt:
             self._refused(use, answer.spent)
-        self._check_receipt(answer.receipt, "redemption", len(use.tokens))
+        digest = _requested(use, b"").digest
+        self._check_receipt(answer.receipt, "redemption", "", len(use.tokens), digest)
         asked = decode(_ASKED, use.content)
         card = Card.from_bytes(asked.card)
         values = list(zip(asked.attributes, asked.indices, strict=True))
@@ -270,20 +289,29 @@ class Purse:
     # --- after a crash
 
     def unanswered(self) -> tuple[list[Purchase], list[Return], list[bytes]]:
-        """Return what was put down and not answered: orders, returns, and names of requests."""
-        orders = [
-            Purchase(each.name, each.epoch, b"".join(piece.point for piece in each.pieces))
-            for each in self._wallet.orders()
-        ]
-        returns = [_returned(use) for use in self._wallet.uses(_RETURN)]
-        return orders, returns, [use.name for use in self._wallet.uses(_EVALUATION)]
+        """Return what was put down and not answered: orders, returns, and names of requests.
+
+        What no authority takes any more is let go of first: tokens two epochs old, and requests for
+        programs of an epoch that is over, whose tokens can be used again unless they were spent.
+        """
+        present = epoch_at(self._clock())
+        self._wallet.forget(present - GRACE)
+        requests = []
+        for use in self._wallet.uses(self._authority, _EVALUATION):
+            if Card.from_bytes(decode(_ASKED, use.content).card).epoch < present:
+                self.abandon(use.name)
+            else:
+                requests.append(use.name)
+        orders = [_ordered(each) for each in self._wallet.orders(self._authority)]
+        returns = [_returned(use) for use in self._wallet.uses(self._authority, _RETURN)]
+        return orders, returns, requests
 
     def abandon(self, name: bytes) -> None:
         """Give up a request that was never sent, or never will be accepted; tokens stay.
 
         Whether tokens were spent on it shows when they are used next.
         """
-        use = self._wallet.open_use(name)
+        use = self._wallet.open_use(self._authority, name)
         self._wallet.release(name, bytes(len(use.tokens)))
 
     def _epochs(self) -> list[int]:
@@ -297,11 +325,26 @@ class Purse:
         self._wallet.release(use.name, spent)
         raise SpentError("tokens: some were spent before, and are dropped; try again")
 
-    def _check_receipt(self, encoded: bytes, what: str, tokens: int) -> None:
+    def _check_receipt(
+        self, encoded: bytes, what: str, account: str, tokens: int, reference: bytes
+    ) -> None:
         receipt = PaymentReceipt.from_bytes(encoded)
-        if receipt.what != what or receipt.tokens != tokens:
+        # One of another order, though signed, would be worth nothing once this one is denied.
+        found = receipt.what, receipt.account, receipt.tokens, receipt.reference
+        if found != (what, account, tokens, reference):
             raise ContextMismatchError("receipt: is for something else")
         self._backend.verify(self._signer, receipt.message, receipt.signature)
+
+
+def _ordered(order: Order) -> Purchase:
+    return Purchase(order.name, order.epoch, b"".join(piece.point for piece in order.pieces))
+
+
+def _requested(use: Use, reply_key: bytes) -> Evaluation:
+    asked = decode(_ASKED, use.content)
+    card = Card.from_bytes(asked.card)
+    tokens = b"".join(token + signature for token, signature in use.tokens)
+    return Evaluation(card.program, card.epoch, use.epoch, asked.elements, tokens, reply_key)
 
 
 def _returned(use: Use) -> Return:

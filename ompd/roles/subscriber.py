@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ompd.crypto import EnvelopeKey, Identity
-from ompd.errors import ContextMismatchError, RoleError, SpentError
+from ompd.errors import (
+    ContextMismatchError,
+    CreditError,
+    OmpdError,
+    RefusedError,
+    RoleError,
+    SpentError,
+)
 from ompd.monitor import Card, Purse, walk
 from ompd.monitor.letters import open_answer, seal_request
 from ompd.monitor.program import index_of
@@ -81,7 +88,9 @@ class Subscriber(Party):
         """Return what this person has of tokens of a card's authority."""
         signer = self.directory.get(card.authority).signing_key
         backend = self._post.identity.signing_key.backend
-        return Purse(self.wallet, card.authority, card.tokens, signer, self._post.now, backend)
+        return Purse(
+            self.wallet, self.id, card.authority, card.tokens, signer, self._post.now, backend
+        )
 
     def buy(self, card: Card, count: int, authority: Carrier) -> None:
         """Buy tokens, from the credit that the authority has for this person.
@@ -89,13 +98,19 @@ class Subscriber(Party):
         Raises
         ------
         RefusedError, CreditError
-            If the credit is not enough.
+            If the credit is not enough. The order is forgotten.
         OmpdError
-            If the authority cannot be asked. The order stays in the wallet then: the next call, or
-            `resume`, sends it again.
+            If the authority cannot be asked. The order stays in the wallet then, and `resume`
+            sends it again.
         """
         purse = self.purse(card)
-        self._order(purse, card, purse.order(count), authority)
+        order = purse.order(count)
+        try:
+            self._order(purse, card, order, authority)
+        except (RefusedError, CreditError):
+            # Or it would be filled one day when nobody wants it any more.
+            purse.cancel(order)
+            raise
 
     def give_back(self, card: Card, count: int, authority: Carrier) -> None:
         """Give back tokens that were never used, for credit.
@@ -115,6 +130,9 @@ class Subscriber(Party):
     def resume(self, card: Card, account: Carrier, authority: Carrier) -> None:
         """Send again what was sent or put down before and not answered, as after a crash.
 
+        What no authority takes any more is let go of. One that is refused keeps nothing else from
+        being sent: its error comes at the end.
+
         Parameters
         ----------
         card : Card
@@ -122,15 +140,27 @@ class Subscriber(Party):
             To the authority, for frames.
         authority : callable
             To the authority, for evaluations.
+
+        Raises
+        ------
+        OmpdError
+            As `buy`, `give_back` and `advise`; of several, the first.
         """
         purse = self.purse(card)
         orders, returns, requests = purse.unanswered()
-        for order in orders:
-            self._order(purse, card, order, account)
-        for each in returns:
-            self._return(purse, card, each, account)
-        for name in requests:
-            self._evaluate(purse, card, name, authority)
+        steps: list[Callable[[], None]] = [
+            *(partial(self._order, purse, card, order, account) for order in orders),
+            *(partial(self._return, purse, card, each, account) for each in returns),
+            *(partial(self._evaluate, purse, card, name, authority) for name in requests),
+        ]
+        problems = []
+        for step in steps:
+            try:
+                step()
+            except OmpdError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     def fetch(self, card: Card, cloud: Carrier) -> bytes:
         """Return a card's program, encrypted, from its cloud.
@@ -187,14 +217,26 @@ class Subscriber(Party):
                 return advice
             index = index_of(card.attributes[attribute], values)
             while (found := purse.outputs(card, attribute, index)) is None:
-                # Tokens that an older copy of the wallet had are dropped, until there are none.
-                with contextlib.suppress(SpentError):
-                    self._evaluate(purse, card, purse.use(card, [(attribute, index)]), authority)
+                self._pay(purse, card, (attribute, index), authority)
             outputs[attribute] = found
 
     def close(self) -> None:
         """Close the wallet."""
         self.wallet.close()
+
+    def _pay(self, purse: Purse, card: Card, value: tuple[int, int], authority: Carrier) -> None:
+        """Have a value evaluated, once, or drop tokens that turn out to be spent."""
+        # What was paid for and not answered is not paid for again.
+        name = purse.on_its_way(card, *value) or purse.use(card, [value])
+        try:
+            self._evaluate(purse, card, name, authority)
+        except SpentError:
+            # Those of an older copy of the wallet, until there are none.
+            return
+        except ContextMismatchError:
+            # Another thread may have got the same answer to the same request before.
+            if purse.outputs(card, *value) is None:
+                raise
 
     def _order(self, purse: Purse, card: Card, order: Purchase, carry: Carrier) -> None:
         answer = ask(self._post, card.authority, AccountRequest(order), AccountAnswer, carry)

@@ -6,6 +6,7 @@ What an order or a use needs to be sent again, byte for byte, is in the file bef
 sent. After a crash, `orders` and `uses` tell what is to be sent once more; the authority gives the
 same answer again.
 
+Tokens are of one authority each, and what one authority asks or answers touches those of no other.
 The file holds tokens, blinds and what was asked in the clear, with mode 0600: who reads it can
 spend the tokens. A copy that is put back spends nothing twice: tokens that were used since are
 refused, and dropped.
@@ -23,14 +24,15 @@ from ompd.errors import ContextMismatchError, CreditError, ParameterError
 from ompd.stores.database import Database
 
 _SCHEMA = (
-    "CREATE TABLE orders (name BLOB PRIMARY KEY, epoch INTEGER NOT NULL, receipt BLOB) "
-    "WITHOUT ROWID",
-    "CREATE TABLE tokens (token BLOB PRIMARY KEY, place INTEGER NOT NULL, ordered BLOB NOT NULL, "
-    "epoch INTEGER NOT NULL, factor BLOB, point BLOB, signature BLOB, used BLOB) WITHOUT ROWID",
+    "CREATE TABLE orders (name BLOB PRIMARY KEY, authority TEXT NOT NULL, epoch INTEGER NOT NULL, "
+    "receipt BLOB) WITHOUT ROWID",
+    "CREATE TABLE tokens (token BLOB PRIMARY KEY, authority TEXT NOT NULL, place INTEGER NOT NULL, "
+    "ordered BLOB NOT NULL, epoch INTEGER NOT NULL, factor BLOB, point BLOB, signature BLOB, "
+    "used BLOB) WITHOUT ROWID",
     "CREATE INDEX tokens_ordered ON tokens (ordered, place)",
     "CREATE INDEX tokens_used ON tokens (used, place)",
-    "CREATE TABLE uses (name BLOB PRIMARY KEY, kind TEXT NOT NULL, content BLOB NOT NULL) "
-    "WITHOUT ROWID",
+    "CREATE TABLE uses (name BLOB PRIMARY KEY, authority TEXT NOT NULL, kind TEXT NOT NULL, "
+    "content BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE results (key BLOB PRIMARY KEY, content BLOB NOT NULL, "
     "epoch INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE receipts (content BLOB PRIMARY KEY) WITHOUT ROWID",
@@ -95,35 +97,41 @@ class Wallet:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._database = Database(path, application=0x4F4D5057, version=1, schema=_SCHEMA)
 
-    def order(self, name: bytes, epoch: int, pieces: Sequence[Piece]) -> None:
+    def order(self, authority: str, name: bytes, epoch: int, pieces: Sequence[Piece]) -> None:
         """Put down an order before it is sent."""
         with self._database.writing() as connection:
-            connection.execute("INSERT INTO orders VALUES (?, ?, NULL)", (name, epoch))
+            connection.execute(
+                "INSERT INTO orders VALUES (?, ?, ?, NULL)", (name, authority, epoch)
+            )
             connection.executemany(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
+                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
                 [
-                    (piece.token, place, name, epoch, piece.factor, piece.point)
+                    (piece.token, authority, place, name, epoch, piece.factor, piece.point)
                     for place, piece in enumerate(pieces)
                 ],
             )
 
-    def orders(self) -> list[Order]:
-        """Return the orders that are not filled."""
+    def orders(self, authority: str) -> list[Order]:
+        """Return the orders from an authority that are not filled."""
         with self._database.writing(power_safe=False) as connection:
-            query = "SELECT name, epoch FROM orders WHERE receipt IS NULL"
-            return [_order(connection, *row) for row in connection.execute(query).fetchall()]
+            query = "SELECT name, epoch FROM orders WHERE receipt IS NULL AND authority = ?"
+            found = connection.execute(query, (authority,)).fetchall()
+            return [_order(connection, *row) for row in found]
 
-    def open_order(self, name: bytes) -> Order:
+    def open_order(self, authority: str, name: bytes) -> Order:
         """Return an order that is not filled.
 
         Raises
         ------
         ContextMismatchError
-            If there is none of this name, or it was filled.
+            If there is none of this name from this authority, or it was filled.
         """
         with self._database.writing(power_safe=False) as connection:
-            query = "SELECT name, epoch FROM orders WHERE receipt IS NULL AND name = ?"
-            found = connection.execute(query, (name,)).fetchone()
+            query = (
+                "SELECT name, epoch FROM orders "
+                "WHERE receipt IS NULL AND name = ? AND authority = ?"
+            )
+            found = connection.execute(query, (name, authority)).fetchone()
             if found is None:
                 raise ContextMismatchError("order: none of this name is open")
             return _order(connection, *found)
@@ -142,21 +150,36 @@ class Wallet:
                 )
                 connection.execute("INSERT OR IGNORE INTO receipts VALUES (?)", (receipt,))
 
-    def ready(self, epoch: int | None = None) -> int:
-        """Return how many tokens can be used, of one epoch or of all."""
-        query = "SELECT count(*) FROM tokens WHERE signature IS NOT NULL AND used IS NULL"
+    def cancel(self, name: bytes) -> None:
+        """Forget an order that was refused, with what was to become its tokens."""
+        with self._database.writing() as connection:
+            query = "DELETE FROM orders WHERE name = ? AND receipt IS NULL"
+            if connection.execute(query, (name,)).rowcount:
+                connection.execute("DELETE FROM tokens WHERE ordered = ?", (name,))
+
+    def ready(self, authority: str, epoch: int) -> int:
+        """Return how many tokens of an authority and an epoch can be used."""
+        query = (
+            "SELECT count(*) FROM tokens WHERE signature IS NOT NULL AND used IS NULL "
+            "AND authority = ? AND epoch = ?"
+        )
         with self._database.reading() as connection:
-            if epoch is None:
-                return int(connection.execute(query).fetchone()[0])
-            return int(connection.execute(f"{query} AND epoch = ?", (epoch,)).fetchone()[0])
+            return int(connection.execute(query, (authority, epoch)).fetchone()[0])
 
     def bind(
-        self, name: bytes, kind: str, count: int, epochs: Sequence[int], content: bytes
+        self,
+        authority: str,
+        name: bytes,
+        kind: str,
+        count: int,
+        epochs: Sequence[int],
+        content: bytes,
     ) -> Use:
-        """Bind ready tokens of one epoch to a use, before it is sent.
+        """Bind ready tokens of one authority and epoch to a use, before it is sent.
 
         Parameters
         ----------
+        authority : str
         name : bytes
             16 random bytes.
         kind : str
@@ -175,14 +198,15 @@ class Wallet:
         if count < 1:
             raise ParameterError("count: expected at least one token")
         query = (
-            "SELECT token FROM tokens WHERE signature IS NOT NULL AND used IS NULL AND epoch = ? "
-            "LIMIT ?"
+            "SELECT token FROM tokens WHERE signature IS NOT NULL AND used IS NULL "
+            "AND authority = ? AND epoch = ? LIMIT ?"
         )
         with self._database.writing() as connection:
             for epoch in epochs:
-                found = connection.execute(query, (epoch, count)).fetchall()
+                found = connection.execute(query, (authority, epoch, count)).fetchall()
                 if len(found) == count:
-                    connection.execute("INSERT INTO uses VALUES (?, ?, ?)", (name, kind, content))
+                    row = name, authority, kind, content
+                    connection.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", row)
                     connection.executemany(
                         "UPDATE tokens SET used = ?, place = ? WHERE token = ?",
                         [(name, place, token) for place, (token,) in enumerate(found)],
@@ -190,23 +214,24 @@ class Wallet:
                     return _use(connection, name, kind, content)
         raise CreditError("tokens: the wallet does not have as many")
 
-    def uses(self, kind: str) -> list[Use]:
-        """Return the uses of a kind that are not finished."""
+    def uses(self, authority: str, kind: str) -> list[Use]:
+        """Return the uses of a kind of an authority's tokens that are not finished."""
         with self._database.writing(power_safe=False) as connection:
-            query = "SELECT name, kind, content FROM uses WHERE kind = ?"
-            return [_use(connection, *row) for row in connection.execute(query, (kind,)).fetchall()]
+            query = "SELECT name, kind, content FROM uses WHERE authority = ? AND kind = ?"
+            found = connection.execute(query, (authority, kind)).fetchall()
+            return [_use(connection, *row) for row in found]
 
-    def open_use(self, name: bytes) -> Use:
+    def open_use(self, authority: str, name: bytes) -> Use:
         """Return a use that is not finished.
 
         Raises
         ------
         ContextMismatchError
-            If there is none of this name.
+            If there is none of this name of this authority's tokens.
         """
         with self._database.writing(power_safe=False) as connection:
-            query = "SELECT name, kind, content FROM uses WHERE name = ?"
-            found = connection.execute(query, (name,)).fetchone()
+            query = "SELECT name, kind, content FROM uses WHERE name = ? AND authority = ?"
+            found = connection.execute(query, (name, authority)).fetchone()
             if found is None:
                 raise ContextMismatchError("use: none of this name is open")
             return _use(connection, *found)
@@ -252,16 +277,18 @@ class Wallet:
                 connection.execute("UPDATE tokens SET used = NULL WHERE used = ?", (name,))
 
     def forget(self, epoch: int) -> None:
-        """Remove results of epochs before this one, and tokens that no authority takes any more.
+        """Remove results of epochs before this one, and what no authority takes any more of tokens.
 
-        What was ordered and not filled stays, since it can be asked for.
+        These are tokens, ordered, ready or bound, and orders and uses of them.
         """
         with self._database.writing() as connection:
             connection.execute("DELETE FROM results WHERE epoch < ?", (epoch,))
+            connection.execute("DELETE FROM orders WHERE epoch < ?", (epoch,))
             connection.execute(
-                "DELETE FROM tokens WHERE epoch < ? AND signature IS NOT NULL AND used IS NULL",
+                "DELETE FROM uses WHERE name IN (SELECT used FROM tokens WHERE epoch < ?)",
                 (epoch,),
             )
+            connection.execute("DELETE FROM tokens WHERE epoch < ?", (epoch,))
 
     def result(self, key: bytes) -> bytes | None:
         """Return what a finished use brought; None if nothing did."""

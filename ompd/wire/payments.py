@@ -135,6 +135,11 @@ class Purchase(Body, frozen=True, tag="purchase"):
         bytes, msgspec.Meta(min_length=POINT_BYTES, max_length=MAX_TOKENS * POINT_BYTES)
     ]
 
+    @property
+    def digest(self) -> bytes:
+        """What the receipt refers to."""
+        return hashlib.sha256(encode(self)).digest()
+
 
 class Tokens(Body, frozen=True, tag="tokens"):
     """Authority to user: the signed points of an order, and the receipt."""
@@ -161,6 +166,11 @@ class Return(Body, frozen=True, tag="return"):
     tokens: Annotated[
         bytes, msgspec.Meta(min_length=TOKEN_BYTES, max_length=MAX_TOKENS * TOKEN_BYTES)
     ]
+
+    @property
+    def digest(self) -> bytes:
+        """What the tokens are spent on, and the receipt refers to."""
+        return hashlib.sha256(encode(self)).digest()
 
 
 class Returned(Body, frozen=True, tag="returned"):

@@ -47,7 +47,7 @@ class Shop:
         self.purse = self.purse_of(self.wallet)
 
     def purse_of(self, wallet):
-        return Purse(wallet, "ta", self.counter.tokens, SIGNING.public_key, self.clock)
+        return Purse(wallet, "alice", "ta", self.counter.tokens, SIGNING.public_key, self.clock)
 
     def close(self):
         self.till.close()

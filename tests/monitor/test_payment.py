@@ -28,7 +28,7 @@ from ompd.errors import (
     TokenError,
     UnknownProgramError,
 )
-from ompd.monitor import walk
+from ompd.monitor import Purse, walk
 from ompd.share import EPOCH_SECONDS
 from ompd.stores import Wallet
 from ompd.stores.database import Database
@@ -448,7 +448,7 @@ def test_tokens_end_an_epoch_after_their_own(tmp_path):
     with pytest.raises(EpochError):
         shop.counter.answer("alice", returned)
     assert shop.purse.ready == 0
-    assert shop.wallet.ready() == 0
+    assert not shop.wallet.ready("ta", EPOCH)
     shop.close()
 
 
@@ -464,7 +464,8 @@ def test_what_was_spent_is_forgotten_once_it_cannot_be_spent_again(tmp_path):
     shop.send(name)
     clock.now += 2 * EPOCH_SECONDS
     shop.buy(1)
-    assert shop.wallet.ready() == 1
+    assert shop.wallet.ready("ta", EPOCH) == 0
+    assert shop.wallet.ready("ta", EPOCH + 2) == 1
     assert shop.purse.outputs(card, 0, 5) is None
     # Even for a counter whose clock goes back, and that was started anew.
     clock.now -= 2 * EPOCH_SECONDS
@@ -512,3 +513,82 @@ def test_books_do_not_link_purchases_to_uses(shop):
         (spent,) = connection.execute("SELECT token, request FROM spent").fetchall()
         orders = connection.execute("SELECT * FROM orders").fetchall()
     assert not any(part in spent for order in orders for part in order)
+
+
+# --- several authorities, and receipts that are worth something
+
+
+def test_tokens_of_one_authority_are_nothing_to_another(shop):
+    """Else a rival would be sent tokens that it can spend, and a purse would show them."""
+    _, card = shop.publish()
+    shop.buy(2)
+    _, returned = shop.purse.give_back(1)
+    rival = Purse(
+        shop.wallet, "alice", "rival", shop.counter.tokens, SIGNING.public_key, shop.clock
+    )
+    assert (shop.purse.ready, rival.ready) == (1, 0)
+    with pytest.raises(CreditError):
+        rival.use(msgspec.structs.replace(card, authority="rival"), [(0, 5)])
+    with pytest.raises(CreditError):
+        rival.give_back(1)
+    order = shop.purse.order(1)
+    assert rival.unanswered() == ([], [], [])
+    # It answers orders and returns that it never got.
+    answer = shop.counter.answer("alice", order).matter
+    with pytest.raises(ContextMismatchError):
+        rival.fill(answer)
+    with pytest.raises(ContextMismatchError):
+        rival.given_back(shop.counter.answer("alice", returned).matter)
+    shop.purse.fill(answer)
+
+
+def test_a_receipt_of_another_order_is_none(shop):
+    """Signed by the authority, and of the same kind and number of tokens."""
+    _, card = shop.publish()
+    first, second = shop.purse.order(2), shop.purse.order(2)
+    told = shop.counter.answer("alice", first).matter
+    other = shop.counter.answer("alice", second).matter
+    with pytest.raises(ContextMismatchError):
+        shop.purse.fill(msgspec.structs.replace(other, receipt=told.receipt))
+    theirs = shop.counter.answer("alice", second).matter
+    shop.till.deposit("bell", b"q" * 16, 2)
+    bells = msgspec.structs.replace(second, order=b"b" * 16)
+    with pytest.raises(ContextMismatchError):
+        receipt = shop.counter.answer("bell", bells).matter.receipt
+        shop.purse.fill(msgspec.structs.replace(theirs, receipt=receipt))
+    shop.purse.fill(told)
+    shop.purse.fill(other)
+    names = [shop.purse.use(card, [(0, value)]) for value in (5, 6)]
+    answers = [shop.counter.evaluate(shop.purse.request(name, b"k" * 33)) for name in names]
+    with pytest.raises(ContextMismatchError):
+        shop.purse.used(names[1], msgspec.structs.replace(answers[1], receipt=answers[0].receipt))
+    shop.purse.used(names[1], answers[1])
+    backs = [shop.purse.give_back(1)[1] for _ in range(2)]
+    given = [shop.counter.answer("alice", each).matter for each in backs]
+    with pytest.raises(ContextMismatchError):
+        shop.purse.given_back(msgspec.structs.replace(given[1], receipt=given[0].receipt))
+    for each in given:
+        shop.purse.given_back(each)
+
+
+def test_what_no_authority_takes_is_let_go_of(tmp_path):
+    """And does not stand in the way of what is sent again."""
+    clock = Clock()
+    shop = Shop(tmp_path, clock)
+    shop.till.deposit("alice", b"p" * 16, 9)
+    _, card = shop.publish()
+    shop.buy(3)
+    shop.purse.order(1)
+    shop.purse.use(card, [(0, 5)])
+    shop.purse.give_back(1)
+    clock.now += EPOCH_SECONDS
+    # The program's epoch is over, not that of its token.
+    orders, returns, requests = shop.purse.unanswered()
+    assert (len(orders), len(returns), requests) == (1, 1, [])
+    assert shop.purse.ready == 2
+    clock.now += EPOCH_SECONDS
+    assert shop.purse.unanswered() == ([], [], [])
+    shop.resume()
+    shop.buy(1)
+    assert shop.purse.ready == 1
+    shop.close()

@@ -156,6 +156,57 @@ def test_nothing_is_paid_for_an_answer_that_was_lost(world):
     assert world.ta.till.credit("alice") == 19
 
 
+def test_a_value_on_its_way_is_not_paid_for_again(world):
+    card = world.alice.read_card(world.publish())
+    world.alice.buy(card, 3, world.ta.serve)
+    content = world.alice.fetch(card, world.cloud[1])
+
+    def lost(letter):
+        world.ta.evaluate(letter)
+        raise ConnectionError
+
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            world.alice.advise(card, content, {"a0": 3}, lost)
+    assert world.alice.purse(card).ready == 2
+    # Nobody had to know of `resume`; and two who get the same answer at once are both content.
+    purse = world.alice.purse(card)
+    found = []
+
+    def twice(letter):
+        answer = world.ta.evaluate(letter)
+        if not found:
+            found.append(None)
+            world.alice.advise(card, content, {"a0": 3}, twice)
+        return answer
+
+    assert world.alice.advise(card, content, {"a0": 3}, twice) == "low"
+    assert purse.ready == 2
+
+
+def test_an_order_that_is_refused_is_not_filled_later(world):
+    card = world.alice.read_card(world.publish())
+    for serve, error in (
+        (world.ta.serve, CreditError),
+        (world.ta.serve_or_refuse, RefusedError),
+    ):
+        with pytest.raises(error):
+            world.alice.buy(card, 21, serve)
+    world.ta.till.deposit("alice", b"q" * 16, 100)
+    world.alice.resume(card, world.ta.serve, world.ta.evaluate)
+    assert world.ta.till.credit("alice") == 120
+
+
+def test_one_refusal_does_not_keep_others_from_being_sent_again(world):
+    card = world.alice.read_card(world.publish())
+    purse = world.alice.purse(card)
+    orders = [purse.order(count) for count in (25, 2)]
+    with pytest.raises(CreditError):
+        world.alice.resume(card, world.ta.serve, world.ta.evaluate)
+    assert purse.ready == 2
+    assert purse.unanswered()[0] == orders[:1]
+
+
 @pytest.mark.parametrize("letter", [b"", b"x" * 100, bytes(2000)])
 def test_letters_that_are_none(world, letter):
     with pytest.raises(DecryptionError):
