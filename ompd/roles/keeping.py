@@ -9,6 +9,7 @@ from ompd.share import Grant, Scope, check_capsule, check_epoch, epoch_at, reenc
 from ompd.stores import Keeper
 from ompd.wire import Header
 from ompd.wire.keeping import (
+    GrantRemoval,
     GrantUpload,
     KeepingAnswer,
     KeepingRequest,
@@ -61,6 +62,8 @@ class Keeping:
 
         Raises
         ------
+        ReplayError
+            If a later request for the same was done before.
         GrantError
             If the sender has no grant for what is asked, or hands in one that is none.
         EpochError
@@ -113,31 +116,37 @@ class Keeping:
             return KeepingAnswer(ProgramAnswer(matter.program, matter.epoch, content))
         if isinstance(matter, (RecordList, RecordRequest)):
             return KeepingAnswer(self._show(header.sender, matter))
-        self._keep(header.sender, matter)
+        self._keep(header, matter)
         return KeepingAnswer(Kept())
 
     def _keep(
         self,
-        owner: str,
-        matter: RecordUpload | RecordRemoval | GrantUpload | OutsourcingUpload,
+        header: Header,
+        matter: RecordUpload | RecordRemoval | GrantUpload | GrantRemoval | OutsourcingUpload,
     ) -> None:
+        owner, made = header.sender, header.timestamp
         scope = Scope(owner, matter.kind, matter.epoch)
         place = owner, matter.kind, matter.epoch
         if isinstance(matter, RecordRemoval):
-            self._keeper.remove(place, matter.record)
+            self._keeper.remove(place, matter.record, made)
+        elif isinstance(matter, GrantRemoval):
+            self._keeper.revoke(place, matter.recipient, made)
         elif isinstance(matter, RecordUpload):
             # What nobody could open is not kept.
             check_capsule(matter.capsule, scope, matter.record, self._backend)
-            self._keeper.put(place, matter.record, matter.capsule, matter.ciphertext)
+            # Not that the signature is good: it is for others, and the frame's is.
+            self._keeper.put(
+                place, matter.record, made, matter.capsule, matter.ciphertext, matter.signature
+            )
         else:
             check_epoch(matter.epoch, self._post.now())
             if isinstance(matter, GrantUpload):
                 if matter.recipient == owner:
                     raise GrantError("grant: expected another recipient than the owner")
                 Grant.from_bytes(matter.grant, scope, self._backend)
-                self._keeper.grant(place, matter.recipient, matter.grant)
+                self._keeper.grant(place, matter.recipient, made, matter.grant)
             else:
-                self._keeper.grant(place, owner, matter.factor)
+                self._keeper.grant(place, owner, made, matter.factor)
 
     def _show(self, sender: str, matter: RecordList | RecordRequest) -> RecordNames | RecordAnswer:
         scope = Scope(matter.owner, matter.kind, matter.epoch)
@@ -150,13 +159,14 @@ class Keeping:
             grant = Grant.from_bytes(encoded, scope, self._backend)
         if isinstance(matter, RecordList):
             return RecordNames(b"".join(self._keeper.names(place)))
-        capsule, ciphertext = self._keeper.get(place, matter.record)
+        kept = self._keeper.get(place, matter.record)
+        capsule = kept[0]
         if grant is not None:
             turned = reencrypt(grant, matter.record, capsule, self._post.now())
-            return RecordAnswer(capsule, ciphertext, turned.grant, turned.capsule)
+            return RecordAnswer(*kept, turned.grant, turned.capsule)
         try:
             factor = self._keeper.granted(place, sender)
         except GrantError:
-            return RecordAnswer(capsule, ciphertext, b"", b"")
+            return RecordAnswer(*kept, b"", b"")
         point = transform(factor, scope, matter.record, capsule, self._backend)
-        return RecordAnswer(capsule, ciphertext, b"", point)
+        return RecordAnswer(*kept, b"", point)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 import msgspec
 
-from ompd.errors import ContextMismatchError
+from ompd.errors import ContextMismatchError, DecryptionError, PointError
 from ompd.roles.post import Post
 from ompd.roles.requests import Carrier, ask
 from ompd.share import (
@@ -26,6 +27,7 @@ from ompd.share.scopes import RECORD_BYTES
 from ompd.wire.canonical import decode, encode
 from ompd.wire.fields import PartyId
 from ompd.wire.keeping import (
+    GrantRemoval,
     GrantUpload,
     KeepingAnswer,
     KeepingRequest,
@@ -39,6 +41,7 @@ from ompd.wire.keeping import (
     RecordRemoval,
     RecordRequest,
     RecordUpload,
+    record_statement,
 )
 from ompd.wire.payments import Epoch
 
@@ -106,9 +109,14 @@ class Records:
         return Scope(self._post.identity.id, kind, present if epoch is None else epoch)
 
     def store(
-        self, kind: str, content: bytes, cloud: tuple[str, Carrier], record: bytes | None = None
+        self,
+        kind: str,
+        content: bytes,
+        cloud: tuple[str, Carrier],
+        record: bytes | None = None,
+        epoch: int | None = None,
     ) -> bytes:
-        """Seal a record in the present epoch, and have a cloud keep it.
+        """Seal and sign a record, and have a cloud keep it.
 
         Parameters
         ----------
@@ -119,17 +127,21 @@ class Records:
             The callable takes a frame there and brings the answer.
         record : bytes, optional
             Name of a record of this epoch that it takes the place of; a new one by default.
+        epoch : int, optional
+            Of its scope; the present one by default.
 
         Returns
         -------
         bytes
             Name of the record, 16 bytes.
         """
-        scope = self.scope(kind)
+        scope = self.scope(kind, epoch)
         name = secrets.token_bytes(RECORD_BYTES) if record is None else record
         key = self._key.scope(scope)
         sealed = seal(key.public, scope, name, content, key.group.name)
-        matter = RecordUpload(kind, scope.epoch, name, sealed.capsule, sealed.ciphertext)
+        statement = _statement(scope, name, sealed)
+        signature = self._post.identity.signing_key.sign(statement)
+        matter = RecordUpload(kind, scope.epoch, name, sealed.capsule, sealed.ciphertext, signature)
         self._have(matter, cloud)
         return name
 
@@ -161,6 +173,13 @@ class Records:
         blank = Notice(owner.id, recipient, kind, key.scope.epoch, key.public, grant.point)
         signature = owner.signing_key.sign(blank.message)
         return encode(msgspec.structs.replace(blank, signature=signature))
+
+    def revoke(self, scope: Scope, recipient: str, cloud: tuple[str, Carrier]) -> None:
+        """Have a cloud refuse the recipient of a grant before its epoch ends.
+
+        A cloud that keeps the grant nevertheless can go on, and what was opened stays known.
+        """
+        self._have(GrantRemoval(scope.kind, scope.epoch, recipient), cloud)
 
     def accept(self, notice: bytes) -> Received:
         """Return what opens the records of a grant.
@@ -211,7 +230,7 @@ class Records:
 
         Raises
         ------
-        CapsuleError, DecryptionError, PointError
+        SignatureError, CapsuleError, DecryptionError, PointError
             If the cloud answers with something else.
         OmpdError
             If the cloud cannot be asked, or refuses.
@@ -220,7 +239,9 @@ class Records:
         sealed = Sealed(answer.capsule, answer.ciphertext)
         own = self._outsourced.get(scope)
         if own is not None and answer.turned:
-            return own.open(record, sealed, answer.turned)
+            # Without the cloud's help if another device of this person has outsourced since.
+            with contextlib.suppress(DecryptionError, PointError):
+                return own.open(record, sealed, answer.turned)
         return open_own(self._key.scope(scope), record, sealed)
 
     def open_shared(self, received: Received, record: bytes, cloud: tuple[str, Carrier]) -> bytes:
@@ -228,6 +249,8 @@ class Records:
 
         Raises
         ------
+        SignatureError, UnknownKeyError
+            If its owner, as this person knows them, did not sign it.
         GrantError, CapsuleError, ProofError, DecryptionError, PointError
             As `Received.open`: if the cloud answers with something else.
         OmpdError
@@ -242,11 +265,17 @@ class Records:
         answer = self._ask(wanted, cloud)
         if not isinstance(answer, RecordAnswer):
             raise ContextMismatchError("answer: is no record")
+        # Who knows the scope's public key can make what opens, as a cloud can that sees a notice.
+        sealed = Sealed(answer.capsule, answer.ciphertext)
+        me = self._post.identity
+        owner = me.public if scope.owner == me.id else self._post.directory.get(scope.owner)
+        verifier = me.signing_key.backend
+        verifier.verify(owner.signing_key, _statement(scope, record, sealed), answer.signature)
         return answer
 
     def _have(
         self,
-        matter: RecordUpload | RecordRemoval | GrantUpload | OutsourcingUpload,
+        matter: RecordUpload | RecordRemoval | GrantUpload | GrantRemoval | OutsourcingUpload,
         cloud: tuple[str, Carrier],
     ) -> None:
         if not isinstance(self._ask(matter, cloud), Kept):
@@ -258,6 +287,7 @@ class Records:
             RecordUpload
             | RecordRemoval
             | GrantUpload
+            | GrantRemoval
             | OutsourcingUpload
             | RecordList
             | RecordRequest
@@ -265,3 +295,9 @@ class Records:
         cloud: tuple[str, Carrier],
     ) -> object:
         return ask(self._post, cloud[0], KeepingRequest(matter), KeepingAnswer, cloud[1]).matter
+
+
+def _statement(scope: Scope, record: bytes, sealed: Sealed) -> bytes:
+    return record_statement(
+        scope.owner, scope.kind, scope.epoch, record, sealed.capsule, sealed.ciphertext
+    )

@@ -2,6 +2,10 @@
 
 Nothing in it can be read with what is in it. Grants and blinded grants are removed once their epoch
 is over, and what they were is overwritten.
+
+Requests may come in another order than they were made in, or be held back. So each thing has the
+time at which it was asked for, and the latest request counts; what was removed leaves its name
+behind for as long as an older request for it could still be accepted.
 """
 
 from __future__ import annotations
@@ -10,25 +14,41 @@ import os
 import sqlite3
 from typing import Self
 
-from ompd.errors import ContextMismatchError, GrantError, QuotaError, UnknownProgramError
+from ompd.errors import (
+    ContextMismatchError,
+    GrantError,
+    QuotaError,
+    ReplayError,
+    UnknownProgramError,
+)
 from ompd.stores.database import Database
 
-#: Most records of one owner, grants of one scope, and programs of one company.
+#: Most records and grants of one owner, and programs of one company.
 MOST_RECORDS = 10_000
 MOST_GRANTS = 1_000
 MOST_PROGRAMS = 1_000
+#: Most bytes of one owner's records, and of one company's programs.
+MOST_BYTES = 1 << 30
+#: Milliseconds for which the name of what was removed is kept; no frame is acceptable for as long.
+_REMEMBERED = 3_600_000
 
 _SCHEMA = (
     "CREATE TABLE records (owner TEXT NOT NULL, kind TEXT NOT NULL, epoch INTEGER NOT NULL, "
-    "record BLOB NOT NULL, capsule BLOB NOT NULL, ciphertext BLOB NOT NULL, "
+    "record BLOB NOT NULL, made INTEGER NOT NULL, size INTEGER NOT NULL, capsule BLOB NOT NULL, "
+    "ciphertext BLOB NOT NULL, signature BLOB NOT NULL, "
     "PRIMARY KEY (owner, kind, epoch, record))",
+    "CREATE INDEX records_size ON records (owner, size)",
+    "CREATE INDEX records_removed ON records (made) WHERE size = 0",
     "CREATE TABLE grants (owner TEXT NOT NULL, kind TEXT NOT NULL, epoch INTEGER NOT NULL, "
-    "recipient TEXT NOT NULL, content BLOB NOT NULL, "
+    "recipient TEXT NOT NULL, made INTEGER NOT NULL, content BLOB NOT NULL, "
     "PRIMARY KEY (owner, kind, epoch, recipient)) WITHOUT ROWID",
     "CREATE INDEX grants_epoch ON grants (epoch)",
     "CREATE TABLE programs (program BLOB NOT NULL, epoch INTEGER NOT NULL, company TEXT NOT NULL, "
     "content BLOB NOT NULL, PRIMARY KEY (program, epoch))",
 )
+
+_RECORD = "SELECT made FROM records WHERE owner = ? AND kind = ? AND epoch = ? AND record = ?"
+_GRANT = "SELECT made FROM grants WHERE owner = ? AND kind = ? AND epoch = ? AND recipient = ?"
 
 Scope = tuple[str, str, int]
 
@@ -53,38 +73,64 @@ class Keeper:
         with self._database.reading() as connection:
             connection.execute("PRAGMA secure_delete = ON")
 
-    def put(self, scope: Scope, record: bytes, capsule: bytes, ciphertext: bytes) -> None:
+    def put(
+        self,
+        scope: Scope,
+        record: bytes,
+        made: int,
+        capsule: bytes,
+        ciphertext: bytes,
+        signature: bytes,
+    ) -> None:
         """Keep a record, in place of one of the same name.
 
         Parameters
         ----------
         scope : (owner, kind, epoch)
-        record, capsule, ciphertext : bytes
+        record : bytes
+        made : int
+            When the owner asked for it, in milliseconds since the epoch.
+        capsule, ciphertext, signature : bytes
 
         Raises
         ------
+        ReplayError
+            If a later one of this name is here, or was removed later.
         QuotaError
-            If the owner has very many.
+            If the owner has very many, or very much.
+        """
+        size = len(capsule) + len(ciphertext)
+        with self._database.writing() as connection:
+            _check_latest(connection, _RECORD, (*scope, record), made)
+            connection.execute(
+                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*scope, record, made, size, capsule, ciphertext, signature),
+            )
+            query = "SELECT count(*), total(size) FROM records WHERE owner = ?"
+            _check_room(connection.execute(query, scope[:1]), MOST_RECORDS, "records")
+
+    def remove(self, scope: Scope, record: bytes, made: int) -> None:
+        """Forget a record; nothing if there is none.
+
+        Raises
+        ------
+        ReplayError
+            If a later one of this name is here.
         """
         with self._database.writing() as connection:
+            _check_latest(connection, _RECORD, (*scope, record), made)
             connection.execute(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
-                (*scope, record, capsule, ciphertext),
+                "UPDATE records SET made = ?, size = 0, capsule = X'', ciphertext = X'', "
+                "signature = X'' WHERE owner = ? AND kind = ? AND epoch = ? AND record = ?",
+                (made, *scope, record),
             )
-            query = "SELECT count(*) FROM records WHERE owner = ?"
-            _check_count(connection.execute(query, scope[:1]), MOST_RECORDS, "records")
-
-    def remove(self, scope: Scope, record: bytes) -> None:
-        """Forget a record; nothing if there is none."""
-        with self._database.writing() as connection:
             connection.execute(
-                "DELETE FROM records WHERE owner = ? AND kind = ? AND epoch = ? AND record = ?",
-                (*scope, record),
+                "DELETE FROM records WHERE size = 0 AND made < ?", (made - _REMEMBERED,)
             )
         self._wipe()
 
-    def get(self, scope: Scope, record: bytes) -> tuple[bytes, bytes]:
-        """Return capsule and ciphertext of a record.
+    def get(self, scope: Scope, record: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return capsule, ciphertext and signature of a record.
 
         Raises
         ------
@@ -92,37 +138,59 @@ class Keeper:
             If there is none of this name.
         """
         query = (
-            "SELECT capsule, ciphertext FROM records "
-            "WHERE owner = ? AND kind = ? AND epoch = ? AND record = ?"
+            "SELECT capsule, ciphertext, signature FROM records "
+            "WHERE owner = ? AND kind = ? AND epoch = ? AND record = ? AND size > 0"
         )
         with self._database.reading() as connection:
             found = connection.execute(query, (*scope, record)).fetchone()
         if found is None:
             raise ContextMismatchError("record: there is none of this name")
-        return bytes(found[0]), bytes(found[1])
+        return bytes(found[0]), bytes(found[1]), bytes(found[2])
 
     def names(self, scope: Scope) -> list[bytes]:
         """Return the names of a scope's records, in their order."""
         query = (
-            "SELECT record FROM records WHERE owner = ? AND kind = ? AND epoch = ? ORDER BY record"
+            "SELECT record FROM records WHERE owner = ? AND kind = ? AND epoch = ? AND size > 0 "
+            "ORDER BY record"
         )
         with self._database.reading() as connection:
             return [bytes(row[0]) for row in connection.execute(query, scope).fetchall()]
 
-    def grant(self, scope: Scope, recipient: str, content: bytes) -> None:
+    def grant(self, scope: Scope, recipient: str, made: int, content: bytes) -> None:
         """Keep a grant, in place of one to the same recipient.
 
         Raises
         ------
+        ReplayError
+            If a later one is here, or was revoked later.
         QuotaError
-            If the scope has very many.
+            If the owner has very many.
         """
         with self._database.writing() as connection:
+            _check_latest(connection, _GRANT, (*scope, recipient), made)
             connection.execute(
-                "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?)", (*scope, recipient, content)
+                "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)",
+                (*scope, recipient, made, content),
             )
-            query = "SELECT count(*) FROM grants WHERE owner = ? AND kind = ? AND epoch = ?"
-            _check_count(connection.execute(query, scope), MOST_GRANTS, "grants")
+            query = "SELECT count(*), 0 FROM grants WHERE owner = ?"
+            _check_room(connection.execute(query, scope[:1]), MOST_GRANTS, "grants")
+
+    def revoke(self, scope: Scope, recipient: str, made: int) -> None:
+        """Forget a grant before its epoch ends; nothing if there is none.
+
+        Raises
+        ------
+        ReplayError
+            If a later one is here.
+        """
+        with self._database.writing() as connection:
+            _check_latest(connection, _GRANT, (*scope, recipient), made)
+            connection.execute(
+                "UPDATE grants SET made = ?, content = X'' "
+                "WHERE owner = ? AND kind = ? AND epoch = ? AND recipient = ?",
+                (made, *scope, recipient),
+            )
+        self._wipe()
 
     def granted(self, scope: Scope, recipient: str) -> bytes:
         """Return a grant.
@@ -134,7 +202,7 @@ class Keeper:
         """
         query = (
             "SELECT content FROM grants "
-            "WHERE owner = ? AND kind = ? AND epoch = ? AND recipient = ?"
+            "WHERE owner = ? AND kind = ? AND epoch = ? AND recipient = ? AND content <> X''"
         )
         with self._database.reading() as connection:
             found = connection.execute(query, (*scope, recipient)).fetchone()
@@ -175,8 +243,8 @@ class Keeper:
                 "INSERT OR REPLACE INTO programs VALUES (?, ?, ?, ?)",
                 (program, epoch, company, content),
             )
-            query = "SELECT count(*) FROM programs WHERE company = ?"
-            _check_count(connection.execute(query, (company,)), MOST_PROGRAMS, "programs")
+            query = "SELECT count(*), total(length(content)) FROM programs WHERE company = ?"
+            _check_room(connection.execute(query, (company,)), MOST_PROGRAMS, "programs")
 
     def program(self, program: bytes, epoch: int) -> bytes:
         """Return an encrypted program.
@@ -212,7 +280,16 @@ class Keeper:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
-def _check_count(cursor: sqlite3.Cursor, most: int, name: str) -> None:
+def _check_latest(
+    connection: sqlite3.Connection, query: str, name: tuple[object, ...], made: int
+) -> None:
+    found = connection.execute(query, name).fetchone()
+    if found is not None and found[0] > made:
+        raise ReplayError("request: a later one for the same was done before")
+
+
+def _check_room(cursor: sqlite3.Cursor, most: int, name: str) -> None:
     # Raised inside the transaction, which undoes the insertion.
-    if cursor.fetchone()[0] > most:
-        raise QuotaError(f"{name}: expected at most {most}")
+    count, size = cursor.fetchone()
+    if count > most or size > MOST_BYTES:
+        raise QuotaError(f"{name}: expected at most {most}, of {MOST_BYTES} bytes together")

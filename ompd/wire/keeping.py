@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import msgspec
 
+from ompd.wire.canonical import encode
 from ompd.wire.fields import Body, PartyId, TableId
-from ompd.wire.payments import Epoch
+from ompd.wire.payments import POINT_BYTES, Epoch
 
 #: Most bytes of an encrypted program, of a sealed record, and records in one answer.
 MAX_PROGRAM_BYTES = 4 << 20
@@ -17,6 +19,20 @@ MAX_LISTED = 10_000
 RecordKind = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
 Capsule = Annotated[bytes, msgspec.Meta(min_length=112, max_length=112)]
 Point = Annotated[bytes, msgspec.Meta(min_length=48, max_length=48)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=POINT_BYTES, max_length=POINT_BYTES)]
+
+_STATEMENT_LABEL = b"ompd/share-record/1\x00"
+
+
+def record_statement(
+    owner: str, kind: str, epoch: int, record: bytes, capsule: bytes, ciphertext: bytes
+) -> bytes:
+    """Return what an owner signs of a record.
+
+    Whoever knows the public key of a scope can seal to it: what opens need not be the owner's.
+    """
+    digest = hashlib.sha256(ciphertext).digest()
+    return _STATEMENT_LABEL + encode((owner, kind, epoch, record, capsule, digest))
 
 
 class ProgramUpload(Body, frozen=True, tag="programupload"):
@@ -52,6 +68,8 @@ class RecordUpload(Body, frozen=True, tag="record"):
     record : bytes
         Its name, 16 bytes.
     capsule, ciphertext : bytes
+    signature : bytes
+        Of the owner, over `record_statement`.
     """
 
     kind: RecordKind
@@ -59,6 +77,7 @@ class RecordUpload(Body, frozen=True, tag="record"):
     record: TableId
     capsule: Capsule
     ciphertext: Annotated[bytes, msgspec.Meta(min_length=16, max_length=MAX_RECORD_BYTES)]
+    signature: Signature
 
 
 class RecordRemoval(Body, frozen=True, tag="removal"):
@@ -86,6 +105,14 @@ class GrantUpload(Body, frozen=True, tag="grant"):
     epoch: Epoch
     recipient: PartyId
     grant: Annotated[bytes, msgspec.Meta(min_length=128, max_length=128)]
+
+
+class GrantRemoval(Body, frozen=True, tag="revocation"):
+    """Owner to cloud: a recipient's requests are to be re-encrypted no more."""
+
+    kind: RecordKind
+    epoch: Epoch
+    recipient: PartyId
 
 
 class OutsourcingUpload(Body, frozen=True, tag="outsourcing"):
@@ -128,7 +155,7 @@ class RecordAnswer(Body, frozen=True, tag="answer"):
 
     Parameters
     ----------
-    capsule, ciphertext : bytes
+    capsule, ciphertext, signature : bytes
         As the owner sent them.
     point : bytes
         X of the grant; to the owner, empty.
@@ -139,6 +166,7 @@ class RecordAnswer(Body, frozen=True, tag="answer"):
 
     capsule: Capsule
     ciphertext: Annotated[bytes, msgspec.Meta(max_length=MAX_RECORD_BYTES)]
+    signature: Signature
     point: Annotated[bytes, msgspec.Meta(max_length=48)]
     turned: Annotated[bytes, msgspec.Meta(max_length=112)]
 
@@ -152,6 +180,7 @@ class KeepingRequest(Body, frozen=True):
         | RecordUpload
         | RecordRemoval
         | GrantUpload
+        | GrantRemoval
         | OutsourcingUpload
         | RecordList
         | RecordRequest

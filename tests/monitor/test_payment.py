@@ -553,8 +553,8 @@ def test_a_receipt_of_another_order_is_none(shop):
     theirs = shop.counter.answer("alice", second).matter
     shop.till.deposit("bell", b"q" * 16, 2)
     bells = msgspec.structs.replace(second, order=b"b" * 16)
+    receipt = shop.counter.answer("bell", bells).matter.receipt
     with pytest.raises(ContextMismatchError):
-        receipt = shop.counter.answer("bell", bells).matter.receipt
         shop.purse.fill(msgspec.structs.replace(theirs, receipt=receipt))
     shop.purse.fill(told)
     shop.purse.fill(other)

@@ -18,7 +18,9 @@ from ompd.errors import (
     GrantError,
     OmpdError,
     ProofError,
+    QuotaError,
     RefusedError,
+    ReplayError,
     RoleError,
     SignatureError,
     UnknownKeyError,
@@ -27,8 +29,9 @@ from ompd.errors import (
 from ompd.monitor import Card
 from ompd.roles import Cloud, Subscriber, introduce
 from ompd.roles.requests import ask
-from ompd.share import EPOCH_SECONDS, Grant, Scope, SharingKey
+from ompd.share import EPOCH_SECONDS, Grant, Reencrypted, Scope, SharingKey, seal
 from ompd.stores import Keeper
+from ompd.stores import keeper as keeper_module
 from ompd.wire.keeping import (
     GrantUpload,
     KeepingAnswer,
@@ -39,8 +42,11 @@ from ompd.wire.keeping import (
 )
 from ompd.wire.payments import AccountAnswer, AccountRequest, Registration
 from tests.monitor import programs
-from tests.monitor.shop import EPOCH, SOURCE
+from tests.monitor.shop import EPOCH, NOW, SOURCE
 from tests.monitor.world import World
+
+#: What the cloud writes into its own files is as late as anything.
+MADE = int(NOW * 1000) + 1
 
 
 @pytest.fixture
@@ -304,7 +310,7 @@ def test_a_grant_to_bell_is_of_no_use_to_eve(world):
     # Eve is let in by mistake with Bell's grant, and with the point of it.
     keeper = world.keeper
     scope = ("alice", "cardio", EPOCH)
-    keeper.grant(scope, "eve", keeper.granted(scope, "bell"))
+    keeper.grant(scope, "eve", 0, keeper.granted(scope, "bell"))
     answer = asked(world, world.eve, RecordRequest("alice", "cardio", EPOCH, name))
     notice = world.alice.records.grant("cardio", "eve", world.bell.records.public, world.cloud)
     received = world.eve.records.accept(notice)
@@ -361,20 +367,20 @@ def test_capsules_cannot_be_moved(world):
     name, notice = share(world)
     found = asked(world, world.alice, RecordRequest("alice", "cardio", EPOCH, name))
     for kind, record in (("cardio", bytes(16)), ("diary", name)):
-        moved = RecordUpload(kind, EPOCH, record, found.capsule, found.ciphertext)
+        moved = RecordUpload(kind, EPOCH, record, found.capsule, found.ciphertext, found.signature)
         with pytest.raises(CapsuleError):
             asked(world, world.alice, moved)
-    mine = RecordUpload("cardio", EPOCH, name, found.capsule, found.ciphertext)
+    mine = RecordUpload("cardio", EPOCH, name, found.capsule, found.ciphertext, found.signature)
     with pytest.raises(CapsuleError):
         asked(world, world.eve, mine)
     # The cloud itself swaps two records.
     other = world.alice.records.store("cardio", b"rate 120", world.cloud)
     scope = ("alice", "cardio", EPOCH)
-    world.keeper.put(scope, name, *world.keeper.get(scope, other))
+    world.keeper.put(scope, name, MADE, *world.keeper.get(scope, other))
     received = world.bell.records.accept(notice)
     with pytest.raises(CapsuleError):
         world.bell.records.open_shared(received, name, world.cloud)
-    with pytest.raises(CapsuleError):
+    with pytest.raises(SignatureError):
         world.alice.records.open(received.scope, name, world.cloud)
 
 
@@ -403,9 +409,127 @@ def test_a_lying_cloud_is_found_out(world):
     false = Grant.make(key, world.bell.records.public)
     # A factor of its own under the point that Bell knows.
     forged = Grant(received.scope, false.factor, honest.point, false.commitment, honest.group)
-    world.keeper.grant(("alice", "cardio", EPOCH), "bell", forged.to_bytes())
+    world.keeper.grant(("alice", "cardio", EPOCH), "bell", MADE, forged.to_bytes())
     with pytest.raises(ProofError):
         world.bell.records.open_shared(received, name, world.cloud)
+
+
+def test_a_cloud_that_knows_a_scopes_key_cannot_write_records(world):
+    """The control: what it makes opens, for owner and recipient, but for the signature."""
+    name, notice = share(world)
+    received = world.bell.records.accept(notice)
+    # All of it is in the notice, which is no secret.
+    told = msgspec.msgpack.decode(notice)
+    sealed = seal(told[5], received.scope, name, b"rate 300")
+    scope = ("alice", "cardio", EPOCH)
+    signature = world.keeper.get(scope, name)[2]
+    world.keeper.put(scope, name, MADE, sealed.capsule, sealed.ciphertext, signature)
+    for outsourced in (False, True):
+        if outsourced:
+            world.alice.records.outsource("cardio", world.cloud)
+        with pytest.raises(SignatureError):
+            world.bell.records.open_shared(received, name, world.cloud)
+        with pytest.raises(SignatureError):
+            world.alice.records.open(received.scope, name, world.cloud)
+    answer = asked(world, world.bell, RecordRequest("alice", "cardio", EPOCH, name))
+    turned = Reencrypted(answer.point, answer.turned)
+    assert received.open(name, sealed, turned) == b"rate 300"
+
+
+def held_back(world, action):
+    """Do something of which the cloud gets nothing yet; returns its frame."""
+    frames = []
+
+    def hold(frame):
+        frames.append(frame)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        action(("cloud", hold))
+    world.clock.now += 1
+    return frames[0]
+
+
+def test_a_frame_that_was_held_back_undoes_nothing(world):
+    """Whoever is on the way can let a request wait, and a client makes a new one meanwhile."""
+    records = world.alice.records
+    name = records.store("diary", b"first", world.cloud)
+    scope = records.scope("diary")
+    old = held_back(world, lambda cloud: records.store("diary", b"old", cloud, record=name))
+    gone = held_back(world, lambda cloud: records.remove(scope, name, cloud))
+    records.store("diary", b"new", world.cloud, record=name)
+    for frame in (old, gone):
+        with pytest.raises(ReplayError):
+            world.cloud[1](frame)
+    assert records.open(scope, name, world.cloud) == b"new"
+    again = held_back(world, lambda cloud: records.store("diary", b"x", cloud, record=name))
+    records.remove(scope, name, world.cloud)
+    with pytest.raises(ReplayError):
+        world.cloud[1](again)
+    assert records.names(scope, world.cloud) == []
+    public = world.bell.records.public
+    grant = held_back(world, lambda cloud: records.grant("diary", "bell", public, cloud))
+    records.grant("diary", "bell", public, world.cloud)
+    records.revoke(scope, "bell", world.cloud)
+    with pytest.raises(ReplayError):
+        world.cloud[1](grant)
+    with pytest.raises(GrantError):
+        world.bell.records.names(scope, world.cloud)
+    # What is later counts.
+    records.store("diary", b"back", world.cloud, record=name)
+    records.grant("diary", "bell", public, world.cloud)
+    assert world.bell.records.names(scope, world.cloud) == [name]
+
+
+def test_a_revoked_grant_is_gone_from_the_file(world):
+    name, notice = share(world)
+    received = world.bell.records.accept(notice)
+    content = world.keeper.granted(("alice", "cardio", EPOCH), "bell")
+    world.clock.now += 1
+    world.alice.records.revoke(received.scope, "bell", world.cloud)
+    with pytest.raises(GrantError):
+        world.bell.records.open_shared(received, name, world.cloud)
+    path = world.keeper._database._path
+    left = b"".join(each.read_bytes() for each in path.parent.glob("keeper.sqlite*"))
+    assert content[:32] not in left
+    assert content[32:80] not in left
+
+
+def test_another_device_of_the_owner_opens_what_the_first_outsourced(world, tmp_path):
+    key = SharingKey(world.alice.records._key.to_bytes())
+    identity = world.alice._post.identity
+    twin = Subscriber(
+        identity, wallet=tmp_path / "twin", sharing=key, clock=world.clock,
+        directory=world.alice.directory,
+    )  # fmt: skip
+    name = world.alice.records.store("cardio", b"rate 71", world.cloud)
+    scope = world.alice.records.scope("cardio")
+    for records in (world.alice.records, twin.records):
+        records.outsource("cardio", world.cloud)
+        world.clock.now += 1
+    for records in (world.alice.records, twin.records):
+        assert records.open(scope, name, world.cloud) == b"rate 71"
+    twin.close()
+
+
+def test_nobody_fills_a_clouds_disk(world, monkeypatch):
+    for name, most in (("MOST_RECORDS", 3), ("MOST_GRANTS", 2), ("MOST_BYTES", 1000)):
+        monkeypatch.setattr(keeper_module, name, most)
+    records = world.alice.records
+    with pytest.raises(QuotaError):
+        records.store("diary", bytes(900), world.cloud)
+    kept = [records.store(f"kind{k}", bytes(100), world.cloud) for k in range(3)]
+    with pytest.raises(QuotaError):
+        records.store("diary", b"", world.cloud)
+    records.store("kind0", bytes(200), world.cloud, record=kept[0])
+    # Of all types and epochs together.
+    for kind in ("a", "b"):
+        records.grant(kind, "bell", world.bell.records.public, world.cloud)
+    with pytest.raises(QuotaError):
+        records.grant("c", "bell", world.bell.records.public, world.cloud)
+    world.bell.records.store("diary", bytes(500), world.cloud)
+    with pytest.raises(QuotaError):
+        world.publish()
 
 
 def test_notices_are_the_owners(world):

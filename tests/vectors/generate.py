@@ -71,6 +71,7 @@ from ompd.wire import (
     form_of,
 )
 from ompd.wire.keeping import (
+    GrantRemoval,
     GrantUpload,
     Kept,
     OutsourcingUpload,
@@ -177,12 +178,13 @@ BODIES = {
         ProgramKey(TABLE, 837, bytes(range(32)), bytes(range(48)))
     ),
     "keeping request": KeepingRequest(
-        RecordUpload("cardio", 837, TABLE, bytes(range(112)), bytes(range(40)))
+        RecordUpload("cardio", 837, TABLE, bytes(range(112)), bytes(range(40)), bytes(range(96)))
     ),
     "keeping request, a removal": KeepingRequest(RecordRemoval("cardio", 837, TABLE)),
     "keeping request, a grant": KeepingRequest(
         GrantUpload("cardio", 837, "bell", bytes(range(128)))
     ),
+    "keeping request, a revocation": KeepingRequest(GrantRemoval("cardio", 837, "bell")),
     "keeping request, outsourcing": KeepingRequest(
         OutsourcingUpload("cardio", 837, bytes(range(32)))
     ),
@@ -191,7 +193,7 @@ BODIES = {
     "keeping request, a program": KeepingRequest(ProgramUpload(TABLE, 837, bytes(range(100)))),
     "keeping request, for a program": KeepingRequest(ProgramRequest(TABLE, 837)),
     "keeping answer": KeepingAnswer(
-        RecordAnswer(bytes(range(112)), bytes(40), bytes(48), bytes(range(112)))
+        RecordAnswer(bytes(range(112)), bytes(40), bytes(96), bytes(48), bytes(range(112)))
     ),
     "keeping answer, done": KeepingAnswer(Kept()),
     "keeping answer, names": KeepingAnswer(RecordNames(TABLE * 2)),
