@@ -23,6 +23,13 @@ MAX_LEVELS = 4096
 _MOST_NAMED = 6
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: Names of terminologies, and their URIs.
+TERMINOLOGIES = {
+    "loinc": "http://loinc.org",
+    "snomed": "http://snomed.info/sct",
+    "icd10": "http://hl7.org/fhir/sid/icd-10",
+}
+_CODE = re.compile(rf"(?:{'|'.join(TERMINOLOGIES)}|[a-z][a-z0-9+.-]*:[!-{{}}~]+)\|[!-{{}}~]+")
 #: A plain decimal number as people write it.
 NUMBER = re.compile(r" *[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 
@@ -42,7 +49,11 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     about : str
         One line for people.
     unit : str
-        Unit of the values, for people: ``"mg/dl"``.
+        Unit of the values, for people: ``"mg/dl"``. A health record converts to it if it is
+        written as UCUM has it.
+    code : str
+        Where a health record has the values: a terminology and its code, with a bar between, as
+        ``"loinc|4548-4"``. The terminology is ``loinc``, ``snomed``, ``icd10``, or a URI.
     missing : {"refuse", "median", "level"}
         What becomes of a missing value: it is refused, the median of the training rows stands for
         it, or it is a category of its own (nominal features only).
@@ -68,6 +79,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     missing: Missing = "refuse"
     levels: tuple[str, ...] = ()
     since: str = ""
+    code: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -96,6 +108,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         if self.levels:
             self._check_levels(where)
         self._check_since(where)
+        if (
+            not isinstance(self.code, str)
+            or len(self.code) > MAX_TEXT
+            or (self.code and not _CODE.fullmatch(self.code))
+        ):
+            raise SchemaError(f"{where}: expected code as terminology|code, like loinc|4548-4")
 
     def _check_levels(self, where: str) -> None:
         if self.kind == "numeric":
@@ -136,6 +154,14 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def complete(self) -> bool:
         """Whether a missing value is refused."""
         return self.missing == "refuse"
+
+    @property
+    def coding(self) -> tuple[str, str] | None:
+        """URI of the terminology, and code; None without one."""
+        if not self.code:
+            return None
+        system, _, code = self.code.rpartition("|")
+        return TERMINOLOGIES.get(system, system), code
 
     @property
     def expected(self) -> str:

@@ -97,7 +97,7 @@ def _feature(feature: Feature) -> Iterator[str]:
     else:
         yield f"low = {_number(feature.low)}"
         yield f"high = {_number(feature.high)}"
-    for name in ("unit", "since", "missing"):
+    for name in ("unit", "since", "missing", "code"):
         value = getattr(feature, name)
         if value not in {"", "refuse"}:
             yield f"{name} = {_text(value)}"

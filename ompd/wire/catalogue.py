@@ -35,7 +35,7 @@ MAX_ABOUT = 1000
 LONGEST_VALIDITY = 90 * 86_400_000
 
 # Keep what is signed and what is hashed from being anything else.
-_LABEL = b"ompd/catalogue/2\x00"
+_LABEL = b"ompd/catalogue/3\x00"
 _FORM_LABEL = b"ompd/schema-form/1\x00"
 
 _Moment = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
@@ -58,6 +58,7 @@ class Column(_Record, frozen=True):
     levels: Annotated[tuple[_Optional, ...], msgspec.Meta(max_length=MAX_LEVELS)]
     since: Annotated[str, msgspec.Meta(max_length=10)]
     missing: Missing
+    code: _Optional
 
 
 class BlindCells(_Record, frozen=True):
@@ -150,7 +151,7 @@ class Entry(_Record, frozen=True):
         features = (
             Feature(
                 each.name, each.kind, each.low, each.high, about=each.about, unit=each.unit,
-                missing=each.missing, levels=each.levels, since=each.since,
+                missing=each.missing, levels=each.levels, since=each.since, code=each.code,
             )
             for each in self.columns
         )  # fmt: skip
@@ -179,7 +180,7 @@ class _Head(
     frozen=True,
     array_like=True,
     forbid_unknown_fields=True,
-    tag="ompd-catalogue-2",
+    tag="ompd-catalogue-3",
 ):
     hospital: PartyId
     made_at: _Moment
@@ -282,7 +283,8 @@ def check_catalogue_size(size: int) -> None:
 def form_of(schema: Schema) -> bytes:
     """Return 16 bytes that differ between schemas by which the same numbers mean different things.
 
-    What is written about a feature, and how files write the table, play no part.
+    What is written about a feature, where records have it, and how files write the table, play no
+    part.
 
     Raises
     ------
@@ -290,7 +292,10 @@ def form_of(schema: Schema) -> bytes:
         If a text of the schema cannot be shown to everybody: it is too long, has characters that
         do not print, or two of them are the same in Unicode's NFC.
     """
-    columns = [msgspec.structs.replace(each, about="") for each in _columns(schema)]
+    columns = [
+        msgspec.structs.astuple(msgspec.structs.replace(each, about=""))[:-1]
+        for each in _columns(schema)
+    ]
     content = encode((columns, _classes(schema)))
     return hashlib.sha256(_FORM_LABEL + content).digest()[:16]
 
@@ -319,6 +324,7 @@ def _columns(schema: Schema) -> tuple[Column, ...]:
             _all_shown(feature.levels, f"feature {place}: levels", least=0),
             feature.since,
             feature.missing,
+            _shown(feature.code, f"feature {place}: code", MAX_TEXT, least=0),
         )
         for place, feature in enumerate(schema.features)
     )

@@ -47,9 +47,10 @@ from tests.roles.conftest import World, instances, post_of
 from tests.vectors.catalogues import column, crafted, plain, spoiled
 
 DAY = 86_400
+CODE = "loinc|30525-0"
 SCHEMA = ompd.Schema(
     (
-        ompd.Feature("age", "numeric", 0, 120, unit="years", about="at admission"),
+        ompd.Feature("age", "numeric", 0, 120, unit="years", about="at admission", code=CODE),
         ompd.Feature("sex", "nominal", 0, 1, levels=("female", "male")),
         ompd.Feature("stage", "ordinal", 1, 4),
         ompd.Feature("smoker", "nominal", 0, 1, levels=("False", "True"), missing="level"),
@@ -139,12 +140,23 @@ def test_a_catalogue_is_the_same_whatever_the_records_are():
 
 def test_a_catalogue_has_these_fields_and_no_others(clinic):
     tag, hospital, made, until, content = msgspec.msgpack.decode(clinic.hospital.catalogue()[:-96])
-    assert (tag, hospital) == ("ompd-catalogue-2", "st-mary")
+    assert (tag, hospital) == ("ompd-catalogue-3", "st-mary")
     assert until - made == 7 * DAY * 1000
     ((disease, features, classes, *rest),) = msgspec.msgpack.decode(content)
     assert disease == "flu"
-    assert features[0] == ["age", "numeric", 0.0, 120.0, "years", "at admission", [], "", "refuse"]
-    assert features[3][-3:] == [["False", "True"], "", "level"]
+    assert features[0] == [
+        "age",
+        "numeric",
+        0.0,
+        120.0,
+        "years",
+        "at admission",
+        [],
+        "",
+        "refuse",
+        CODE,
+    ]
+    assert features[3][-4:] == [["False", "True"], "", "level", ""]
     assert classes == ["healthy", "ill"]
     assert rest == ["paper", "relief-mw", 3, 100_000, None, None]
 
@@ -231,6 +243,9 @@ def test_names_in_another_unicode_form_are_listed_in_one(world):
     world.user.learn(world.hospital.catalogue())
     listing = world.user.diseases("st-mary")["flu"]
     assert [each.name for each in listing.schema.features] == ["\u00e1", "b\u00a0c", "d"]
+    # Where records have a feature is no part of what its numbers mean.
+    coded = tuple(msgspec.structs.replace(each, code=CODE) for each in features)
+    assert form_of(ompd.Schema(coded, data.schema.classes)) == listing.form
     # The hospital's own schema says the same of the numbers.
     own = world.hospital.diseases["flu"]
     assert own != listing.schema

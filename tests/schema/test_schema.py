@@ -39,6 +39,31 @@ def test_senseless_features_are_refused(arguments, message):
         Feature(*arguments)
 
 
+def test_codes():
+    made = [
+        Feature("a", "numeric", 0, 1, code=code)
+        for code in ("", "loinc|4548-4", "icd10|I20.0", "urn:oid:2.16|x")
+    ]
+    assert [feature.coding for feature in made] == [
+        None,
+        ("http://loinc.org", "4548-4"),
+        ("http://hl7.org/fhir/sid/icd-10", "I20.0"),
+        ("urn:oid:2.16", "x"),
+    ]
+    for wrong in (
+        "4548-4",
+        "lonic|4548-4",
+        "loinc|",
+        "|4548-4",
+        "loinc|a b",
+        "x:y|a|b",
+        5,
+        "é:a|b",
+    ):
+        with pytest.raises(SchemaError, match="code"):
+            Feature("a", "numeric", 0, 1, code=wrong)
+
+
 @pytest.mark.parametrize(
     ("features", "classes", "message"),
     [

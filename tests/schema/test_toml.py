@@ -26,6 +26,7 @@ def features(draw, name):
     kind = draw(st.sampled_from(["numeric", "ordinal", "nominal"]))
     low, high = sorted([draw(ENDS), draw(ENDS)])
     fields = {"about": draw(st.text(max_size=5)), "unit": draw(st.sampled_from(["", "µmol/l"]))}
+    fields["code"] = draw(st.sampled_from(["", "loinc|2160-0", "urn:x:y|a.b/c"]))
     missing = ["refuse", "median", "level"] if kind == "nominal" else ["refuse", "median"]
     fields["missing"] = draw(st.sampled_from(missing))
     if kind == "numeric" and draw(st.booleans()):

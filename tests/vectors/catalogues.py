@@ -9,12 +9,12 @@ import msgspec
 from ompd.schema import Feature, Schema
 from ompd.wire import Entry
 
-LABEL = b"ompd/catalogue/2\x00"
-TAG = "ompd-catalogue-2"
+LABEL = b"ompd/catalogue/3\x00"
+TAG = "ompd-catalogue-3"
 DAY = 86_400_000
 SCHEMA = Schema(
     (
-        Feature("age", "numeric", 0, 120, unit="years", about="at admission"),
+        Feature("age", "numeric", 0, 120, unit="years", about="at admission", code="loinc|30525-0"),
         Feature("sex", "nominal", 0, 1, levels=("female", "male")),
         Feature("stage", "ordinal", 1, 4),
         Feature("smoker", "nominal", 0, 1, levels=("False", "True"), missing="level"),
@@ -85,7 +85,7 @@ def failures(people, key_of, now: int) -> Iterator[tuple[str, str, bytes]]:
     yield "signature alone", "FramingError", good[-96:]
     yield "last byte missing", "FramingError", good[:-1]
     yield "byte behind it", "FramingError", good + b"\0"
-    yield "another version", "FramingError", by(content, tag="ompd-catalogue-1")
+    yield "another version", "FramingError", by(content, tag="ompd-catalogue-2")
     yield "field too many", "FramingError", by(content, more=[0])
     yield "valid for too long", "FramingError", by(content, valid_until=now + 90 * DAY + 1)
     yield "valid never", "FramingError", by(content, valid_until=now)
@@ -126,3 +126,5 @@ def failures(people, key_of, now: int) -> Iterator[tuple[str, str, bytes]]:
     yield "no such day", "SchemaError", by(column(7, "1990-02-30"))
     yield "no such rule", "FramingError", by(column(8, "guess"))
     yield "level of a number", "SchemaError", by(column(8, "level"))
+    yield "code without terminology", "SchemaError", by(column(9, "30525-0"))
+    yield "feature of version 2", "FramingError", by(spoiled(1, [plain(ENTRIES[0])[1][0][:-1]]))
