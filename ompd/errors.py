@@ -260,6 +260,17 @@ class Bottom(OmpdError, ArithmeticError):  # noqa: N818
     """
 
 
+# --- a person's record -------------------------------------------------------------------------
+
+
+class RecordError(OmpdError, ValueError):
+    """A record cannot take this resource, or already has one of its name."""
+
+
+class UnknownResourceError(OmpdError, LookupError):
+    """The record has no resource of this reference."""
+
+
 # --- images in the encrypted domain ------------------------------------------------------------
 
 
@@ -320,6 +331,10 @@ class TableError(OmpdError, ValueError):
 
 class StoreError(OmpdError, ValueError):
     """A file of durable state cannot be used: it is missing, damaged, foreign or locked."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full: what was to be written was not, and what was there before is as it was."""
 
 
 class ConfigError(OmpdError, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from ompd.errors import OmpdError, StoreError, VersionError
+from ompd.errors import OmpdError, StoreError, StoreFullError, VersionError
 from ompd.files import FORKED, write_private
 
 Step = Callable[[sqlite3.Connection], None]
@@ -134,6 +134,7 @@ class Database:
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         problem = ""
+        kind = StoreError
         try:
             yield
         except (sqlite3.DatabaseError, sqlite3.InterfaceError, UnicodeDecodeError) as error:
@@ -144,8 +145,9 @@ class Database:
             if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
                 # Such as: locked, read-only, disk full, no such file.
                 problem = str(error)
+                kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
         if problem:
-            raise StoreError(f"{self._path.name}: {problem}")
+            raise kind(f"{self._path.name}: {problem}")
 
     def _connect(self) -> sqlite3.Connection:
         with self._translated():
