@@ -7,22 +7,22 @@ import numpy as np
 from ompd._kernels.jit import kernel
 
 _LANES = 64
-_HALF = 18
 _BINS = 36
 
 
 @kernel()
 def deal_field(masks, gradients, directions, given):
-    """`given` uint32 (blocks, 18, 5, 64): a mask bit, its product with the next, both times r.
+    """`given` uint32 (blocks, half, 5, 64): a mask bit, its product with the next, both times r.
 
-    masks uint64 (18, blocks): mask bits of the signs; gradients uint32 (2, 64 * blocks): r, the
-    mask of the gradients; directions uint32 (2, 18). given holds the leader's share and is
+    masks uint64 (half, blocks): mask bits of the signs; gradients uint32 (2, 64 * blocks): r, the
+    mask of the gradients; directions uint32 (2, half). given holds the leader's share and is
     overwritten with value - share.
     """
+    half = given.shape[1]
     for block in range(given.shape[0]):
-        for k in range(_HALF):
+        for k in range(half):
             this = masks[k, block]
-            after = masks[(k + 1) % _HALF, block]
+            after = masks[(k + 1) % half, block]
             for i in range(_LANES):
                 a = np.uint32((this >> np.uint64(i)) & np.uint64(1))
                 m = np.uint32((after >> np.uint64(i)) & np.uint64(1))
@@ -39,9 +39,9 @@ def deal_field(masks, gradients, directions, given):
 
 @kernel()
 def make_field(wanted, signs, gradients, masks, given, directions, leader, field):
-    """`field` uint32 (64 * blocks, 36): shares of the gradient along its bin, 0 in all others.
+    """`field` uint32 (64 * blocks, 2 * half): shares of the gradient along its bin, 0 in all others.
 
-    wanted int64: blocks to make, the others stay; signs uint64 (18, blocks): masked signs;
+    wanted int64: blocks to make, the others stay; signs uint64 (half, blocks): masked signs;
     gradients uint32 (2, 64 * blocks): masked; masks: this cloud's share of r; given as in
     `deal_field`; leader 1 or 0.
 
@@ -50,22 +50,23 @@ def make_field(wanted, signs, gradients, masks, given, directions, leader, field
     """
     lead = np.uint32(leader)
     one = np.uint32(1)
-    lanes = np.empty((_BINS, _LANES), np.uint32)
+    half = given.shape[1]
+    lanes = np.empty((2 * half, _LANES), np.uint32)
     for block in wanted:
         right = gradients[0, _LANES * block : _LANES * (block + 1)]
         above = gradients[1, _LANES * block : _LANES * (block + 1)]
         right_mask = masks[0, _LANES * block : _LANES * (block + 1)]
         above_mask = masks[1, _LANES * block : _LANES * (block + 1)]
-        for k in range(_HALF):
+        for k in range(half):
             this = signs[k, block]
-            after = signs[(k + 1) % _HALF, block]
-            if k == _HALF - 1:
+            after = signs[(k + 1) % half, block]
+            if k == half - 1:
                 # The half plane after the last is the complement of the first.
                 after = ~after
             across, up = directions[0, k], directions[1, k]
             words = given[block, k]
-            following = given[block, (k + 1) % _HALF, 0]
-            inner, opposite = lanes[k + 1], lanes[(k + 1 + _HALF) % _BINS]
+            following = given[block, (k + 1) % half, 0]
+            inner, opposite = lanes[k + 1], lanes[(k + 1 + half) % (2 * half)]
             for i in range(_LANES):
                 p = np.uint32((this >> np.uint64(i)) & np.uint64(1))
                 q = np.uint32((after >> np.uint64(i)) & np.uint64(1))
@@ -85,7 +86,7 @@ def make_field(wanted, signs, gradients, masks, given, directions, leader, field
                 inner[i] = second - both
                 opposite[i] = both - first
         for i in range(_LANES):
-            for k in range(_BINS):
+            for k in range(2 * half):
                 field[_LANES * block + i, k] = lanes[k, i]
 
 

@@ -19,7 +19,6 @@ from ompd.images.geometry import (
     NORMAL,
     SIGN,
     SIGN_FRACTION,
-    STRIDES,
     TRIM,
     Geometry,
 )
@@ -86,7 +85,7 @@ class Forms:
             cut_windows(each, TRIM, shifts, octave.window, self._windows)
             for layer, (first, rows, columns) in enumerate(octave.sites):
                 cut_gradients(
-                    each[layer + 1], STRIDES[layer], rows, columns, sign_shift, field_shift,
+                    each[layer + 1], geometry.strides[layer], rows, columns, sign_shift, field_shift,
                     64 * first, self._signs, self.field,
                 )  # fmt: skip
         self._none = np.zeros(geometry.windows, np.uint16)

@@ -102,6 +102,8 @@ class Plane(NamedTuple):
     right: int
     comparator: Comparator
     fraction: int
+    #: Of a form of the differences around the lane that is compared with 0: its number.
+    form: int = -1
 
 
 @dataclass(frozen=True)
@@ -141,18 +143,28 @@ class Geometry:
         Places of a buffer of windows.
     """
 
+    #: Pixels of the octave between gradients, per layer; half planes that bound half of the bins;
+    #: length of the bins' directions.
+    strides = STRIDES
+    half = HALF
+    direction = DIRECTION
+    #: How many bits of comparisons are set at a maximum; none is at a minimum.
+    full = 28
+    #: Forms of the second differences of a layer that are compared with 0.
+    forms: tuple[tuple[int, int, int], ...] = ()
+
     def __init__(self, height: int, width: int, depth: int) -> None:
         self.height, self.width, self.depth = height, width, depth
         count = octave_count(height, width)
         rows = operators(height, count)
         columns = rows if height == width else operators(width, count)
         self.octaves = self._lay_out(rows, columns)
-        self.planes = _planes(rows[0], columns[0])
+        self.planes = self._planes(rows[0], columns[0])
         moves = {(plane.down, plane.right) for plane in self.planes}
         self._starts = {move: self._first_windows(*move) for move in moves}
-        self.normals, self.directions = _directions()
+        self.normals, self.directions = _directions(self.half, self.direction)
         self.gains = _gains(self.directions)
-        self.sign_fraction = _sign_fraction(rows[0], columns[0])
+        self.sign_fraction = _sign_fraction(rows[0], columns[0], self.normals)
 
     @property
     def fraction(self) -> int:
@@ -184,7 +196,7 @@ class Geometry:
             stride = width - 2 * TRIM
             blocks = -(-(height - 2 * TRIM - 2) * stride // 64)
             sites = []
-            for step in STRIDES:
+            for step in self.strides:
                 shape = ((height - 2) // step, (width - 2) // step)
                 sites.append((site, *shape))
                 site += -(-shape[0] * shape[1] // 64)
@@ -208,6 +220,9 @@ class Geometry:
         # Blocks that fill up the last group read the first windows.
         self.windows = window + 128
         return tuple(found)
+
+    def _planes(self, rows: list[Reals], columns: list[Reals]) -> tuple[Plane, ...]:
+        return neighbour_planes(rows, columns) + threshold_planes(rows, columns)
 
     def starts(self, plane: Plane) -> tuple[Ints, Ints]:
         """Return where the windows of X and of Y begin, per block."""
@@ -253,7 +268,7 @@ class Geometry:
         return np.concatenate(found).astype(np.int64)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8, typed=True)
 def geometry(height: int, width: int, depth: int = 8) -> Geometry:
     """Return what is public about images of this size.
 
@@ -268,80 +283,115 @@ def geometry(height: int, width: int, depth: int = 8) -> Geometry:
     ------
     ParameterError
     """
+    check_size(height, width, depth)
+    return Geometry(height, width, depth)
+
+
+def check_size(height: int, width: int, depth: int) -> None:
+    """Refuse what is no size or depth of an image; see `geometry`."""
     for name, value in (("height", height), ("width", width)):
         if type(value) is not int or not MIN_SIDE <= value <= MAX_SIDE:
             raise ParameterError(f"{name}: expected an integer from {MIN_SIDE} to {MAX_SIDE}")
     if type(depth) is not int or depth not in FRACTION:
         raise ParameterError("depth: expected 8 or 16")
-    return Geometry(height, width, depth)
 
 
-def _planes(rows: list[Reals], columns: list[Reals]) -> tuple[Plane, ...]:
-    """Return the comparisons, each with the finest step at which no image makes its window wrap."""
-    y, x = len(rows[0]) // 2, len(columns[0]) // 2
+def difference(
+    rows: list[Reals], columns: list[Reals], layer: int, down: int = 0, right: int = 0
+) -> Reals:
+    """Return the form of a difference of Gaussians, `down` and `right` of the middle pixel."""
+    y, x = len(rows[0]) // 2 + down, len(columns[0]) // 2 + right
+    return np.outer(rows[layer + 1][y], columns[layer + 1][x]) - np.outer(
+        rows[layer][y], columns[layer][x]
+    )
 
-    def difference(layer: int, down: int, right: int) -> Reals:
-        def level(number: int) -> Reals:
-            return np.outer(rows[number][y + down], columns[number][x + right])
 
-        return level(layer + 1) - level(layer)
+def steps(comparator: Comparator, forms: list[Reals], beside: float = 0.0) -> int:
+    """Return the finest step, in bits behind the point, at which no image makes a window wrap.
 
-    def steps(comparator: Comparator, low: int, high: int, down: int = 0, right: int = 0) -> int:
-        most = 0.0
-        # Even and odd pixels of the enlarged image have different operators.
-        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            form = difference(low, i, j)
-            if high >= 0:
-                form = form - difference(high, i + down, j + right)
-            most = max(most, float(np.abs(form).sum()))
-        # Pixels go to 256; the border and the other octaves are within two per cent.
-        most = 128 * most * 1.02 + 0.1 + (THRESHOLD if high < 0 else 0.0)
-        return comparator.bits - 1 - math.ceil(math.log2(most))
+    Parameters
+    ----------
+    comparator : Comparator
+    forms : list of ndarray
+        What is compared, at the four pixels in the middle: even and odd pixels of the enlarged
+        image have different operators.
+    beside : float, default 0
+        What comes to the forms, in grey levels.
+    """
+    # Pixels go to 256; the border and the other octaves are within two per cent.
+    most = 128 * max(float(np.abs(form).sum()) for form in forms) * 1.02 + 0.1 + beside
+    return comparator.bits - 1 - math.ceil(math.log2(most))
 
+
+#: The middle and its neighbours whose operators differ.
+MIDDLES = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+def neighbour_planes(
+    rows: list[Reals], columns: list[Reals], *, corners: bool = True
+) -> tuple[Plane, ...]:
+    """Return the comparisons with neighbours; in the next layers those at `corners`, or not."""
+
+    def plane(comparator: Comparator, low: int, high: int, down: int, right: int) -> Plane:
+        forms = [
+            difference(rows, columns, low, i, j)
+            - difference(rows, columns, high, i + down, j + right)
+            for i, j in MIDDLES
+        ]
+        return Plane(low, high, down, right, comparator, steps(comparator, forms))
+
+    within = [
+        plane(LONG, layer, layer, down, right)
+        for layer in range(1, LAYERS + 1)
+        for down, right in _WITHIN
+    ]
+    between = [
+        plane(MIDDLE if down and right else LONG, layer, layer + 1, down, right)
+        for layer in range(LAYERS + 1)
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+        if corners or not (down and right)
+    ]
+    return tuple(within + between)
+
+
+def threshold_planes(rows: list[Reals], columns: list[Reals]) -> tuple[Plane, ...]:
+    """Return the comparisons with the threshold, above and below."""
     found = []
     for layer in range(1, LAYERS + 1):
-        for down, right in _WITHIN:
-            step = steps(LONG, layer, layer, down, right)
-            found.append(Plane(layer, layer, down, right, LONG, step))
-    for layer in range(LAYERS + 1):
-        for down in (-1, 0, 1):
-            for right in (-1, 0, 1):
-                comparator = MIDDLE if down and right else LONG
-                step = steps(comparator, layer, layer + 1, down, right)
-                found.append(Plane(layer, layer + 1, down, right, comparator, step))
-    for layer in range(1, LAYERS + 1):
-        step = steps(SHORT, layer, -1)
+        forms = [difference(rows, columns, layer, i, j) for i, j in MIDDLES]
+        step = steps(SHORT, forms, THRESHOLD)
         found.append(Plane(-1, layer, 0, 0, SHORT, step))
         found.append(Plane(layer, -1, 0, 0, SHORT, step))
     return tuple(found)
 
 
-def _directions() -> tuple[Ints, Ints]:
-    """Return integer normals of the 18 half planes, and directions of the bins between them."""
-    bound = (np.arange(HALF) + 0.5) * 2 * np.pi / BINS
-    middle = (np.arange(HALF) + 1) * 2 * np.pi / BINS
+def _directions(half: int, length: int) -> tuple[Ints, Ints]:
+    """Return integer normals of the half planes, and directions of the bins between them."""
+    bound = (np.arange(half) + 0.5) * np.pi / half
+    middle = (np.arange(half) + 1) * np.pi / half
     normals = np.rint(NORMAL * np.stack([-np.sin(bound), np.cos(bound)]))
-    directions = np.rint(DIRECTION * np.stack([np.cos(middle), np.sin(middle)]))
+    directions = np.rint(length * np.stack([np.cos(middle), np.sin(middle)]))
     return normals.astype(np.int64), directions.astype(np.int64)
 
 
-def _sign_fraction(rows: list[Reals], columns: list[Reals]) -> int:
+def _sign_fraction(rows: list[Reals], columns: list[Reals], normals: Ints) -> int:
     """Return the finest step at which the window of no projected gradient wraps."""
-    normals = _directions()[0] / NORMAL
-    most = 0.0
-    for y in (len(rows[0]) // 2, len(rows[0]) // 2 + 1):
-        for x in (len(columns[0]) // 2, len(columns[0]) // 2 + 1):
-            across = np.outer(rows[1][y], columns[1][x + 1] - columns[1][x - 1])
-            up = np.outer(rows[1][y - 1] - rows[1][y + 1], columns[1][x])
-            most = max(most, *(float(np.abs(a * across + b * up).sum()) for a, b in normals.T))
-    return SIGN.bits - 1 - math.ceil(math.log2(128 * most * 1.02 + 0.1))
+    forms = []
+    for i, j in MIDDLES:
+        y, x = len(rows[0]) // 2 + i, len(columns[0]) // 2 + j
+        across = np.outer(rows[1][y], columns[1][x + 1] - columns[1][x - 1])
+        up = np.outer(rows[1][y - 1] - rows[1][y + 1], columns[1][x])
+        forms += [a * across + b * up for a, b in normals.T / NORMAL]
+    return steps(SIGN, forms)
 
 
 def _gains(directions: Ints) -> Reals:
-    """Return by how much each of the 36 bins is too long, for a gradient in its middle."""
-    middle = (np.arange(HALF) + 1) * 2 * np.pi / BINS
+    """Return by how much each of the bins is too long, for a gradient in its middle."""
+    half = directions.shape[1]
+    middle = (np.arange(half) + 1) * np.pi / half
     along = directions[0] * np.cos(middle) + directions[1] * np.sin(middle)
-    gains = np.empty(BINS)
-    bins = np.arange(HALF) + 1
-    gains[bins] = gains[(bins + HALF) % BINS] = along / DIRECTION
+    gains = np.empty(2 * half)
+    bins = np.arange(half) + 1
+    gains[bins] = gains[(bins + half) % len(gains)] = along / np.hypot(*directions[:, -1])
     return gains

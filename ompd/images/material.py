@@ -19,7 +19,7 @@ from ompd._kernels.image_count import deal_shares, deal_tables
 from ompd._kernels.image_field import deal_field
 from ompd.confidential import Confidential
 from ompd.images.forms import Forms, pyramid
-from ompd.images.geometry import HALF, SIGN, Geometry
+from ompd.images.geometry import SIGN, Geometry
 from ompd.images.operators import LAYERS
 from ompd.images.streams import COUNTS, FIRST, GIVEN, SECOND, Draws, pixel_mask
 
@@ -62,7 +62,7 @@ class Plan:
         self._number = self.size = 0
         groups, site_groups = geometry.blocks // 8, geometry.site_blocks // 8
         kinds = [(plane.comparator, groups) for plane in geometry.planes]
-        kinds += [(SIGN, site_groups)] * HALF
+        kinds += [(SIGN, site_groups)] * geometry.half
         self.products = [self._piece((n, each.products, 8)) for each, n in kinds]
         self.crossed = [self._piece((n, each.crossed, 8)) for each, n in kinds]
         self.shares = [self._piece((groups, 5, 8)) for _ in geometry.planes]
@@ -70,7 +70,7 @@ class Plan:
         self.gradients = self._piece((2, 64 * geometry.site_blocks), np.uint32)
         self.field = [
             self._piece(
-                (min(FIELD_PIECE, geometry.site_blocks - first), HALF, 5, 64),
+                (min(FIELD_PIECE, geometry.site_blocks - first), geometry.half, 5, 64),
                 np.uint32,
             )
             for first in range(0, geometry.site_blocks, FIELD_PIECE)
@@ -167,8 +167,8 @@ def deal(geometry: Geometry, leader: Draws, other: Draws) -> Iterator[Array]:
     given = drawn.get(plan.gradients)
     np.subtract(forms.field, given, out=given)
     yield given
-    signs = np.empty((HALF, geometry.site_blocks), np.uint64)
-    for k in range(HALF):
+    signs = np.empty((geometry.half, geometry.site_blocks), np.uint64)
+    for k in range(geometry.half):
         left, right = both(SECOND, len(geometry.planes) + k, (geometry.site_blocks,))
         np.bitwise_xor(left, right, out=signs[k])
     directions = geometry.directions.astype(np.uint32)

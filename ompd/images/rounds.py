@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import FramingError
-from ompd.images.geometry import HALF, SIGN, Geometry
+from ompd.images.geometry import SIGN, Geometry
 from ompd.images.operators import LAYERS, Words
 
 Shapes = list[tuple[int, ...]]
@@ -23,7 +23,7 @@ def shapes(geometry: Geometry, number: int) -> Shapes:
     if number == 4:
         return [(LAYERS, groups, 8)]
     kinds = [(plane.comparator, groups) for plane in geometry.planes]
-    kinds += [(SIGN, geometry.site_blocks // 8)] * HALF
+    kinds += [(SIGN, geometry.site_blocks // 8)] * geometry.half
     if number == 2:
         return [(n, 8) for _, n in kinds]
     return [(n, each.opened, 8) for each, n in kinds]
