@@ -85,8 +85,8 @@ class Forms:
             cut_windows(each, TRIM, shifts, octave.window, self._windows)
             for layer, (first, rows, columns) in enumerate(octave.sites):
                 cut_gradients(
-                    each[layer + 1], geometry.strides[layer], rows, columns, sign_shift, field_shift,
-                    64 * first, self._signs, self.field,
+                    each[layer + 1], geometry.strides[layer], rows, columns, sign_shift,
+                    field_shift, 64 * first, self._signs, self.field,
                 )  # fmt: skip
         self._none = np.zeros(geometry.windows, np.uint16)
         self._threshold = threshold
