@@ -309,6 +309,18 @@ class SchemaError(OmpdError, ValueError):
     """A schema contradicts itself or cannot be read."""
 
 
+class ResourceError(OmpdError, ValueError):
+    """A resource of a health record is not of its form in FHIR, or contradicts itself."""
+
+
+class UnitError(OmpdError, ValueError):
+    """A unit is none, or measures something else than was asked for."""
+
+
+class ImportFileError(OmpdError, ValueError):
+    """A file to import is of another form, damaged, above a limit, or about somebody else."""
+
+
 class LexiconError(OmpdError, ValueError):
     """A lexicon of medical concepts contradicts itself or cannot be read."""
 

@@ -54,6 +54,8 @@ TABLE = {
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "aggregate blind datasets encode images roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
+    # A person's record.
+    "record": (4, ""),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (4, "aggregate blind datasets encode images sealed search"),
@@ -87,7 +89,7 @@ LIBRARIES = {
     "msgspec": (
         "msgspec",
         "",
-        "arrays crypto datasets monitor roles schema sealed service stores wire",
+        "arrays crypto datasets monitor record roles schema sealed service stores wire",
     ),
     "numpy": (
         "numpy",
@@ -113,6 +115,8 @@ LIBRARIES = {
     "structlog": ("structlog", "service", "service"),
     "jwt": ("PyJWT", "service", "service"),
     "prometheus_client": ("prometheus-client", "service", "service"),
+    "fhir": ("fhir.resources", "care", "record"),
+    "ucumvert": ("ucumvert", "care", "record"),
     "spacy": ("spacy", "text", "text"),
     "negspacy": ("negspacy", "text", "text"),
     "threadpoolctl": ("threadpoolctl", "sklearn", "encode"),
@@ -178,7 +182,7 @@ def declared(*extras):
     found = set()
     waiting = [*project["dependencies"], *(name for extra in extras for name in optional[extra])]
     while waiting:
-        name, inner = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", waiting.pop()).groups()
+        name, inner = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", waiting.pop()).groups()
         if name == "ompd":
             waiting += [name for extra in inner.split(",") for name in optional[extra]]
         else:
