@@ -54,13 +54,13 @@ TABLE = {
     # Only the parts that set a scene make tables; see `test_attacks_see_only_views`.
     "audit": (4, "aggregate blind datasets encode images roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
-    # A person's record.
-    "record": (4, ""),
+    # A person's record: kept in a cloud through a role, and what a role says becomes part of it.
+    "record": (4, "crypto roles share stores wire"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (4, "aggregate blind datasets encode images sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
-    "service": (5, "crypto datasets roles stores wire"),
+    "service": (5, "crypto datasets record roles stores wire"),
     "commands": (
         6,
         "audit bulk compilation crypto datasets encode images monitor roles search service stores "

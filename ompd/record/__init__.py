@@ -1,1 +1,31 @@
-"""A person's own health record."""
+"""A person's health record, on the person's own device.
+
+device samples, answers, notes -> record -> vector -> pre-diagnosis -> report in the record
+-> diary -> shared with a physician
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ompd.record.entries import Entry
+    from ompd.record.reading import Reader
+    from ompd.record.record import Added, Record
+
+# Lazily: who only checks resources needs no store.
+_HOMES = {
+    "Added": "ompd.record.record",
+    "Entry": "ompd.record.entries",
+    "Reader": "ompd.record.reading",
+    "Record": "ompd.record.record",
+}
+
+__all__ = ["Added", "Entry", "Reader", "Record"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ompd.record' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,385 @@
+"""A person's health record: resources in a sealed file on the person's own device."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from ompd.confidential import Confidential
+from ompd.crypto import POST_QUANTUM
+from ompd.crypto.symmetric import KEY_BYTES
+from ompd.errors import RecordError, StoreError
+from ompd.files import FolderLock
+from ompd.record import slots
+from ompd.record.contents import Contents
+from ompd.record.entries import Head, Storable, check_storable, digest_of
+from ompd.record.fhir.resource import Resource
+from ompd.record.reading import Reader
+from ompd.record.shelf import Row, Shelf, locked
+from ompd.record.slots import Opener
+
+#: Name of the file in a record's folder.
+FILE = "record.sqlite"
+ID_BYTES = 16
+# Kind of rows that are no resources.
+_OWN = "ompd"
+
+
+class Added(NamedTuple):
+    """What `Record.put_all` did.
+
+    Attributes
+    ----------
+    new, replaced, same : int
+        How many resources were added, took the place of another version, and were there already.
+    """
+
+    new: int
+    replaced: int
+    same: int
+
+
+class Record(Reader, Confidential):
+    """A health record. Safe for several threads; one process has it at a time.
+
+    Made by `create` and `open`. Nothing is kept of what was replaced or removed, but how often.
+
+    Attributes
+    ----------
+    id : bytes
+        16 random bytes.
+    changes : int
+        Number of the last change.
+
+    Raises
+    ------
+    StoreError
+        From every method, if the file is damaged or was changed without the key, if the disk
+        refuses (`StoreFullError` if it is full), or if the record was closed. Nothing was changed
+        then.
+    """
+
+    def __init__(self, shelf: Shelf, lock: FolderLock) -> None:
+        self._shelf = shelf
+        self._folder = lock
+        self._lock = threading.RLock()
+        self._stale = False
+        super().__init__(Contents())
+        self._kept: dict[str, int] = {}
+
+    @classmethod
+    def create(
+        cls, folder: str | os.PathLike[str], key: Opener, *, least: str = POST_QUANTUM
+    ) -> Self:
+        """Make an empty record, and open it.
+
+        Parameters
+        ----------
+        folder : path
+            Created with mode 0700 if missing; its parent exists. For the record alone.
+        key : str or Identity
+            A password, or who may open it.
+        least : {"mlkem768x25519", "x25519"}
+            Weakest suite that an identity's envelope key may have.
+
+        Raises
+        ------
+        StoreError
+            If there is a record, or the folder cannot be used.
+        PasswordError
+            If the password cannot be used.
+        DowngradeError
+            If the identity's suite is weaker than `least`.
+        """
+        identifier, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(KEY_BYTES)
+        slot = slots.wrap(key, secret, identifier, least)
+        return cls.write(folder, identifier, secret, {slots.name_of(key): slot})
+
+    @classmethod
+    def write(
+        cls,
+        folder: str | os.PathLike[str],
+        identifier: bytes,
+        secret: bytes,
+        kept: Mapping[str, bytes],
+        rows: Sequence[tuple[int, bytes, bytes]] = (),
+        changes: int = 0,
+    ) -> Self:
+        """Make a record of what `Shelf.create` takes, and open it."""
+        path = Path(folder).absolute()
+        with locked(path) as lock:
+            Shelf.create(path / FILE, identifier, secret, kept, rows, changes)
+            return cls._opened(path, lock, secret)
+        raise AssertionError  # pragma: no cover  (`locked` swallows nothing)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], key: Opener) -> Self:
+        """Open a record.
+
+        Parameters
+        ----------
+        folder : path
+        key : str or Identity
+
+        Raises
+        ------
+        StoreError
+            If there is none, another process has it, it is damaged, or was changed without its key.
+        PasswordError
+            If the password is wrong, or the record is opened by none.
+        DecryptionError, SignatureError
+            If it is not opened by this identity.
+        """
+        path = Path(folder).absolute()
+        if not (path / FILE).is_file():
+            raise StoreError("folder: holds no record")
+        with locked(path) as lock:
+            return cls._opened(path, lock, key)
+        raise AssertionError  # pragma: no cover  (`locked` swallows nothing)
+
+    @classmethod
+    def _opened(cls, path: Path, lock: FolderLock, key: Opener | bytes) -> Self:
+        shelf = Shelf(path / FILE)
+        try:
+            if isinstance(key, bytes):
+                secret = key
+            else:
+                secret = slots.unwrap(key, shelf.slot(slots.name_of(key)), shelf.id)
+            record = cls(shelf, lock)
+            record._load(shelf.unlock(secret))
+        except BaseException:
+            shelf.close()
+            raise
+        return record
+
+    @property
+    def id(self) -> bytes:
+        """16 random bytes."""
+        return self._shelf.id
+
+    @property
+    def changes(self) -> int:
+        """Number of the last change; an older copy of the file has a smaller one."""
+        with self._ready():
+            return self._shelf.changes
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def get(self, reference: str) -> Resource:
+        """Return a resource, opened.
+
+        Parameters
+        ----------
+        reference : str
+            As ``"Observation/abc"``.
+
+        Raises
+        ------
+        UnknownResourceError
+            If there is none.
+        """
+        with self._ready():
+            head, content = self._shelf.body(self._contents.place(reference))
+        return Resource(head.kind, head.id, head.when, head.codes, head.words, content)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def add(self, resource: Storable) -> str:
+        """Add a resource, and return its reference.
+
+        Raises
+        ------
+        RecordError
+            If there is one of this reference, or it is not of its form.
+        """
+        if not self.add_all([resource]).new:
+            raise RecordError("resource: the record has it already")
+        return f"{resource.kind}/{resource.id}"
+
+    def add_all(self, resources: Iterable[Storable]) -> Added:
+        """Add resources, all or none. What is there already, byte for byte, is passed over.
+
+        Raises
+        ------
+        RecordError
+            If there is another one of the same reference, or one is not of its form.
+        """
+        return self._put(resources, replacing=False)
+
+    def put_all(self, resources: Iterable[Storable], *, remove: Iterable[str] = ()) -> Added:
+        """Add resources or replace those of the same reference, and remove others: all or nothing.
+
+        Parameters
+        ----------
+        resources : iterable of Resource
+            Of several with the same reference, the last one counts.
+        remove : iterable of str
+            References.
+
+        Raises
+        ------
+        UnknownResourceError
+            If there is none of those to remove.
+        RecordError
+            If a resource is not of its form, or also to be removed.
+        """
+        return self._put(resources, replacing=True, remove=remove)
+
+    def replace(self, resource: Storable) -> int:
+        """Replace the resource of the same reference, and return its new version.
+
+        Raises
+        ------
+        UnknownResourceError
+            If there is none.
+        """
+        check_storable(resource)
+        reference = f"{resource.kind}/{resource.id}"
+        with self._ready():
+            self._contents.place(reference)
+            self._put([resource], replacing=True)
+            return self.entry(reference).version
+
+    def remove(self, reference: str) -> None:
+        """Remove a resource; nothing is kept of it.
+
+        Raises
+        ------
+        UnknownResourceError
+            If there is none.
+        """
+        self._put([], replacing=True, remove=[reference])
+
+    def _put(
+        self, resources: Iterable[Storable], *, replacing: bool, remove: Iterable[str] = ()
+    ) -> Added:
+        last: dict[str, Storable] = {}
+        for resource in resources:
+            check_storable(resource)
+            reference = f"{resource.kind}/{resource.id}"
+            if not replacing and reference in last and last[reference].json != resource.json:
+                raise RecordError("resources: two of one reference")
+            last[reference] = resource
+        new = replaced = 0
+        puts: list[tuple[int | None, Row]] = []
+        with self._ready():
+            drops = [self._contents.place(reference) for reference in dict.fromkeys(remove)]
+            for reference, resource in last.items():
+                place = self._contents.at(reference)
+                version = 1
+                if place is None:
+                    new += 1
+                elif place in drops:
+                    raise RecordError("resources: one is also to be removed")
+                elif self._shelf.head(place).digest == digest_of(resource.json):
+                    continue
+                elif not replacing:
+                    raise RecordError("resource: the record has another one of this reference")
+                else:
+                    replaced += 1
+                    version = self._contents.entry(place).version + 1
+                puts.append((place, Row.of(resource, version)))
+            self._change(puts, drops)
+        return Added(new, replaced, len(last) - new - replaced)
+
+    def _change(self, puts: Sequence[tuple[int | None, Row]], drops: Sequence[int] = ()) -> None:
+        if not puts and not drops:
+            return
+        # Whatever goes wrong from here on, the file decides what was done.
+        self._stale = True
+        new, old = self._shelf.change(puts, drops)
+        for place, head in old:
+            if head.kind == _OWN:
+                del self._kept[head.id]
+            else:
+                self._contents.drop(place, head)
+        self._take(new)
+        self._stale = False
+
+    # --- what else is kept --------------------------------------------------------------------
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep bytes under a name beside the resources, sealed like them; empty ones remove it."""
+        with self._ready():
+            place = self._kept.get(name)
+            if content:
+                head = Head(_OWN, name, 1, None, (), 0, b"", b"", ())
+                self._change([(place, Row(head, content))])
+            elif place is not None:
+                self._change([], [place])
+
+    def kept(self, name: str) -> bytes:
+        """Return what is kept under a name; empty if nothing is."""
+        with self._ready():
+            place = self._kept.get(name)
+            return b"" if place is None else self._shelf.body(place)[1]
+
+    # --- who may open it ----------------------------------------------------------------------
+
+    def protect(self, key: Opener, *, least: str = POST_QUANTUM) -> None:
+        """Let a password open the record, in place of the old one, or one more identity.
+
+        Raises
+        ------
+        PasswordError, DowngradeError, RecordError
+            As `create`.
+        """
+        with self._ready():
+            slot = slots.wrap(key, self._shelf.key, self.id, least)
+            self._shelf.put_slots({slots.name_of(key): slot})
+
+    def exclude(self, key: Opener) -> None:
+        """Let an identity, or any password, open the record no more.
+
+        Whoever opened it before may have kept its key.
+
+        Raises
+        ------
+        RecordError
+            If nothing else would open it.
+        """
+        with self._ready():
+            name = slots.name_of(key)
+            if not set(self._shelf.slots()) - {name}:
+                raise RecordError("key: nothing else opens the record")
+            self._shelf.drop_slot(name)
+
+    # --- end ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the record and let others have it; may be repeated."""
+        with self._lock:
+            self._shelf.close()
+            self._folder.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _ready(self) -> Iterator[None]:
+        with self._lock:
+            self._folder.check(StoreError, "record")
+            if self._stale:
+                self._contents, self._kept = Contents(), {}
+                self._load(self._shelf.heads())
+            yield
+
+    def _load(self, heads: Iterable[tuple[int, Head]]) -> None:
+        self._stale = True
+        self._take(heads)
+        self._stale = False
+
+    def _take(self, heads: Iterable[tuple[int, Head]]) -> None:
+        for place, head in heads:
+            if head.kind == _OWN:
+                self._kept[head.id] = place
+            else:
+                self._contents.put(place, head)
