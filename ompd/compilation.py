@@ -15,6 +15,7 @@ from ompd.datasets import warmup_reader
 from ompd.encode import relief_weights
 from ompd.images.warmup import warmup_images
 from ompd.params import PAPER
+from ompd.record.questionnaire.posterior import warmup_questionnaire
 from ompd.sealed import Change, Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
@@ -92,4 +93,5 @@ PARTS: tuple[Callable[[], None], ...] = (
     warmup_reader,
     warmup_aggregate,
     warmup_images,
+    warmup_questionnaire,
 )

@@ -55,10 +55,10 @@ TABLE = {
     "audit": (4, "aggregate blind datasets encode images roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
     # A person's record: kept in a cloud through a role, and what a role says becomes part of it.
-    "record": (4, "crypto roles share stores wire"),
+    "record": (4, "_kernels crypto datasets roles share stores wire"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
-    "compilation": (4, "aggregate blind datasets encode images sealed search"),
+    "compilation": (5, "aggregate blind datasets encode images record sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets record roles stores wire"),
     "commands": (
@@ -95,7 +95,7 @@ LIBRARIES = {
         "numpy",
         "",
         "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files images roles schema scoring sealed search service stores text threads wire",
+        "files images record roles schema scoring sealed search service stores text threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),

@@ -108,6 +108,13 @@ def test_info_is_complete():
         assert all(feature.about for feature in info.schema.features)
 
 
+def test_codes_under_which_a_record_has_features():
+    codes = {feature.name: feature.code for feature in load("cleveland").schema.features}
+    assert codes["cholesterol"] == "loinc|2093-3"
+    assert codes["chest_pain"] == "urn:ompd:questionnaire:heart|chest_pain"
+    assert len(set(codes.values())) == len(codes)
+
+
 def test_correction_is_on_record_and_applied():
     dataset = load("mm")
     (change,) = [change for change in dataset.info.changes if change.row is not None]
