@@ -60,7 +60,7 @@ TABLE = {
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (5, "aggregate blind datasets encode images record sealed search"),
     # Servers and the client of a user; the only one that speaks HTTP.
-    "service": (5, "crypto datasets record roles stores wire"),
+    "service": (5, "crypto datasets monitor record roles share stores wire"),
     "commands": (
         6,
         "audit bulk compilation crypto datasets encode images monitor roles search service stores "

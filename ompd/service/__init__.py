@@ -1,4 +1,4 @@
-"""Hospital and cloud as servers, and the client of a user."""
+"""Hospital, cloud and authority as servers, and the clients of those who ask them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ompd.service.client import Client
+    from ompd.service.subscriber import SubscriberClient
 
-__all__ = ["Client"]
+__all__ = ["Client", "SubscriberClient"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from ompd.service.client import Client
 
         return Client
+    if name == "SubscriberClient":
+        from ompd.service.subscriber import SubscriberClient
+
+        return SubscriberClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

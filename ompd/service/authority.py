@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -17,6 +18,7 @@ from ompd.service.answers import Busy, octets
 from ompd.service.application import Application, route
 from ompd.service.config import AuthorityConfig
 from ompd.service.crew import Crew
+from ompd.service.fair import Pace
 from ompd.service.intake import Intake, read_body
 from ompd.service.journal import Journal
 from ompd.service.logs import logger
@@ -46,15 +48,18 @@ class AuthorityServer:
     authority : Authority
         With a memory of frames that outlives the process.
     journal : Journal
+    evaluations : float
+        Most evaluations per second from one address.
 
     Attributes
     ----------
     app : Application
     """
 
-    def __init__(self, authority: Authority, journal: Journal) -> None:
+    def __init__(self, authority: Authority, journal: Journal, evaluations: float) -> None:
         self._authority = authority
         self._journal = journal
+        self._pace = Pace(evaluations)
         self._intake = Intake(authority.check_header, Kind.ACCOUNT_REQUEST)
         self._crew = Crew("ompd-answers", _THREADS)
         self._count = 0
@@ -110,6 +115,9 @@ class AuthorityServer:
     async def _evaluations(self, request: Request) -> Response:
         # Nobody's name is known here, and nothing is noted: the books have a receipt.
         letter = await read_body(request, MAX_LETTER_BYTES)
+        # A letter costs work before it shows whether it is paid for, and nobody's name is on it.
+        if wait := self._pace.enter(request.client.host if request.client else ""):
+            raise Busy(math.ceil(wait))
         return octets(await self._do(self._authority.evaluate, letter))
 
     async def _do(self, work: Callable[[bytes], bytes], data: bytes) -> bytes:
@@ -151,7 +159,7 @@ def serve_authority(config: AuthorityConfig, started: Callable[[Addresses], None
     log = logger(config.id)
     with open_authority_server(config) as (authority, audit), contextlib.ExitStack() as stack:
         metrics = Metrics()
-        server = AuthorityServer(authority, Journal(metrics, audit, log))
+        server = AuthorityServer(authority, Journal(metrics, audit, log), config.evaluations)
 
         def begin(addresses: Addresses) -> None:
             stack.enter_context(told(config.state, Running.of(addresses)))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import random
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Self
-
-import httpx
 
 from ompd.errors import (
     AllowanceError,
@@ -30,21 +27,13 @@ from ompd.roles import Diagnoses, User
 from ompd.roles.catalogue import MOST_BYTES, Listing
 from ompd.roles.party import FRESHNESS_WINDOW
 from ompd.service.acquaintance import meet_again
+from ompd.service.caller import LONGEST_PAUSE, PAUSE, Caller
 from ompd.service.config import Connect, UserConfig, read_config
 from ompd.service.parties import open_user
-from ompd.service.tls import client_context
 from ompd.wire import CAPS, Kind
 
 #: Seconds for which a diagnosis is tried for; a frame is acceptable for two minutes.
 PATIENCE = 60.0
-#: Seconds for one answer: the hospital may try for a while to reach its cloud.
-_ANSWER = 90.0
-_CONNECT = 5.0
-#: Seconds between tries where nobody answers: the first, which doubles, and the longest.
-_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
-#: Longest wait that a server may ask for.
-_MOST_LATER = 30.0
 #: Seconds after which a frame may not be fresh any more; clocks may differ by as many.
 _STALE = FRESHNESS_WINDOW / 2
 #: How often a query is made anew that the hospital refused: it may have been on its way when the
@@ -102,18 +91,7 @@ class Client:
         self._hospital = hospital
         self._patience = patience
         self._stack = ExitStack()
-        self._http = self._stack.enter_context(
-            httpx.Client(
-                base_url=url,
-                verify=client_context(connect) if url.startswith("https:") else True,
-                timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
-                limits=httpx.Limits(max_connections=256, keepalive_expiry=30.0),
-                headers={"accept-encoding": "identity"},
-                # A patient's query goes where the configuration says, and nowhere else.
-                follow_redirects=False,
-                trust_env=False,
-            )
-        )
+        self._caller = self._stack.enter_context(Caller("hospital", url, connect))
 
     @classmethod
     def open(cls, config: str | os.PathLike[str], *, patience: float = PATIENCE) -> Self:
@@ -202,7 +180,7 @@ class Client:
         except OutdatedError:
             self._learn()
         end = time.monotonic() + self._patience
-        refusals, pause, stale = 0, _PAUSE, False
+        refusals, pause, stale = 0, PAUSE, False
         while True:
             query, made = self._query(disease, features, options), time.monotonic()
             report = self._exchange(query, end)
@@ -233,7 +211,7 @@ class Client:
             if time.monotonic() + pause >= end:
                 raise NoAnswerError("report: the hospital got no answer in time")
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def enrol(self) -> None:
         """Give the hospital this user's key for blind queries; `ask` does where it is needed.
@@ -299,54 +277,10 @@ class Client:
         ------
         UnreachableError, BusyError
         """
-        found = self._request("GET", path, None, most, time.monotonic() + self._patience)
+        found = self._caller.request("GET", path, None, most, time.monotonic() + self._patience)
         if found is None:
             raise UnreachableError("hospital: what answers there is none")
         return found
 
     def _exchange(self, query: bytes, end: float) -> bytes | None:
-        return self._request("POST", "/v1/frames", query, CAPS[Kind.REPORT], end)
-
-    def _request(
-        self, method: str, path: str, content: bytes | None, most: int, end: float
-    ) -> bytes | None:
-        """Ask until there is an answer, or it is late; None if that says nothing."""
-        pause = _PAUSE
-        while True:
-            problem: OmpdError
-            try:
-                status, later, body = self._once(method, path, content, most)
-            except httpx.TransportError as error:
-                problem = UnreachableError(f"hospital: cannot be reached: {type(error).__name__}")
-                wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
-            else:
-                if status == 200:
-                    return body
-                if status < 500:
-                    return None
-                problem = BusyError("hospital: is busy", math.ceil(later))
-                wait = later
-            # Not all that were told so at the same moment.
-            wait *= random.uniform(1.0, 1.5)  # noqa: S311  (nothing hangs on it)
-            if time.monotonic() + wait > end:
-                raise problem
-            time.sleep(wait)
-
-    def _once(
-        self, method: str, path: str, content: bytes | None, most: int
-    ) -> tuple[int, float, bytes]:
-        """Ask once; returns the status, when to come again, and the answer."""
-        kind = {} if content is None else {"content-type": "application/octet-stream"}
-        with self._http.stream(method, path, content=content, headers=kind) as response:
-            body = bytearray()
-            for part in response.iter_raw():
-                body += part
-                if len(body) > most:
-                    raise UnreachableError("hospital: its answer is too long to be one")
-            return response.status_code, _seconds(response), bytes(body)
-
-
-def _seconds(response: httpx.Response) -> float:
-    text = response.headers.get("retry-after", "")
-    # Not at once, whatever it says.
-    return max(_PAUSE, min(float(text), _MOST_LATER)) if text.isdecimal() else 1.0
+        return self._caller.request("POST", "/v1/frames", query, CAPS[Kind.REPORT], end)

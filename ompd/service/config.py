@@ -180,10 +180,13 @@ class AuthorityConfig(PartyConfig, frozen=True, kw_only=True):
     state : Path
         Folder for what outlives the process: the books, and the frames that were answered.
     listen : Listen
+    evaluations : float
+        Most evaluations per second from one address. A proxy before the server is one address.
     """
 
     state: Path
     listen: Listen
+    evaluations: Annotated[float, msgspec.Meta(gt=0)] = 32.0
 
 
 class UserConfig(PartyConfig, frozen=True, kw_only=True):
@@ -207,6 +210,26 @@ class UserConfig(PartyConfig, frozen=True, kw_only=True):
         _check_url(self.url)
 
 
+class SubscriberConfig(PartyConfig, frozen=True, kw_only=True):
+    """What the client is told of a person who keeps records, or pays for advice.
+
+    Attributes
+    ----------
+    wallet : Path
+        File of tokens; made when it is missing.
+    clouds, authorities : dict of str to str
+        Where each is, by its id: ``https://name:port``.
+    """
+
+    wallet: Path
+    clouds: dict[str, str] = {}
+    authorities: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for url in [*self.clouds.values(), *self.authorities.values()]:
+            _check_url(url)
+
+
 C = TypeVar("C", bound=PartyConfig)
 
 
@@ -216,7 +239,7 @@ def read_config(path: str | os.PathLike[str], kind: type[C]) -> C:
     Parameters
     ----------
     path : path
-    kind : {HospitalConfig, CloudConfig, AuthorityConfig, UserConfig}
+    kind : {HospitalConfig, CloudConfig, AuthorityConfig, UserConfig, SubscriberConfig}
 
     Raises
     ------

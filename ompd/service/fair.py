@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ompd.errors import BusyError
@@ -92,3 +95,62 @@ class Room:
         self._sizes[user] += size
         self._held[0] += items
         self._held[1] += size
+
+
+class Pace:
+    """Bounds how often something is done for one address.
+
+    Parameters
+    ----------
+    rate : float
+        How often per second, in the long run.
+    burst : float
+        How many seconds of that at once.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self, rate: float, burst: float = 2.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._step = 1 / rate
+        # One at least, however slow.
+        self._ahead = max(burst, self._step)
+        self._clock = clock
+        # Until when each address has used up what it may; the one that was here last comes last.
+        self._used: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def enter(self, address: str) -> float:
+        """Count one more of an address, and return 0; or count nothing, and return when to come.
+
+        Returns
+        -------
+        float
+            Seconds to wait.
+        """
+        now = self._clock()
+        whose = network_of(address)
+        used = max(self._used.get(whose, now), now) + self._step
+        if used > now + self._ahead:
+            return used - now - self._ahead
+        self._used[whose] = used
+        self._used.move_to_end(whose)
+        while self._used and next(iter(self._used.values())) <= now:
+            self._used.popitem(last=False)
+        return 0.0
+
+
+def network_of(address: str) -> str:
+    """Return what one party is taken to have: an address, or a network of 64 bits of IPv6."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return found.packed[:8].hex()

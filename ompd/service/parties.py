@@ -20,6 +20,7 @@ from ompd.service.config import (
     CloudConfig,
     HospitalConfig,
     PartyConfig,
+    SubscriberConfig,
     UserConfig,
 )
 from ompd.service.signers import Signers
@@ -29,7 +30,7 @@ from ompd.stores.registry import Registry
 from ompd.stores.tables import FolderTables
 
 if TYPE_CHECKING:
-    from ompd.roles import Authority, Cloud, Hospital, User
+    from ompd.roles import Authority, Cloud, Hospital, Subscriber, User
 
 #: Name of the folder of the audit log, within the state.
 AUDIT_FOLDER = "audit-log"
@@ -136,6 +137,20 @@ def open_user(config: UserConfig) -> Iterator[User]:
         identity, common = _common(config, "user", stack)
         blind_keys = BlindKeys(identity, config.identity)
         yield User(identity, least_profile=config.least_profile, blind_keys=blind_keys, **common)
+
+
+@contextmanager
+def open_subscriber(config: SubscriberConfig) -> Iterator[Subscriber]:
+    """Open a person who keeps records or pays for advice; as `open_hospital`."""
+    from ompd.roles import Subscriber
+    from ompd.roles.sharing_keys import open_sharing_key
+
+    with ExitStack() as stack:
+        identity, common = _common(config, "user", stack)
+        sharing = open_sharing_key(identity, config.identity)
+        subscriber = Subscriber(identity, wallet=config.wallet, sharing=sharing, **common)
+        stack.callback(subscriber.close)
+        yield subscriber
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The books of an authority: credit, orders, spent tokens and the chain of receipts, in one file.
 
 Every change is one transaction, the receipt included: after a crash either all of it happened or
-nothing did, and the same order or request gets the same receipt again.
+nothing did, and the same order or request gets the same receipt again. The last receipt also stands
+in a file beside: books that do not have it are an older copy, which knows less of what was spent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -23,6 +25,7 @@ from ompd.errors import (
     StoreError,
 )
 from ompd.stores.database import Database
+from ompd.stores.till_head import TillHead
 from ompd.wire.payments import BEGINNING, PaymentReceipt, What
 
 _SCHEMA = (
@@ -51,20 +54,24 @@ class Till:
     Parameters
     ----------
     path : path
-        SQLite file; created if missing, with mode 0600, shared by threads and processes.
+        SQLite file; created if missing, with mode 0600, shared by threads and processes. Beside it,
+        with ``.head`` added to its name, stands which receipt was the last.
     sign : callable
         Signs receipts with the authority's key.
 
     Raises
     ------
     StoreError
-        From every method, if the file is damaged, foreign, writable by others, or locked for ten
-        seconds.
+        If the file is an older copy. From every method, if it is damaged, foreign, writable by
+        others, or locked for ten seconds.
     """
 
     def __init__(self, path: str | os.PathLike[str], sign: Sign) -> None:
         self._database = Database(path, application=0x4F4D5054, version=1, schema=_SCHEMA)
         self._sign = sign
+        file = Path(path).absolute()
+        self._head = TillHead(file.with_name(file.name + ".head"))
+        self._check_head()
 
     def secret(self, name: str, draw: Callable[[], bytes]) -> bytes:
         """Return a secret of the authority, drawn when it is first asked for."""
@@ -129,7 +136,8 @@ class Till:
             raise ParameterError("tokens: expected a positive integer")
         digest = hashlib.sha256(b"deposit\0" + name + tokens.to_bytes(8, "big")).digest()
         with self._database.writing() as connection:
-            return self._ordered(connection, account, name, digest, "deposit", tokens, tokens)
+            receipt = self._ordered(connection, account, name, digest, "deposit", tokens, tokens)
+        return self._noted(receipt)
 
     def purchase(self, account: str, name: bytes, digest: bytes, tokens: int) -> bytes:
         """Take the price of an order from the account, once; returns the receipt.
@@ -142,7 +150,8 @@ class Till:
             If the account has another order of this name.
         """
         with self._database.writing() as connection:
-            return self._ordered(connection, account, name, digest, "purchase", tokens, -tokens)
+            receipt = self._ordered(connection, account, name, digest, "purchase", tokens, -tokens)
+        return self._noted(receipt)
 
     def redeem(self, tokens: Sequence[bytes], request: bytes, epoch: int) -> bytes:
         """Spend tokens on a request, all or none; nothing if they were spent on the same before.
@@ -174,7 +183,7 @@ class Till:
                 return known
             receipt = self._book(connection, "redemption", "", len(tokens), request)
             self._remember(connection, request, receipt, epoch)
-            return receipt.to_bytes()
+        return self._noted(receipt.to_bytes())
 
     def refund(
         self, account: str, name: bytes, tokens: Sequence[bytes], request: bytes, epoch: int
@@ -194,7 +203,7 @@ class Till:
                 connection, account, name, request, "refund", len(tokens), len(tokens)
             )
             self._remember(connection, request, PaymentReceipt.from_bytes(content), epoch)
-            return content
+        return self._noted(content)
 
     def spent(self, tokens: Sequence[bytes], request: bytes) -> bytes:
         """Tell for each token whether it was spent on another request than this: 1, or 0."""
@@ -233,8 +242,9 @@ class Till:
             return connection.execute("DELETE FROM spent WHERE epoch < ?", (epoch,)).rowcount
 
     def close(self) -> None:
-        """Close the file; the till cannot be used any more."""
+        """Close the files; the till cannot be used any more."""
         self._database.close()
+        self._head.close()
 
     def __enter__(self) -> Self:
         return self
@@ -244,6 +254,29 @@ class Till:
 
     def __repr__(self) -> str:
         return "<Till>"
+
+    def _check_head(self) -> None:
+        """Refuse books that do not have the last receipt."""
+        query = "SELECT content FROM receipts WHERE number = ?"
+        is_older = True
+        try:
+            with self._database.reading() as connection:
+                found = connection.execute(query, (self._head.number,)).fetchone()
+            digest = b"" if found is None else hashlib.sha256(found[0]).digest()
+            is_older = digest != self._head.digest
+        finally:
+            if is_older:
+                self.close()
+        if is_older:
+            raise StoreError(
+                "till: does not have the last receipt that was given; it is an older copy, in "
+                "which tokens that were used since could be used again"
+            )
+
+    def _noted(self, receipt: bytes) -> bytes:
+        number = PaymentReceipt.from_bytes(receipt).number
+        self._head.note(number, hashlib.sha256(receipt).digest())
+        return receipt
 
     def _spend(
         self,

@@ -25,12 +25,13 @@ from ompd.errors import (
     ProofError,
     SignatureError,
     SpentError,
+    StoreError,
     TokenError,
     UnknownProgramError,
 )
 from ompd.monitor import Purse, walk
 from ompd.share import EPOCH_SECONDS
-from ompd.stores import Wallet
+from ompd.stores import Till, Wallet
 from ompd.stores.database import Database
 from ompd.wire.payments import PaymentReceipt, Registration, check_chain
 from tests.marks import long
@@ -592,3 +593,48 @@ def test_what_no_authority_takes_is_let_go_of(tmp_path):
     shop.buy(1)
     assert shop.purse.ready == 1
     shop.close()
+
+
+# --- older books
+
+
+def test_books_that_are_an_older_copy_are_refused(tmp_path):
+    def till():
+        return Till(tmp_path / "till.sqlite", SIGNING.sign)
+
+    def saved():
+        return (tmp_path / "till.sqlite").read_bytes()
+
+    def put_back(content):
+        (tmp_path / "till.sqlite").write_bytes(content)
+
+    with till() as books:
+        books.deposit("alice", b"p" * 16, 5)
+    old = saved()
+    with till() as books:
+        books.purchase("alice", b"o" * 16, bytes(32), 2)
+        books.redeem([b"t" * 32], b"r" * 32, EPOCH)
+    new = saved()
+    put_back(old)
+    with pytest.raises(StoreError, match="older copy"):
+        till()
+    # As does another history of the same length.
+    head = tmp_path / "till.sqlite.head"
+    kept = head.read_bytes()
+    assert head.stat().st_mode & 0o777 == 0o600
+    head.write_bytes(kept[:7] + b"\1" + kept[8:])
+    with pytest.raises(StoreError, match="older copy"):
+        till()
+    head.write_bytes(kept)
+    put_back(new)
+    with till() as books:
+        assert books.credit("alice") == 3
+        # The same order again is no new receipt; and one is added after it.
+        books.redeem([b"t" * 32], b"r" * 32, EPOCH)
+        assert head.read_bytes() == kept
+        books.redeem([b"u" * 32], b"s" * 32, EPOCH)
+        assert head.read_bytes() != kept
+    # A note that lags behind, as after a kill, is no older copy; nor is one that is torn or new.
+    for content in (kept, b"", kept[:20]):
+        head.write_bytes(content)
+        till().close()
