@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ompd.record.entries import Entry
     from ompd.record.reading import Reader
     from ompd.record.record import Added, Record
+    from ompd.record.reports import report_resources
+    from ompd.record.vector import Vector
 
 # Lazily: who only checks resources needs no store.
 _HOMES = {
@@ -20,9 +22,11 @@ _HOMES = {
     "Entry": "ompd.record.entries",
     "Reader": "ompd.record.reading",
     "Record": "ompd.record.record",
+    "Vector": "ompd.record.vector",
+    "report_resources": "ompd.record.reports",
 }
 
-__all__ = ["Added", "Entry", "Reader", "Record"]
+__all__ = ["Added", "Entry", "Reader", "Record", "Vector", "report_resources"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ompd.record.contents import Code, Contents, newest_first
 from ompd.record.entries import Entry
 from ompd.record.fhir.resource import Resource
+
+if TYPE_CHECKING:
+    from ompd.record.vector import Vector
+    from ompd.schema import Schema
 
 
 class Reader:
@@ -119,3 +124,9 @@ class Reader:
     def __len__(self) -> int:
         with self._ready():
             return len(self._contents)
+
+    def vector(self, schema: Schema, at: datetime | None = None) -> Vector:
+        """Return what the record says about the features of a schema; see `ompd.record.vector`."""
+        from ompd.record.vector import vector
+
+        return vector(self, schema, at)

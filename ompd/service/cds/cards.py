@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ompd.record.reports import NO_DIAGNOSIS, assessment, percent
 from ompd.roles import Diagnosis
 from ompd.schema import Schema
-from ompd.service.cds.config import Cds, Service
+from ompd.service.cds.config import Cds, Coding, Service
 from ompd.service.cds.features import Row
 
 #: Longest summary that the specification allows, in characters.
@@ -59,10 +60,23 @@ def diagnosis_card(
     title = title_of(service, disease)
     source = source_of(config, hospital)
     chance = diagnosis.probabilities[diagnosis.label]
-    assessment = _assessment(service, title, source["label"], row, diagnosis, context, now)
+    patient, encounter = context
+    risk = assessment(
+        diagnosis,
+        title=title,
+        performer=source["label"],
+        subject={"reference": f"Patient/{patient}"},
+        at=datetime.fromtimestamp(now, UTC),
+        basis=[
+            f"Observation/{each.observation}" for each in row.readings.values() if each.observation
+        ],
+        outcomes={name: _coding(coding) for name, coding in service.outcomes.items()},
+    )
+    if encounter:
+        risk["encounter"] = {"reference": f"Encounter/{encounter}"}
     return {
         "uuid": str(uuid.uuid4()),
-        "summary": _short(title, f": {diagnosis.label}", f" ({_percent(chance)})"),
+        "summary": _short(title, f": {diagnosis.label}", f" ({percent(chance)})"),
         "detail": _detail(schema, row, diagnosis),
         "indicator": service.indicators.get(diagnosis.label, "info"),
         "source": source,
@@ -74,7 +88,7 @@ def diagnosis_card(
                     {
                         "type": "create",
                         "description": f"Record {title} as a preliminary risk assessment",
-                        "resource": assessment,
+                        "resource": risk,
                     }
                 ],
             }
@@ -116,7 +130,7 @@ def _detail(schema: Schema, row: Row, diagnosis: Diagnosis) -> str:
         lines += [_plain(diagnosis.advice), ""]
     lines += ["| Class | Probability | Records |", "| --- | --- | --- |"]
     lines += [
-        f"| {_plain(name)} | {_percent(diagnosis.probabilities[name])} | {votes} |"
+        f"| {_plain(name)} | {percent(diagnosis.probabilities[name])} | {votes} |"
         for name, votes in diagnosis.votes.items()
     ]
     lines += ["", "| Feature | Value | Date |", "| --- | --- | --- |"]
@@ -134,67 +148,13 @@ def _detail(schema: Schema, row: Row, diagnosis: Diagnosis) -> str:
         lines.append("The hospital has verified that no record is more similar.")
     else:
         lines.append("That no record is more similar is the cloud's word.")
-    lines.append("This is no diagnosis: it is for whoever makes one.")
+    lines.append(NO_DIAGNOSIS)
     return "\n".join(lines)
 
 
-def _assessment(
-    service: Service,
-    title: str,
-    performer: str,
-    row: Row,
-    diagnosis: Diagnosis,
-    context: tuple[str, str],
-    now: float,
-) -> dict[str, Any]:
-    """Return a RiskAssessment of FHIR R4; it has no empty parts, which JSON of FHIR forbids."""
-    patient, encounter = context
-    method = f"ompd {diagnosis.method}, {diagnosis.k} nearest neighbours"
-    found: dict[str, Any] = {
-        "resourceType": "RiskAssessment",
-        "status": "preliminary",
-        "method": {"text": method},
-        "code": {"text": title},
-        "subject": {"reference": f"Patient/{patient}"},
-        "occurrenceDateTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
-        "performer": {"display": performer},
-    }
-    if encounter:
-        found["encounter"] = {"reference": f"Encounter/{encounter}"}
-    basis = {each.observation for each in row.readings.values() if each.observation}
-    if basis:
-        found["basis"] = [{"reference": f"Observation/{each}"} for each in sorted(basis)]
-    found["prediction"] = [
-        {
-            "outcome": _outcome(service, name),
-            # R4 says of `probability[x]` that decimals are percentages, as ranges are, of 100 at
-            # most; its rule ras-2 checks the latter.
-            "probabilityDecimal": round(100 * diagnosis.probabilities[name], 2),
-            "rationale": f"{_percent(diagnosis.probabilities[name])}; {votes} of {diagnosis.k} "
-            "nearest neighbours",
-        }
-        for name, votes in diagnosis.votes.items()
-    ]
-    if diagnosis.advice:
-        found["note"] = [{"text": diagnosis.advice}]
-    return found
-
-
-def _outcome(service: Service, name: str) -> dict[str, Any]:
-    coding = service.outcomes.get(name)
-    if coding is None:
-        return {"text": name}
+def _coding(coding: Coding) -> dict[str, str]:
     shown = {"display": coding.display} if coding.display else {}
-    return {"coding": [{"system": coding.system, "code": coding.code} | shown], "text": name}
-
-
-def _percent(chance: float) -> str:
-    """Return a probability for people; never a certainty that it is not."""
-    if 0 < chance < 0.001:
-        return "< 0.1 %"
-    if 0.999 < chance < 1:
-        return "> 99.9 %"
-    return f"{100 * chance:.1f} %"
+    return {"system": coding.system, "code": coding.code} | shown
 
 
 def _short(title: str, label: str, end: str) -> str:

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from ompd.errors import ParameterError
+from ompd.record.vector import years
 from ompd.schema import Feature, Schema
 from ompd.service.cds.config import Service, Source, conversion
-from ompd.service.cds.fhir import FINAL, LOINC, Reading, birth_and_gender, latest, years
+from ompd.service.cds.fhir import FINAL, LOINC, Reading, birth_and_gender, latest
 
 #: Key of the patient among what is prefetched.
 PATIENT = "patient"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +21,6 @@ FINAL = ("final", "amended", "corrected")
 
 #: An id of a resource.
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class _Element(msgspec.Struct, frozen=True, rename="camel"):
@@ -259,14 +258,3 @@ def moment(written: str) -> datetime | None:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError:
         return None
-
-
-def years(birth: str, today: date) -> int | None:
-    """Return whole years since a date of birth; None if it is no whole date or ahead."""
-    try:
-        born = date.fromisoformat(birth) if _DAY.fullmatch(birth) else None
-    except ValueError:
-        return None
-    if born is None or born > today:
-        return None
-    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
