@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Outcome,
         Question,
     )
+    from ompd.record.questionnaire.interview import Contribution, Interview
     from ompd.record.questionnaire.posterior import Posterior
     from ompd.record.questionnaire.questionnaire import Questionnaire, available, load
     from ompd.record.questionnaire.training import train
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 # Lazily: training and interviews need what a questionnaire alone does not.
 _HOMES = {
     "Code": "form",
+    "Contribution": "interview",
     "Figures": "form",
+    "Interview": "interview",
     "Level": "form",
     "Option": "form",
     "Origin": "form",
@@ -45,7 +48,9 @@ _HOMES = {
 
 __all__ = [
     "Code",
+    "Contribution",
     "Figures",
+    "Interview",
     "Level",
     "Option",
     "Origin",
