@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
+from numbers import Real
 from typing import Annotated
 
 import msgspec
@@ -84,22 +85,26 @@ class Attribute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises
         ------
         FeatureError
-            If it is no finite number.
+            If it is no finite real number, of Python or NumPy.
         DomainError
             If it is below `low` or above `high`.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise FeatureError(f"value: expected a number, got {type(value).__name__}")
-        if not math.isfinite(value):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
             raise FeatureError("value: expected a finite number")
-        if not self.low <= value <= self.high:
+        if not self.low <= number <= self.high:
             raise DomainError("value: lies outside the attribute's domain")
-        return math.ceil((exact(value) - exact(self.low)) / exact(self.step))
+        return math.ceil((exact(number) - exact(self.low)) / exact(self.step))
 
 
 def exact(value: float) -> Fraction:
     """Return the decimal number that a float prints as."""
-    return Fraction(Decimal(repr(value)))
+    return Fraction(Decimal(repr(float(value))))
 
 
 def prefixes(index: int) -> list[bytes]:

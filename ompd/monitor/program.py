@@ -8,11 +8,13 @@
                "fast": {"advice": "Rest, and measure again."}}}
 
 A program is a tree: each node but the root is named by exactly one other, and each can be reached
-by some values.
+by some values. Whether all of it can be reached would else be a question of all paths.
 """
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -93,7 +95,8 @@ class Program:
         ProgramError
             If it is no JSON or has another form; if names repeat or are missing; if a threshold is
             not on its attribute's grid; if nodes form a cycle, have two parents or none, or lie
-            deeper than 64 comparisons; if no values lead to a node; if an advice is too long.
+            deeper than 64 comparisons; if no values lead to a node; if an advice is too long or has
+            control characters.
         """
         file = _read(data)
         for attribute in file.attributes:
@@ -130,11 +133,30 @@ def _read(data: str | bytes) -> _File:
         raise ProgramError(f"program: expected JSON of at most {_MOST_JSON} bytes")
     problem = ""
     try:
+        # Of two nodes of one name, the other one may be the one that was meant.
+        json.loads(data, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
         return msgspec.json.decode(data, type=_File)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, json.JSONDecodeError, UnicodeError, RecursionError) as error:
         # Only of the library's own words: they name fields and types, and no value.
         problem = str(error) if isinstance(error, msgspec.ValidationError) else "is no JSON"
     raise ProgramError(f"program: {problem}")
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ProgramError("program: a name is there twice in one object")
+
+
+def check_advice(text: str) -> None:
+    """Refuse what a terminal or page would take for something else than text.
+
+    Raises
+    ------
+    ProgramError
+        If there are control characters other than tabs and ends of lines, or half characters.
+    """
+    if any(unicodedata.category(each) in ("Cc", "Cs") and each not in "\t\n" for each in text):
+        raise ProgramError("advice: expected no control characters")
 
 
 class _Builder:
@@ -155,7 +177,10 @@ class _Builder:
 
     def _add(self, name: str, ranges: Sequence[tuple[int, int]], depth: int) -> int:
         if name in self._seen:
-            raise ProgramError("nodes: one is named twice, or they form a cycle")
+            raise ProgramError(
+                "nodes: one is named twice, or they form a cycle; a program is a tree, in which "
+                "what is reached in two ways is written twice"
+            )
         if depth > MAX_DEPTH:
             raise ProgramError(f"nodes: expected at most {MAX_DEPTH} comparisons in a row")
         self._seen.add(name)
@@ -164,6 +189,7 @@ class _Builder:
         if isinstance(node, _Advise):
             if len(node.advice.encode(errors="surrogatepass")) > MAX_ADVICE_BYTES:
                 raise ProgramError(f"advice: expected at most {MAX_ADVICE_BYTES} bytes")
+            check_advice(node.advice)
             self._nodes.append(node.advice)
             return place
         attribute = self._places.get(node.attribute)

@@ -57,7 +57,7 @@ from ompd.wire import (
     unpack_limbs,
 )
 from ompd.wire.frames import SIGNING_LABEL
-from tests.fuzz import tables
+from tests.fuzz import payments, tables
 from tests.roles.conftest import shelf_of
 from tests.vectors.catalogues import ENTRIES
 from tests.vectors.catalogues import crafted as crafted_catalogue
@@ -475,6 +475,7 @@ TARGETS: list[tuple[str, Callable[[bytes], None]]] = [
         (f"lying-hospital-{body.__name__.lower()}", lying_hospital_change(body, base))
         for body, base in zip(CHANGES, (PAPER, HARDENED, HARDENED), strict=True)
     ),
+    *payments.TARGETS,
 ]
 NAMES = [name for name, _ in TARGETS]
 
@@ -606,6 +607,7 @@ def seeds() -> dict[str, bytes]:
         "lying-cloud-receipt": plain["receipt"],
         "hospital-confirm": receipt,
         **tables.SEEDS,
+        **payments.SEEDS,
         "catalogue": crafted_catalogue(
             MARY.signing_key, listed, hospital="st-mary", made_at=int(NOW * 1000)
         ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import json
 import random
 import secrets
 
 import msgspec
+import numpy as np
 import pytest
 
 from ompd.errors import (
@@ -155,6 +158,8 @@ BAD = {
     "long advice": {"nodes__a__advice": "x" * 577},
     "advice long in bytes": {"nodes__a__advice": "é" * 300},
     "node is a list": {"nodes__a": []},
+    "advice moves the cursor": {"nodes__a__advice": "calm\x1b[2J"},
+    "advice with half a character": {"nodes__a__advice": "calm\ud800"},
 }
 
 
@@ -174,6 +179,39 @@ def test_bad_programs_are_refused(changes):
 def test_what_is_no_program_is_refused(data):
     with pytest.raises(ProgramError):
         Program.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"a":{"advice":"calm"}', '"a":{"advice":"calm"},"a":{"advice":"rest"}'),
+        ('"at_most":100', '"at_most":100,"at_most":101'),
+        ('"root":"r"', '"root":"a","root":"r"'),
+        # Longer than Python makes an integer of.
+        ('"at_most":100', '"at_most":1' + "0" * 5000),
+    ],
+)
+def test_a_name_that_is_there_twice_is_refused(once, twice):
+    """One of them would count, silently."""
+    text = json.dumps(small(), separators=(",", ":"))
+    Program.from_json(text)
+    assert once in text
+    with pytest.raises(ProgramError):
+        Program.from_json(text.replace(once, twice))
+
+
+def test_a_dishonest_company_moves_no_cursor():
+    program = Program.from_json(programs.text(small()))
+    nodes = tuple("calm\x1b[2J" if node == "calm" else node for node in program.nodes)
+    forged = dataclasses.replace(program, nodes=nodes)
+    with pytest.raises(ProgramError):
+        asked(*encrypted(forged), {"rate": 70, "temperature": 37})
+
+
+def test_numbers_of_numpy_count_as_others():
+    program = Program.from_json(programs.text(small()))
+    for number in (np.float64(120.0), np.float32(120), np.int64(120), np.uint8(120), 120):
+        assert program.advise({"rate": number, "temperature": np.float64(38.5)}) == "rest"
 
 
 def test_depth_is_bounded():
@@ -200,6 +238,9 @@ def test_values_count_as_the_decimals_they_print_as():
         ({"rate": True}, FeatureError),
         ({"rate": float("nan")}, FeatureError),
         ({"rate": float("inf")}, FeatureError),
+        ({"rate": 10**400}, FeatureError),
+        ({"rate": np.True_}, FeatureError),
+        ({"rate": 70j}, FeatureError),
         ({"rate": 19.9}, DomainError),
         ({"rate": 301}, DomainError),
     ],
