@@ -14,6 +14,7 @@ by some values. Whether all of it can be reached would else be a question of all
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ MAX_DEPTH = 64
 #: Longest advice, in bytes of UTF-8.
 MAX_ADVICE_BYTES = 576
 _MOST_JSON = 4 << 20
+#: An object in an object in an object, or in a list in it.
+_MOST_NESTED = 4
+# An end that is missing is no reason to begin anew at each quote.
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class _Compare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,13 +138,24 @@ def _read(data: str | bytes) -> _File:
         raise ProgramError(f"program: expected JSON of at most {_MOST_JSON} bytes")
     problem = ""
     try:
+        text = data if isinstance(data, str) else data.decode()
+        _check_depth(text)
         # Of two nodes of one name, the other one may be the one that was meant.
-        json.loads(data, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
-        return msgspec.json.decode(data, type=_File)
-    except (msgspec.MsgspecError, json.JSONDecodeError, UnicodeError, RecursionError) as error:
+        json.loads(text, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+        return msgspec.json.decode(text, type=_File)
+    except (msgspec.MsgspecError, json.JSONDecodeError, UnicodeError) as error:
         # Only of the library's own words: they name fields and types, and no value.
         problem = str(error) if isinstance(error, msgspec.ValidationError) else "is no JSON"
     raise ProgramError(f"program: {problem}")
+
+
+def _check_depth(text: str) -> None:
+    """Refuse what is nested deeper than a program, before a reader that calls itself for it."""
+    depth = 0
+    for mark in _NESTING.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark[0], 0)
+        if depth > _MOST_NESTED:
+            raise ProgramError("program: is nested deeper than programs are")
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> None:

@@ -175,7 +175,24 @@ def test_bad_programs_are_refused(changes):
         Program.from_json(programs.text(source))
 
 
-@pytest.mark.parametrize("data", ["", "{", "[]", "null", b"\xff", 5, None, "[" * 100_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        b"\xff",
+        5,
+        None,
+        "[" * 100_000,
+        '{"nodes":' * 100_000,
+        '{"nodes":{"a":' + "[" * 100_000,
+        '{"name":"' + "[" * 100_000,
+        "]" * 10,
+        '"' + "\\" * 99,
+    ],
+)
 def test_what_is_no_program_is_refused(data):
     with pytest.raises(ProgramError):
         Program.from_json(data)
