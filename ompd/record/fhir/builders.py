@@ -61,7 +61,7 @@ def observation(
     code: str,
     value: Value | None,
     unit: str | None = None,
-    when: datetime | None = None,
+    when: datetime | date | None = None,
     *,
     until: datetime | None = None,
     system: str = LOINC,
@@ -70,6 +70,7 @@ def observation(
     device: str | None = None,
     parts: Sequence[tuple[str, float, str]] = (),
     id: str | None = None,
+    now: datetime | None = None,
 ) -> Resource:
     """Return something that was measured or observed.
 
@@ -81,8 +82,8 @@ def observation(
         None if only its parts have values.
     unit : str, optional
         Of UCUM, of a number.
-    when : datetime, optional
-        With a zone; now.
+    when : datetime or date, optional
+        A day, or a moment with a zone; now.
     until : datetime, optional
         The end, of what took a while.
     system : str, default LOINC
@@ -96,6 +97,8 @@ def observation(
         Components, in LOINC and UCUM, such as the two numbers of a blood pressure.
     id : str, optional
         Follows from the content if it is left out.
+    now : datetime, optional
+        Of `checked`.
 
     Raises
     ------
@@ -104,7 +107,6 @@ def observation(
     """
     known = MEASURES.get(code) if system == LOINC else None
     category = category or (known.category if known else "survey")
-    start = moment(when)
     return checked(
         some(
             resourceType="Observation",
@@ -114,13 +116,14 @@ def observation(
             code=concept_of(system, code, display),
             subject={"reference": SELF},
             device={"display": device} if device else None,
-            **period_of("effective", start, until),
+            **period_of("effective", when, until),
             **valued(value, unit),
             component=[
                 {"code": concept_of(LOINC, name, None), **valued(number, measured)}
                 for name, number, measured in parts
             ],
-        )
+        ),
+        now=now,
     )
 
 

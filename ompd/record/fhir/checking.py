@@ -64,49 +64,56 @@ def checked(
     BackendUnavailableError
         Without the extra `care`.
     """
-    document = _decoded(source, most)
-    kind = document.get("resourceType")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ResourceError("resourceType: expected a kind of FHIR R4B that a record keeps")
-    if most is None and kind != "Bundle" and isinstance(source, bytes) and len(source) > MOST_BYTES:
-        raise ResourceError(f"{kind}: expected at most {MOST_BYTES:,} bytes")
-    _check_depth(document, kind)
+    document = opened(source, most=most)
+    kind = document["resourceType"]
     model = _validated(document, kind)
     _check_raw(document, kind)
     _check_model(model, kind, now or datetime.now(UTC))
     if "id" not in document:
         digest = hashlib.sha256(encode(document)).hexdigest()
         document = {"id": digest[:32], **document}
-    resource = resource_of(document)
-    if most is None and kind != "Bundle" and len(resource.json) > MOST_BYTES:
-        raise ResourceError(f"{kind}: expected at most {MOST_BYTES:,} bytes")
-    return resource
+    return resource_of(document)
 
 
-def _decoded(source: Mapping[str, Any] | bytes, most: int | None) -> Document:
+def opened(source: Mapping[str, Any] | bytes, *, most: int | None = None) -> Document:
+    """Return a new document of a kind that a record keeps, of bounded size and depth.
+
+    Parameters
+    ----------
+    source : mapping or bytes
+    most : int, optional
+        As of `checked`, which does this first.
+
+    Raises
+    ------
+    ResourceError
+        If it is none.
+    """
     problem = ""
     found: Any = None
+    size = 0
     try:
         encoded = source if isinstance(source, bytes) else encode(dict(source))
-        if len(encoded) > (most or MOST_BUNDLE):
-            problem = f"source: expected at most {most or MOST_BUNDLE:,} bytes"
-        else:
+        size = len(encoded)
+        if size <= (most or MOST_BUNDLE):
             found = decode(encoded)
-    except (
-        msgspec.MsgspecError,
-        UnicodeError,
-        RecursionError,
-        ValueError,
-        TypeError,
-        OverflowError,
-    ):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError):
         # Without its words, which could quote what came.
         problem = "source: expected JSON"
+    if size > (most or MOST_BUNDLE):
+        problem = f"source: expected at most {most or MOST_BUNDLE:,} bytes"
+    elif not problem and not isinstance(found, dict):
+        problem = "source: expected a JSON object"
     if problem:
         raise ResourceError(problem)
-    if not isinstance(found, dict):
-        raise ResourceError("source: expected a JSON object")
-    return found
+    document: Document = found
+    kind = document.get("resourceType")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ResourceError("resourceType: expected a kind of FHIR R4B that a record keeps")
+    if most is None and kind != "Bundle" and size > MOST_BYTES:
+        raise ResourceError(f"{kind}: expected at most {MOST_BYTES:,} bytes")
+    _check_depth(document, kind)
+    return document
 
 
 def _check_depth(document: Document, kind: str) -> None:

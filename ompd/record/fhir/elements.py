@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from ompd.errors import ResourceError
@@ -15,7 +16,7 @@ from ompd.record.fhir.vocabulary import MEASURES
 SELF = "Patient/self"
 
 #: A value of an observation or of an answer.
-Value = bool | int | float | str | tuple[str, str]
+Value = bool | int | float | Decimal | str | tuple[str, str]
 
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 #: Of observations.
@@ -33,7 +34,7 @@ def valued(value: Value | None, unit: str | None) -> Document:
     return {"valueQuantity": quantity_of(value, unit)}
 
 
-def quantity_of(value: float, unit: str | None) -> Document:
+def quantity_of(value: float | Decimal, unit: str | None) -> Document:
     """Return a number with its unit of UCUM, if it has one."""
     if unit is None:
         return {"value": value}
@@ -54,11 +55,12 @@ def status_of(system: str, code: str) -> Document:
     return {"coding": [{"system": f"{_TERMS}/{system}", "code": code}]}
 
 
-def period_of(name: str, start: datetime, end: datetime | None) -> Document:
-    """Return the element of this name for a moment, or for a time that begins with it."""
+def period_of(name: str, start: datetime | date | None, end: datetime | None) -> Document:
+    """Return the element of this name for a moment or day, or for a time that begins with it."""
+    first = date_of(start) or written(moment(None))
     if end is None or end == start:
-        return {f"{name}DateTime": written(start)}
-    return {f"{name}Period": {"start": written(start), "end": written(moment(end))}}
+        return {f"{name}DateTime": first}
+    return {f"{name}Period": {"start": first, "end": written(moment(end))}}
 
 
 def moment(when: datetime | None) -> datetime:

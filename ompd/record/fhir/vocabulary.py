@@ -53,6 +53,7 @@ MEASURES = {
     "41981-2": Measure("Energy burned", "kcal", _ACTIVITY),
     "9052-2": Measure("Energy eaten", "kcal", _ACTIVITY),
     "41653-7": Measure("Glucose in capillary blood", "mg/dL", _LAB),
+    "14743-9": Measure("Glucose in capillary blood, molar", "mmol/L", _LAB),
     "2339-0": Measure("Glucose in blood", "mg/dL", _LAB),
     "1558-6": Measure("Fasting glucose", "mg/dL", _LAB),
     "15074-8": Measure("Glucose in blood, molar", "mmol/L", _LAB),

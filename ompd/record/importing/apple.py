@@ -1,0 +1,226 @@
+"""Quantities of an export of Apple Health, read as a stream.
+
+Nothing outside the file is ever fetched, no entity is expanded, and what is kept in memory does not
+depend on the file's size. Records within correlations are skipped: Apple writes each of them at the
+top, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple, NoReturn
+from xml.parsers import expat
+
+from ompd.errors import ImportFileError
+from ompd.record.fhir import MEASURES, Resource, is_convertible, observation, unit_of
+from ompd.record.fhir.dates import SLACK, is_sane
+from ompd.record.fhir.vocabulary import APPLE_TYPES
+from ompd.record.importing.limits import Tally
+
+#: How deep elements may lie, and how long one may be; and the declaration at the top.
+MOST_DEPTH, MOST_ELEMENT, MOST_HEAD = 16, 1 << 20, 1 << 16
+
+_TYPE = re.compile(r"HK[A-Za-z]{1,78}")
+_ELEMENT = re.compile(r"[A-Za-z]{1,40}")
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,20})?(e[+-]?\d{1,2})?", re.ASCII)
+_MOLAR_GLUCOSE = re.compile(r"mmol<180[.\d]{0,30}>/L", re.ASCII)
+
+# Apple's other words for units.
+_UNITS = {"Cal": "kcal", "st": "[stone_av]", "degC": "Cel", "degF": "[degF]"}
+_SEXES = {"Female": "female", "Male": "male", "Other": "other"}
+# Written as a part of one, and called percent.
+_FRACTIONS = {"59408-5", "41982-0"}
+_GLUCOSE, _GLUCOSE_MOLAR = "41653-7", "14743-9"
+
+
+class Sample(NamedTuple):
+    """One quantity, checked as far as it will be when it becomes a resource."""
+
+    code: str
+    number: Decimal
+    unit: str
+    start: datetime
+    end: datetime
+    device: str | None
+
+    def resource(self) -> Resource:
+        """Return it as an Observation."""
+        return observation(
+            self.code, self.number, self.unit, self.start, until=self.end, device=self.device
+        )
+
+
+class Person(NamedTuple):
+    """What the export says of whose it is."""
+
+    born: date | None = None
+    gender: str | None = None
+
+
+class AppleReader:
+    """Reads one export.
+
+    Parameters
+    ----------
+    tally : Tally
+        Counts what is skipped: other types, by their names, and other elements.
+    partial : bool
+        Whether a quantity that is wrong is skipped and counted, instead of an error.
+    now : datetime
+
+    Attributes
+    ----------
+    person : Person
+        Known once the element is passed that tells it.
+    """
+
+    def __init__(self, tally: Tally, *, partial: bool, now: datetime) -> None:
+        self.person = Person()
+        self._tally, self._partial, self._now = tally, partial, now
+        self._found: list[Sample] = []
+        self._path: list[str] = []
+        parser = expat.ParserCreate("UTF-8", None)
+        parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        # Apple's own declaration has neither; both are ways to make much of little.
+        parser.EntityDeclHandler = self._refuse_entity
+        parser.ExternalEntityRefHandler = self._refuse_entity
+        parser.AttlistDeclHandler = self._attribute
+        parser.EndDoctypeDeclHandler = self._end_declaration
+        parser.StartDoctypeDeclHandler = self._start_declaration
+        self._parser = parser
+        self._fed = 0
+        self._in_declaration = False
+
+    def samples(self, chunks: Iterable[bytes]) -> Iterator[Sample]:
+        """Yield the quantities of a file.
+
+        Raises
+        ------
+        ImportFileError
+            If it is no such file, damaged, or above a limit; it tells the line.
+        """
+        for chunk in chunks:
+            self._feed(chunk, final=False)
+            yield from self._found
+            self._found.clear()
+        self._feed(b"", final=True)
+        yield from self._found
+
+    def _feed(self, chunk: bytes, *, final: bool) -> None:
+        failed = False
+        try:
+            self._parser.Parse(chunk, final)
+        except expat.ExpatError:
+            failed = True
+        if failed:
+            self._refuse("well-formed XML in UTF-8")
+        self._fed += len(chunk)
+        pending = self._fed - max(self._parser.CurrentByteIndex, 0)
+        most = MOST_HEAD if self._in_declaration or not self._path else MOST_ELEMENT
+        if pending > most + len(chunk):
+            self._refuse("shorter elements")
+
+    def _refuse(self, expected: str) -> NoReturn:
+        raise ImportFileError(f"line {self._parser.CurrentLineNumber}: expected {expected}")
+
+    def _refuse_entity(self, *_: object) -> NoReturn:
+        self._refuse("no entities")
+
+    def _attribute(self, element: str, name: str, form: str, default: object, _: object) -> None:
+        if default is not None:
+            self._refuse("no attributes by default")
+
+    def _start_declaration(self, name: str, system: object, public: object, _: object) -> None:
+        self._in_declaration = True
+        if name != "HealthData" or system is not None or public is not None:
+            self._refuse("the document type HealthData, declared in the file itself")
+
+    def _end_declaration(self) -> None:
+        self._in_declaration = False
+        if self._parser.CurrentByteIndex > MOST_HEAD:
+            self._refuse("a shorter declaration")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._path.append(name)
+        depth = len(self._path)
+        if depth == 1 and name != "HealthData":
+            self._refuse("the element HealthData")
+        if depth > MOST_DEPTH:
+            self._refuse(f"at most {MOST_DEPTH} levels")
+        if depth != 2:
+            return
+        if name == "Record":
+            self._record(attributes)
+        elif name == "Me":
+            self._me(attributes)
+        elif name != "ExportDate":
+            self._tally.add(f"{name if _ELEMENT.fullmatch(name) else 'other'} elements")
+
+    def _end(self, name: str) -> None:
+        self._path.pop()
+
+    def _me(self, attributes: dict[str, str]) -> None:
+        prefix = "HKCharacteristicTypeIdentifier"
+        try:
+            born = date.fromisoformat(attributes.get(f"{prefix}DateOfBirth", ""))
+        except ValueError:
+            born = None
+        sex = attributes.get(f"{prefix}BiologicalSex", "").removeprefix("HKBiologicalSex")
+        self.person = Person(born, _SEXES.get(sex))
+
+    def _record(self, attributes: dict[str, str]) -> None:
+        form = attributes.get("type", "")
+        code = APPLE_TYPES.get(form)
+        if code is None:
+            self._tally.add(form if _TYPE.fullmatch(form) else "other types")
+            return
+        try:
+            self._found.append(self._sample(code, attributes))
+        except ImportFileError as error:
+            if not self._partial:
+                raise
+            # Without its line, of which there are many.
+            self._tally.add(str(error).partition(": ")[2])
+
+    def _sample(self, code: str, attributes: dict[str, str]) -> Sample:
+        start = self._moment(attributes.get("startDate", ""))
+        end = self._moment(attributes.get("endDate", attributes.get("startDate", "")))
+        if end < start:
+            self._refuse("a record that does not end before it starts")
+        written = attributes.get("value", "")
+        if not _NUMBER.fullmatch(written):
+            self._refuse("a number as value")
+        number = Decimal(written)
+        given = attributes.get("unit", "")
+        if code == _GLUCOSE and _MOLAR_GLUCOSE.fullmatch(given):
+            code, unit = _GLUCOSE_MOLAR, "mmol/L"
+        elif given == "count":
+            unit = MEASURES[code].unit
+        else:
+            unit = _UNITS.get(given) or unit_of(given[:64]) or self._refuse("a known unit")
+        if not is_convertible(unit, MEASURES[code].unit):
+            self._refuse("a unit that fits the type")
+        if code in _FRACTIONS and unit == "%" and number <= 1:
+            number *= 100
+        device = attributes.get("sourceName", "").strip()[:200]
+        return Sample(code, number, unit, start, end, device or None)
+
+    def _moment(self, written: str) -> datetime:
+        parts = _DATE.fullmatch(written)
+        found = None
+        if parts is not None:
+            try:
+                found = datetime.fromisoformat(f"{parts[1]}T{parts[2]}{parts[3]}:{parts[4]}")
+            except ValueError:
+                found = None
+        if found is None or not is_sane(found):
+            self._refuse("a date with a zone")
+        if found > self._now + SLACK:
+            self._refuse("a date that is not in the future")
+        return found
