@@ -151,6 +151,14 @@ def key_of_any(code: str) -> str:
     return f"||{code.casefold()}"
 
 
+def head_of(resource: Storable, version: int) -> Head:
+    """Return the head of a resource that has no row yet."""
+    return Head(
+        resource.kind, resource.id, version, resource.when, resource.codes, 0, b"", b"",
+        resource.words,
+    )  # fmt: skip
+
+
 def digest_of(content: bytes) -> bytes:
     """Return 16 bytes by which the same content is known again."""
     return hashlib.blake2b(content, digest_size=16).digest()

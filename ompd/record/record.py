@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from ompd.confidential import Confidential
 from ompd.crypto import POST_QUANTUM
 from ompd.crypto.symmetric import KEY_BYTES
 from ompd.errors import RecordError, StoreError
 from ompd.files import FolderLock
 from ompd.record import slots
-from ompd.record.contents import Contents
-from ompd.record.entries import Head, Storable, check_storable, digest_of
+from ompd.record.entries import Storable, check_storable, digest_of, head_of
 from ompd.record.fhir.resource import Resource
-from ompd.record.reading import Reader
+from ompd.record.holding import Holder
 from ompd.record.shelf import Row, Shelf, locked
 from ompd.record.slots import Opener
 
 #: Name of the file in a record's folder.
 FILE = "record.sqlite"
 ID_BYTES = 16
-# Kind of rows that are no resources.
-_OWN = "ompd"
 
 
 class Added(NamedTuple):
@@ -44,7 +38,7 @@ class Added(NamedTuple):
     same: int
 
 
-class Record(Reader, Confidential):
+class Record(Holder):
     """A health record. Safe for several threads; one process has it at a time.
 
     Made by `create` and `open`. Nothing is kept of what was replaced or removed, but how often.
@@ -63,14 +57,6 @@ class Record(Reader, Confidential):
         refuses (`StoreFullError` if it is full), or if the record was closed. Nothing was changed
         then.
     """
-
-    def __init__(self, shelf: Shelf, lock: FolderLock) -> None:
-        self._shelf = shelf
-        self._folder = lock
-        self._lock = threading.RLock()
-        self._stale = False
-        super().__init__(Contents())
-        self._kept: dict[str, int] = {}
 
     @classmethod
     def create(
@@ -156,19 +142,6 @@ class Record(Reader, Confidential):
             shelf.close()
             raise
         return record
-
-    @property
-    def id(self) -> bytes:
-        """16 random bytes."""
-        return self._shelf.id
-
-    @property
-    def changes(self) -> int:
-        """Number of the last change; an older copy of the file has a smaller one."""
-        with self._ready():
-            return self._shelf.changes
-
-    # --- reading ------------------------------------------------------------------------------
 
     def get(self, reference: str) -> Resource:
         """Return a resource, opened.
@@ -269,12 +242,13 @@ class Record(Reader, Confidential):
         puts: list[tuple[int | None, Row]] = []
         with self._ready():
             drops = [self._contents.place(reference) for reference in dict.fromkeys(remove)]
+            dropped = set(drops)
             for reference, resource in last.items():
                 place = self._contents.at(reference)
                 version = 1
                 if place is None:
                     new += 1
-                elif place in drops:
+                elif place in dropped:
                     raise RecordError("resources: one is also to be removed")
                 elif self._shelf.head(place).digest == digest_of(resource.json):
                     continue
@@ -283,103 +257,6 @@ class Record(Reader, Confidential):
                 else:
                     replaced += 1
                     version = self._contents.entry(place).version + 1
-                puts.append((place, Row.of(resource, version)))
+                puts.append((place, Row(head_of(resource, version), resource.json)))
             self._change(puts, drops)
         return Added(new, replaced, len(last) - new - replaced)
-
-    def _change(self, puts: Sequence[tuple[int | None, Row]], drops: Sequence[int] = ()) -> None:
-        if not puts and not drops:
-            return
-        # Whatever goes wrong from here on, the file decides what was done.
-        self._stale = True
-        new, old = self._shelf.change(puts, drops)
-        for place, head in old:
-            if head.kind == _OWN:
-                del self._kept[head.id]
-            else:
-                self._contents.drop(place, head)
-        self._take(new)
-        self._stale = False
-
-    # --- what else is kept --------------------------------------------------------------------
-
-    def keep(self, name: str, content: bytes) -> None:
-        """Keep bytes under a name beside the resources, sealed like them; empty ones remove it."""
-        with self._ready():
-            place = self._kept.get(name)
-            if content:
-                head = Head(_OWN, name, 1, None, (), 0, b"", b"", ())
-                self._change([(place, Row(head, content))])
-            elif place is not None:
-                self._change([], [place])
-
-    def kept(self, name: str) -> bytes:
-        """Return what is kept under a name; empty if nothing is."""
-        with self._ready():
-            place = self._kept.get(name)
-            return b"" if place is None else self._shelf.body(place)[1]
-
-    # --- who may open it ----------------------------------------------------------------------
-
-    def protect(self, key: Opener, *, least: str = POST_QUANTUM) -> None:
-        """Let a password open the record, in place of the old one, or one more identity.
-
-        Raises
-        ------
-        PasswordError, DowngradeError, RecordError
-            As `create`.
-        """
-        with self._ready():
-            slot = slots.wrap(key, self._shelf.key, self.id, least)
-            self._shelf.put_slots({slots.name_of(key): slot})
-
-    def exclude(self, key: Opener) -> None:
-        """Let an identity, or any password, open the record no more.
-
-        Whoever opened it before may have kept its key.
-
-        Raises
-        ------
-        RecordError
-            If nothing else would open it.
-        """
-        with self._ready():
-            name = slots.name_of(key)
-            if not set(self._shelf.slots()) - {name}:
-                raise RecordError("key: nothing else opens the record")
-            self._shelf.drop_slot(name)
-
-    # --- end ----------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close the record and let others have it; may be repeated."""
-        with self._lock:
-            self._shelf.close()
-            self._folder.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def _ready(self) -> Iterator[None]:
-        with self._lock:
-            self._folder.check(StoreError, "record")
-            if self._stale:
-                self._contents, self._kept = Contents(), {}
-                self._load(self._shelf.heads())
-            yield
-
-    def _load(self, heads: Iterable[tuple[int, Head]]) -> None:
-        self._stale = True
-        self._take(heads)
-        self._stale = False
-
-    def _take(self, heads: Iterable[tuple[int, Head]]) -> None:
-        for place, head in heads:
-            if head.kind == _OWN:
-                self._kept[head.id] = place
-            else:
-                self._contents.put(place, head)

@@ -23,7 +23,7 @@ from ompd.confidential import Confidential
 from ompd.crypto.symmetric import Sealer, derive
 from ompd.errors import DecryptionError, StoreError
 from ompd.files import FolderLock, own_folder
-from ompd.record.entries import Head, Storable, decode_head, digest_of
+from ompd.record.entries import Head, decode_head, digest_of
 from ompd.stores.database import Database
 
 _SCHEMA = (
@@ -62,15 +62,6 @@ class Row(msgspec.Struct, frozen=True):
 
     head: Head
     content: bytes
-
-    @classmethod
-    def of(cls, resource: Storable, version: int) -> Row:
-        """Return the row of a resource."""
-        head = Head(
-            resource.kind, resource.id, version, resource.when, resource.codes, 0, b"", b"",
-            resource.words,
-        )  # fmt: skip
-        return cls(head, resource.json)
 
 
 class Shelf(Confidential):

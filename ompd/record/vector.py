@@ -12,11 +12,11 @@ from ompd.confidential import Confidential
 from ompd.errors import RecordError, UnitError
 from ompd.record.fhir import LOINC, Reading, Resource, converted, readings, unit_of
 from ompd.record.fhir.readings import FINAL
-from ompd.record.reading import Reader
 from ompd.schema import Feature, Schema
 
 if TYPE_CHECKING:
     from ompd.record.entries import Entry
+    from ompd.record.reading import Reader
 
 #: LOINC codes of what a record's Patient tells as well.
 AGE = "30525-0"
