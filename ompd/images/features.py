@@ -19,8 +19,8 @@ ENTRIES = 128
 LENGTH = 512
 #: Most features of an image, and most templates in a collection, that are matched.
 MOST_ROWS = 4096
-#: Steps of one unit by which a rounded template may be made longer or shorter.
-_STEPS = 6
+#: Most steps of one unit by which a rounded template is made longer or shorter.
+_STEPS = 64
 
 
 class SharedFeatures(Confidential):
@@ -131,6 +131,8 @@ def template_integers(descriptors: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
             better = left[rows, best] < least
             least[better] = left[rows, best][better]
             entry[better], step[better] = best[better], way
+        if not step.any():
+            break
         rounded[rows, entry] += step
     return rounded
 

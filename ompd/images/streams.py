@@ -15,6 +15,8 @@ __all__ = ["STREAM_KEY_BYTES", "Draws", "pixel_mask"]
 
 #: Labels of the streams. Numbers count planes, then half planes, or layers.
 _PIXEL_KEY, _PIXELS, FIRST, SECOND, COUNTS, GIVEN = range(6)
+#: Those of a match, whose numbers count stages and, in the lower 16 bits, blocks of features.
+SETTLED, FEATURES, TEMPLATES, SCORES, CHUNKS, RESULTS, SHARES, RANKS, BEST, LAST = range(32, 42)
 
 
 class Draws(Confidential):

@@ -92,6 +92,14 @@ from ompd.wire.limits import (
     verdict_bytes,
     verdict_rows,
 )
+from ompd.wire.matches import (
+    MatchCount,
+    MatchKey,
+    MatchRequest,
+    MatchRound,
+    MatchTicket,
+    Templates,
+)
 from ompd.wire.payments import AccountAnswer, AccountRequest
 
 __all__ = [
@@ -147,6 +155,11 @@ __all__ = [
     "KeepingRequest",
     "Kind",
     "MaskedImage",
+    "MatchCount",
+    "MatchKey",
+    "MatchRequest",
+    "MatchRound",
+    "MatchTicket",
     "PaperChange",
     "PaperJob",
     "PaperUpload",
@@ -157,6 +170,7 @@ __all__ = [
     "SealedAnswer",
     "SealedJob",
     "SealedUpload",
+    "Templates",
     "Terms",
     "Verdict",
     "Withdrawal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from ompd.wire import aggregates, blind, changes, diagnosis, images, keeping, payments
+from ompd.wire import aggregates, blind, changes, diagnosis, images, keeping, matches, payments
 from ompd.wire.fields import Body
 
 _KIB = 1024
@@ -88,6 +88,12 @@ class Kind(IntEnum):
     IMAGE_POINTS = _Row(78, images.ImagePoints, ("physician",), 16 * _MIB)
     IMAGE_POSES = _Row(79, images.ImagePoses, ("physician",), 16 * _MIB)
     IMAGE_SUMS = _Row(80, images.ImageSums, ("cloud",), 64 * _MIB)
+    MATCH_KEY = _Row(90, matches.MatchKey, ("authority",), 4 * _KIB)
+    MATCH_TICKET = _Row(91, matches.MatchTicket, ("authority",), 4 * _KIB)
+    TEMPLATES = _Row(92, matches.Templates, ("physician",), 4 * _MIB)
+    MATCH_REQUEST = _Row(93, matches.MatchRequest, ("physician",), 4 * _KIB)
+    MATCH_ROUND = _Row(94, matches.MatchRound, ("cloud",), 128 * _MIB)
+    MATCH_COUNT = _Row(95, matches.MatchCount, ("cloud",), 4 * _KIB)
 
     body: type[Body]
     senders: tuple[str, ...]

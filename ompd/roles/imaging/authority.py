@@ -7,11 +7,21 @@ from collections.abc import Iterator
 
 from ompd.errors import ParameterError
 from ompd.images.geometry import geometry
-from ompd.images.material import Plan, deal
+from ompd.images.match_material import deal_match
+from ompd.images.match_plan import MatchPlan, match_plan
+from ompd.images.material import Array, Plan, deal
 from ompd.images.streams import Draws
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.party import Party
-from ompd.wire import MATERIAL_PART, Body, ImageKey, ImageMaterial, ImageTicket
+from ompd.wire import (
+    MATERIAL_PART,
+    Body,
+    ImageKey,
+    ImageMaterial,
+    ImageTicket,
+    MatchKey,
+    MatchTicket,
+)
 
 
 class Authority(Party):
@@ -88,17 +98,89 @@ class Authority(Party):
             bytes_after = 0 if leader else plan.size
             key = ImageKey(*shape, leader, other, patient, physician, own.key, bytes_after)
             yield frame(cloud, key, 0)
-        offset = 0
-        part = bytearray()
-        for piece in deal(size, *draws):
-            part += piece.data.cast("B")
-            while len(part) >= MATERIAL_PART:
-                yield frame(clouds[1], ImageMaterial(offset, bytes(part[:MATERIAL_PART])), offset)
-                offset += MATERIAL_PART
-                del part[:MATERIAL_PART]
-        if part:
-            yield frame(clouds[1], ImageMaterial(offset, bytes(part)), offset)
+        for body in _parts(deal(size, *draws)):
+            yield frame(clouds[1], body, body.offset)
         # Last, so that nobody asks for a session that is not complete.
         ticket = ImageTicket(*shape, *clouds, patient, physician)
         yield frame(patient, ticket, 0)
         yield frame(physician, ticket, 0)
+
+    def deal_match(
+        self,
+        features: int,
+        templates: int,
+        depth: int = 8,
+        *,
+        clouds: tuple[str, str],
+        patient: str,
+        physician: str,
+    ) -> Iterator[Outgoing]:
+        """Make what one match takes.
+
+        Parameters
+        ----------
+        features : int
+            Of the image at most, 0 to 4096. A match takes time and bytes for as many as there are.
+        templates : int
+            Of the collection, 0 to 4096.
+        depth : {8, 16}
+            Bits of a pixel of the image.
+        clouds : tuple of str
+            Ids of two clouds; the first one leads, the second one gets the material.
+        patient, physician : str
+            Ids of whose image it is, and of who has the templates and gets the count.
+
+        Yields
+        ------
+        (str, bytes)
+            As `deal`.
+
+        Raises
+        ------
+        ParameterError
+            If the numbers or the depth are not possible, or a party takes part twice.
+        UnknownKeyError
+            If a party is not registered here.
+        """
+        plan = match_plan(features, templates, depth)
+        if len({*clouds, patient, physician, self.id}) != 5 or len(clouds) != 2:
+            raise ParameterError("clouds: expected two, and everybody in one place only")
+        return self._deal_match((features, templates, depth), plan, clouds, patient, physician)
+
+    def _deal_match(
+        self,
+        shape: tuple[int, int, int],
+        plan: MatchPlan,
+        clouds: tuple[str, str],
+        patient: str,
+        physician: str,
+    ) -> Iterator[Outgoing]:
+        session = secrets.token_bytes(16)
+        draws = Draws.generate(), Draws.generate()
+
+        def frame(recipient: str, body: Body, sequence: int) -> Outgoing:
+            return recipient, self._post.send(recipient, body, nonce=session, sequence=sequence)
+
+        for leader, cloud, other, own in zip(
+            (True, False), clouds, reversed(clouds), draws, strict=True
+        ):
+            size = 0 if leader else plan.size
+            key = MatchKey(*shape, leader, other, patient, physician, own.key, size)
+            yield frame(cloud, key, 0)
+        for body in _parts(deal_match(plan, *draws)):
+            yield frame(clouds[1], body, body.offset)
+        yield frame(physician, MatchTicket(*shape, *clouds, patient, physician), 0)
+
+
+def _parts(pieces: Iterator[Array]) -> Iterator[ImageMaterial]:
+    """Material in parts of 8 MiB."""
+    offset = 0
+    part = bytearray()
+    for piece in pieces:
+        part += piece.data.cast("B")
+        while len(part) >= MATERIAL_PART:
+            yield ImageMaterial(offset, bytes(part[:MATERIAL_PART]))
+            offset += MATERIAL_PART
+            del part[:MATERIAL_PART]
+    if part:
+        yield ImageMaterial(offset, bytes(part))

@@ -8,12 +8,14 @@ import numpy as np
 
 from ompd.errors import BusyError, ContextMismatchError, FramingError, RangeError, RoleError
 from ompd.images.extraction import Extraction
+from ompd.images.features import MOST_ROWS, SharedFeatures
 from ompd.images.geometry import BINS, geometry
 from ompd.images.material import DrawnMaterial, Material, Plan, StoredMaterial
 from ompd.images.operators import SIGMA, Ints, Reals
 from ompd.images.rounds import numbers, pack, unpack
 from ompd.images.streams import Draws
 from ompd.roles.imaging.delivery import Outgoing
+from ompd.roles.imaging.matching import MatchDesk
 from ompd.roles.imaging.places import read_places, write_places
 from ompd.roles.party import Party
 from ompd.stores.material import MaterialStock
@@ -37,6 +39,7 @@ from ompd.wire import (
 
 #: Sessions that a cloud works on at a time; each takes some hundred bytes per pixel.
 MOST_SESSIONS = 64
+_MATCH_KINDS = (Kind.MATCH_KEY, Kind.TEMPLATES, Kind.MATCH_REQUEST, Kind.MATCH_ROUND)
 #: Orientations of a point: peaks of a histogram of 36 bins, not next to each other.
 _MOST_POSES = BINS // 2
 
@@ -76,10 +79,13 @@ class ImageCloud(Party):
         super().__init__(*args, **options)
         self._stock = MaterialStock() if stock is None else stock
         self._sessions: dict[bytes, _Session] = {}
+        #: Features and templates, and matches of them.
+        self.matches = MatchDesk(self._post, self._stock)
 
     def drop(self, session: bytes) -> None:
-        """Forget an image that is worked on; what was dealt for it is lost."""
+        """Forget an image, or a match that is worked on; what was dealt for it is lost."""
         self._sessions.pop(session, None)
+        self.matches.drop(session)
 
     def receive(self, frame: bytes) -> list[Outgoing]:
         """Take a frame of any of the others; return what is to be sent.
@@ -91,9 +97,11 @@ class ImageCloud(Party):
         """
         decoded = self._post.authenticate(
             frame, Kind.IMAGE_KEY, Kind.IMAGE_MATERIAL, Kind.IMAGE_REQUEST, Kind.MASKED_IMAGE,
-            Kind.IMAGE_ROUND, Kind.IMAGE_POINTS, Kind.IMAGE_POSES,
+            Kind.IMAGE_ROUND, Kind.IMAGE_POINTS, Kind.IMAGE_POSES, *_MATCH_KINDS,
         )  # fmt: skip
         kind = decoded.header.kind
+        if kind in _MATCH_KINDS:
+            return self.matches.take(decoded)
         if kind is Kind.IMAGE_KEY:
             return self._take_key(decoded)
         if kind is Kind.IMAGE_MATERIAL:
@@ -129,7 +137,7 @@ class ImageCloud(Party):
         """Spend the material, and only then give the patient what masks the image."""
         session = frame.header.nonce
         request = self._post.open(frame, ImageRequest)
-        dealt = decode_body(ImageKey, self._stock.dealt(session))
+        dealt = _key(self._stock.dealt(session))
         if frame.header.sender != dealt.patient:
             raise RoleError("request: the session was dealt for another patient")
         shape = (dealt.height, dealt.width, dealt.depth)
@@ -230,6 +238,10 @@ class ImageCloud(Party):
         sums = session.extraction.descriptors(places, poses)
         # All is said: what is left of the session goes.
         del self._sessions[frame.header.nonce]
+        dealt = session.dealt
+        if len(sums) <= MOST_ROWS:
+            features = SharedFeatures(dealt.depth, sums)
+            self.matches.keep(frame.header.nonce, dealt.patient, dealt.physician, features)
         body_back = ImageSums(True, sums.astype("<u4", copy=False).tobytes())
         return [self._send(frame.header.nonce, session.dealt.physician, body_back, 1)]
 
@@ -237,9 +249,17 @@ class ImageCloud(Party):
         return recipient, self._post.send(recipient, body, nonce=session, sequence=sequence)
 
 
+def _key(dealt: bytes) -> ImageKey:
+    """Return what was dealt, if it was dealt for an image."""
+    try:
+        return decode_body(ImageKey, dealt)
+    except FramingError:
+        raise ContextMismatchError("session: was not dealt for an image") from None
+
+
 def _check_scales(scales: Reals) -> None:
-    """Blurs within an octave, and a little beyond."""
-    if not ((scales >= SIGMA) & (scales <= 4 * SIGMA)).all():
+    """Blurs from an octave's first layer to half a layer beyond its last; sums rely on it."""
+    if not ((scales >= SIGMA) & (scales <= 2.25 * SIGMA)).all():
         raise RangeError("scales: expected blurs of keypoints in an octave")
 
 

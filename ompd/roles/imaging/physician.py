@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ompd.errors import ContextMismatchError
 from ompd.images.geometry import BINS, geometry
 from ompd.images.reading import Features, Points, Poses
 from ompd.images.rounds import numbers
+from ompd.roles.imaging.counting import Counts
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.imaging.places import read_places, write_places
 from ompd.roles.party import Party
@@ -40,13 +42,14 @@ class _Reading:
 
 
 class Physician(Party):
-    """Gets keypoints and descriptors of images that were dealt for."""
+    """Gets keypoints and descriptors of images that were dealt for, or counts of matches."""
 
     role = "physician"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._readings: dict[bytes, _Reading] = {}
+        self._counts = Counts(self._post)
 
     @property
     def sessions(self) -> list[bytes]:
@@ -72,6 +75,72 @@ class Physician(Party):
                 return reading.features
         raise ContextMismatchError("session: its features are not here")
 
+    def upload_templates(
+        self, descriptors: npt.NDArray[Any], clouds: tuple[str, str]
+    ) -> tuple[bytes, list[Outgoing]]:
+        """Share templates between two clouds, neither of which learns more than how many.
+
+        Parameters
+        ----------
+        descriptors : ndarray of float, (m, 128)
+            At most 4096 rows, of any length above 0, no entry below 0: those of `Features`, or
+            OpenCV's.
+        clouds : tuple of str
+            Ids of both.
+
+        Returns
+        -------
+        (bytes, list of (str, bytes))
+            The collection's name of 16 bytes, and what is to be sent.
+
+        Raises
+        ------
+        ParameterError
+            If they are no such descriptors.
+        """
+        return self._counts.upload(descriptors, clouds)
+
+    def match(self, features: bytes, templates: bytes, depth: int = 8) -> list[Outgoing]:
+        """Ask both clouds how many features of an image match templates, by the ratio test at .8.
+
+        Parameters
+        ----------
+        features : bytes
+            The session of the image.
+        templates : bytes
+            The collection's name.
+        depth : {8, 16}
+            Bits of the image's pixels.
+
+        Raises
+        ------
+        ContextMismatchError
+            If no collection of that name was uploaded.
+        MaterialError
+            If nothing was dealt for a match with so many templates.
+        """
+        return self._counts.match(features, templates, depth)
+
+    def matches(self, session: bytes | None = None) -> int:
+        """Return how many features matched, and forget it.
+
+        Parameters
+        ----------
+        session : bytes, optional
+            Of the match; the oldest that was answered by default.
+
+        Raises
+        ------
+        ContextMismatchError
+            If there is no such session, or it is not answered yet.
+        """
+        return self._counts.count(session)
+
+    @property
+    def asked(self) -> list[bytes]:
+        """Sessions of matches whose counts were not read yet, oldest first."""
+        return self._counts.sessions
+
     def receive(self, frame: bytes) -> list[Outgoing]:
         """Take a dealer's ticket or a cloud's shares; return what is to be sent.
 
@@ -81,9 +150,12 @@ class Physician(Party):
             If the frame is not acceptable; nothing has changed then.
         """
         decoded = self._post.authenticate(
-            frame, Kind.IMAGE_TICKET, Kind.IMAGE_CANDIDATES, Kind.IMAGE_SUMS
-        )
+            frame, Kind.IMAGE_TICKET, Kind.IMAGE_CANDIDATES, Kind.IMAGE_SUMS,
+            Kind.MATCH_TICKET, Kind.MATCH_COUNT,
+        )  # fmt: skip
         header = decoded.header
+        if header.kind in (Kind.MATCH_TICKET, Kind.MATCH_COUNT):
+            return self._counts.take(decoded)
         if header.kind is Kind.IMAGE_TICKET:
             ticket = self._post.open(decoded, ImageTicket)
             if ticket.physician != self.id:
