@@ -52,6 +52,11 @@ from ompd.wire import (
     KeepingRequest,
     Kind,
     MaskedImage,
+    MatchCount,
+    MatchKey,
+    MatchRequest,
+    MatchRound,
+    MatchTicket,
     PaperChange,
     PaperJob,
     PaperUpload,
@@ -62,6 +67,7 @@ from ompd.wire import (
     SealedAnswer,
     SealedJob,
     SealedUpload,
+    Templates,
     Terms,
     Verdict,
     Withdrawal,
@@ -218,6 +224,14 @@ BODIES = {
     "image poses": ImagePoses(bytes(range(8)), bytes(range(32))),
     "image sums": ImageSums(False, bytes(range(144))),
     "image sums, descriptors": ImageSums(True, bytes(range(128)) * 4),
+    "match key": MatchKey(
+        150, 130, 8, False, "other-cloud", "patient", "physician", bytes(range(16)), 7_000_000
+    ),
+    "match ticket": MatchTicket(150, 0, 16, "cloud", "other-cloud", "patient", "physician"),
+    "templates": Templates(bytes(range(128)) * 4),
+    "match request": MatchRequest(TABLE, bytes(range(16))),
+    "match round": MatchRound(14, TABLE, bytes(range(16)), bytes(range(40))),
+    "match count": MatchCount(2**32 - 1),
     "refusal": Refusal(),
     "refusal, key not enrolled": Refusal(UNENROLLED),
     "refusal, all answers had": Refusal(SPENT),
@@ -294,6 +308,12 @@ ROUTES = {
     Kind.IMAGE_POINTS: ("physician", "cloud"),
     Kind.IMAGE_POSES: ("physician", "cloud"),
     Kind.IMAGE_SUMS: ("cloud", "physician"),
+    Kind.MATCH_KEY: ("authority", "cloud"),
+    Kind.MATCH_TICKET: ("authority", "physician"),
+    Kind.TEMPLATES: ("physician", "cloud"),
+    Kind.MATCH_REQUEST: ("physician", "cloud"),
+    Kind.MATCH_ROUND: ("cloud", "other-cloud"),
+    Kind.MATCH_COUNT: ("cloud", "physician"),
 }
 
 

@@ -72,8 +72,15 @@ def receiver(parties, kind):
             "BLIND_KEY",
         },
         "patient": {"INVITATION", "IMAGE_TICKET", "IMAGE_SEED"},
-        "physician": {"COLLECTION_RECEIPT", "AGGREGATE_RESULT", "IMAGE_CANDIDATES", "IMAGE_SUMS"},
-        "other-cloud": {"IMAGE_ROUND"},
+        "physician": {
+            "COLLECTION_RECEIPT",
+            "AGGREGATE_RESULT",
+            "IMAGE_CANDIDATES",
+            "IMAGE_SUMS",
+            "MATCH_TICKET",
+            "MATCH_COUNT",
+        },
+        "other-cloud": {"IMAGE_ROUND", "MATCH_ROUND"},
     }
     return parties[next((name for name, kinds in readers.items() if kind in kinds), "cloud")]
 

@@ -14,6 +14,7 @@ from ompd.images.material import DrawnMaterial, Material, Plan, StoredMaterial
 from ompd.images.operators import SIGMA, Ints, Reals
 from ompd.images.rounds import numbers, pack, unpack
 from ompd.images.streams import Draws
+from ompd.roles.imaging.dealt import read_dealt, write_dealt
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.imaging.matching import MatchDesk
 from ompd.roles.imaging.places import read_places, write_places
@@ -33,8 +34,6 @@ from ompd.wire import (
     ImageSums,
     Kind,
     MaskedImage,
-    decode_body,
-    encode_body,
 )
 
 #: Sessions that a cloud works on at a time; each takes some hundred bytes per pixel.
@@ -123,7 +122,7 @@ class ImageCloud(Party):
         if dealt.size != (0 if dealt.leader else expected):
             raise RangeError("key: expected the size of the material of such an image")
         self._post.claim(frame)
-        self._stock.add(frame.header.nonce, encode_body(dealt), dealt.size)
+        self._stock.add(frame.header.nonce, write_dealt(dealt), dealt.size)
         return []
 
     def _take_material(self, frame: Frame) -> list[Outgoing]:
@@ -137,7 +136,7 @@ class ImageCloud(Party):
         """Spend the material, and only then give the patient what masks the image."""
         session = frame.header.nonce
         request = self._post.open(frame, ImageRequest)
-        dealt = _key(self._stock.dealt(session))
+        dealt = read_dealt(ImageKey, self._stock.dealt(session))
         if frame.header.sender != dealt.patient:
             raise RoleError("request: the session was dealt for another patient")
         shape = (dealt.height, dealt.width, dealt.depth)
@@ -247,14 +246,6 @@ class ImageCloud(Party):
 
     def _send(self, session: bytes, recipient: str, body: Body, sequence: int) -> Outgoing:
         return recipient, self._post.send(recipient, body, nonce=session, sequence=sequence)
-
-
-def _key(dealt: bytes) -> ImageKey:
-    """Return what was dealt, if it was dealt for an image."""
-    try:
-        return decode_body(ImageKey, dealt)
-    except FramingError:
-        raise ContextMismatchError("session: was not dealt for an image") from None
 
 
 def _check_scales(scales: Reals) -> None:

@@ -14,6 +14,7 @@ from ompd.images.matching import Matching, Opened
 from ompd.images.material import DrawnMaterial, Material, StoredMaterial
 from ompd.images.rounds import numbers
 from ompd.images.streams import Draws
+from ompd.roles.imaging.dealt import read_dealt, write_dealt
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.post import Post
 from ompd.stores.material import MaterialStock
@@ -26,8 +27,6 @@ from ompd.wire import (
     MatchRequest,
     MatchRound,
     Templates,
-    decode_body,
-    encode_body,
 )
 
 #: Images whose features a cloud keeps, and collections of a physician.
@@ -114,7 +113,7 @@ class MatchDesk:
         if dealt.size != (0 if dealt.leader else expected):
             raise RangeError("key: expected the size of the material of such a match")
         self._post.claim(frame)
-        self.stock.add(frame.header.nonce, encode_body(dealt), dealt.size)
+        self.stock.add(frame.header.nonce, write_dealt(dealt), dealt.size)
         return []
 
     def _take_templates(self, frame: Frame) -> list[Outgoing]:
@@ -135,7 +134,7 @@ class MatchDesk:
         """Check everything, spend the material, and only then open anything."""
         session = frame.header.nonce
         request = self._post.open(frame, MatchRequest)
-        dealt = _key(self.stock, session)
+        dealt = read_dealt(MatchKey, self.stock.dealt(session))
         if frame.header.sender != dealt.physician:
             raise RoleError("request: the session was dealt for another physician")
         kept = self._features.get(request.features)
@@ -185,7 +184,7 @@ class MatchDesk:
     def _take_early(self, frame: Frame) -> list[Outgoing]:
         """Keep the other cloud's first round until the physician asks this one."""
         header = frame.header
-        dealt = _key(self.stock, header.nonce)
+        dealt = read_dealt(MatchKey, self.stock.dealt(header.nonce))
         if (header.sender, header.sequence) != (dealt.other, 1) or header.nonce in self._early:
             raise ContextMismatchError("frame: is not what comes next in its session")
         body = self._post.open(frame, MatchRound)
@@ -226,15 +225,6 @@ class MatchDesk:
 
 def _plan(dealt: MatchKey) -> MatchPlan:
     return match_plan(dealt.features, dealt.templates, dealt.depth)
-
-
-def _key(stock: MaterialStock, session: bytes) -> MatchKey:
-    """Return what was dealt, if it was dealt for a match."""
-    dealt = stock.dealt(session)
-    try:
-        return decode_body(MatchKey, dealt)
-    except FramingError:
-        raise ContextMismatchError("session: was not dealt for a match") from None
 
 
 def _check_same(body: MatchRound, request: MatchRequest) -> None:
