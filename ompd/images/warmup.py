@@ -6,6 +6,7 @@ import numpy as np
 
 from ompd.images.extraction import Extraction
 from ompd.images.geometry import geometry
+from ompd.images.match_warmup import warmup_matches
 from ompd.images.material import DrawnMaterial, StoredMaterial, deal
 from ompd.images.reading import Points
 from ompd.images.streams import Draws, pixel_mask
@@ -38,3 +39,4 @@ def warmup_images() -> None:
     poses = points.posed(size, turned[0] + turned[1])
     described = [each.descriptors(poses.places, poses.poses) for each in clouds]
     poses.described(size, described[0] + described[1])
+    warmup_matches()
