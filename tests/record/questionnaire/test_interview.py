@@ -234,19 +234,9 @@ def test_a_vector_of_the_table_is_made_of_answers(record):
     for name, value in FIRST.items():
         interview.answer(name, value)
     interview.finish()
-    schema = datasets.load("cleveland").schema
-    for feature in schema.features:
-        system, _, code = feature.code.partition("|")
-        system = "http://loinc.org" if system == "loinc" else system
-        (entry,) = record.list("Observation", (system, code))
-        document = record.get(entry.reference).document()
-        if "valueQuantity" in document:
-            assert float(document["valueQuantity"]["value"]) == FIRST[feature.name]
-            assert document["valueQuantity"]["code"] == feature.unit
-        else:
-            option = document["valueCodeableConcept"]["coding"][0]["code"]
-            assert option == FIRST[feature.name]
-            assert not feature.levels or option in feature.levels
+    found = record.vector(datasets.load("cleveland").schema)
+    assert found.values == FIRST
+    assert not found.gaps
 
 
 def test_a_full_disk_loses_no_answer(record):
