@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Question,
     )
     from ompd.record.questionnaire.interview import Contribution, Interview
+    from ompd.record.questionnaire.known import Known
     from ompd.record.questionnaire.posterior import Posterior
     from ompd.record.questionnaire.questionnaire import Questionnaire, available, load
     from ompd.record.questionnaire.training import train
@@ -34,6 +35,7 @@ _HOMES = {
     "Contribution": "interview",
     "Figures": "form",
     "Interview": "interview",
+    "Known": "known",
     "Level": "form",
     "Option": "form",
     "Origin": "form",
@@ -51,6 +53,7 @@ __all__ = [
     "Contribution",
     "Figures",
     "Interview",
+    "Known",
     "Level",
     "Option",
     "Origin",

@@ -11,6 +11,7 @@ from ompd.confidential import Confidential
 from ompd.record.errors import AnswerError, QuestionnaireError
 from ompd.record.fhir import Resource
 from ompd.record.questionnaire.form import Question
+from ompd.record.questionnaire.known import Known, known
 from ompd.record.questionnaire.posterior import Answer, Posterior, check_answer
 from ompd.record.questionnaire.questionnaire import Questionnaire
 from ompd.record.questionnaire.writing import (
@@ -205,6 +206,21 @@ class Interview(Confidential):
             for gain in [self._posterior.gain(name, answer)]
         ]
         return sorted(found, key=lambda each: -abs(each.gain))
+
+    def known(self, at: datetime | None = None) -> dict[str, Known]:
+        """Return answers to questions of the level that the record has already, to be confirmed.
+
+        Of measures the newest, in the question's unit; age and sex also those of the Patient. They
+        do not count before they are given as answers.
+
+        Parameters
+        ----------
+        at : datetime, optional
+            With a zone; what was so before. Now.
+        """
+        self._refresh()
+        found = known(self._record, self.questionnaire, self._level, at)
+        return {name: each for name, each in found.items() if name not in self._answers}
 
     def next(self, *, all: bool = False) -> Question | None:
         """Return the question that is expected to tell most.

@@ -174,7 +174,8 @@ class Posterior:
         odds = np.empty((count, len(self.questions) + 1))
         asked = np.empty((count, len(self.questions)), np.int64)
         tables = (self.starts, self.absent, self.present, self.noise)
-        interviews(self.prior, *tables, places, odds, asked)
+        # A copy: kernels know one form of arrays.
+        interviews(self.prior, *tables, np.array(places, np.int64, order="C"), odds, asked)
         return odds, asked
 
 

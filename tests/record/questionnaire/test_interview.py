@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from ompd import datasets
 from ompd.errors import StoreFullError, UnknownResourceError
 from ompd.record import Record
 from ompd.record.errors import AnswerError, QuestionnaireError
+from ompd.record.fhir import observation, patient
 from ompd.record.questionnaire import Interview, Posterior, load
 from tests.places import ROOT
 from tests.record.questionnaire.invented import choice, questionnaire
@@ -237,6 +238,36 @@ def test_a_vector_of_the_table_is_made_of_answers(record):
     found = record.vector(datasets.load("cleveland").schema)
     assert found.values == FIRST
     assert not found.gaps
+
+
+def test_what_the_record_has_is_offered(record):
+    interview = Interview.begin(record, HEART, "practice")
+    assert interview.known() == {}
+    day = NOW - timedelta(days=30)
+    record.add_all(
+        [
+            patient("Ann", born=date(1960, 1, 2), gender="female"),
+            observation("2093-3", 180, "mg/dL", day - timedelta(days=1)),
+            observation("2093-3", 2.4, "g/L", day),
+            observation("8480-6", 500, "mm[Hg]", day),
+        ]
+    )
+    found = interview.known(NOW)
+    assert {name: each.answer for name, each in found.items()} == {
+        "age": 65.0,
+        "sex": "female",
+        "cholesterol": pytest.approx(240),
+    }
+    assert found["cholesterol"].when == day
+    assert interview.answers == {}
+    for name, each in found.items():
+        interview.answer(name, each.answer)
+    assert interview.known(NOW) == {}
+    # What was answered once is known the next time.
+    interview.answer("chest_pain", "typical")
+    interview.finish(when=NOW)
+    again = Interview.open(record, HEART, "home")
+    assert again.known()["chest_pain"] == ("typical", NOW)
 
 
 def test_a_full_disk_loses_no_answer(record):
