@@ -38,6 +38,8 @@ from ompd.share import EPOCH_SECONDS, Received, Scope
 #: Most notices that are read at once.
 MOST_NOTICES = 64
 _KIND_LABEL = b"ompd/record-kind/1\x00"
+# Lengths of what is shared are in steps of so many bytes.
+_STEP = 512
 # Under what a record keeps what is shared.
 _SHARES = "shares"
 
@@ -258,7 +260,7 @@ def _publish(record: Record, person: Person, kind: str, scope: Scope) -> None:
             (
                 place,
                 msgspec.msgpack.encode(
-                    (entries[place].version, record.get(entries[place].reference).json)
+                    (entries[place].version, _padded(record.get(entries[place].reference).json))
                 ),
             )
             for place in waiting
@@ -268,6 +270,11 @@ def _publish(record: Record, person: Person, kind: str, scope: Scope) -> None:
         return
     parcels = (*kept, *send(person, scope, things))
     publish(person, scope, Manifest(new_token(), changes, b"", parcels), names)
+
+
+def _padded(content: bytes) -> bytes:
+    # Blanks behind JSON mean nothing.
+    return content + b" " * (-len(content) % _STEP)
 
 
 def _scope(record: Record, person: Person, kind: str, epoch: int | None = None) -> Scope:

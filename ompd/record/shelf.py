@@ -1,9 +1,10 @@
 """The file of a record: sealed rows, and the sealed sum of them.
 
-A row is a head and a body, each under AES-256-GCM and bound to its record and place; a head says
-which body is its own. One more row seals the number of the last change, how many rows there are and
-the sum of a keyed hash of their heads modulo 2**256. It changes together with them, so that a row
-that was cut, put elsewhere, doubled, or taken from an older copy of the file leaves another sum.
+A row is a head and a body, each padded, under AES-256-GCM and bound to its record and place; a head
+says which body is its own. One more row seals the number of the last change, how many rows there
+are and the sum of a keyed hash of their heads modulo 2**256. It changes together with them, so that
+a row that was cut, put elsewhere, doubled, or taken from an older copy of the file leaves another
+sum.
 An older copy of the whole file has the right one; see `Shelf.changes`.
 """
 
@@ -34,6 +35,9 @@ _SCHEMA = (
     "CREATE TABLE rows (place INTEGER PRIMARY KEY, head BLOB NOT NULL, body BLOB NOT NULL)",
 )
 _TAG_BYTES = 16
+#: Sealed lengths are in steps of so many bytes.
+_STEP = 512
+_SIZE_BYTES = 4
 _LABEL = b"ompd/record/1\x00"
 _MODULUS = 1 << 256
 
@@ -282,22 +286,23 @@ class Shelf(Confidential):
 
     def _seal(self, place: int, row: Row, changes: int) -> tuple[Head, bytes, bytes]:
         bound = self._bound(place)
-        body = self._sealer.seal(row.content, b"body" + bound)
+        body = self._sealer.seal(_padded(row.content), b"body" + bound)
         head = msgspec.structs.replace(
             row.head, changed=changes, tag=body[-_TAG_BYTES:], digest=digest_of(row.content)
         )
-        return head, self._sealer.seal(msgspec.msgpack.encode(head), b"head" + bound), body
+        plain = _padded(msgspec.msgpack.encode(head))
+        return head, self._sealer.seal(plain, b"head" + bound), body
 
     def _open_head(self, place: int, sealed: bytes) -> Head:
         with _noticed():
-            return decode_head(self._sealer.open(sealed, b"head" + self._bound(place)))
+            return decode_head(_plain(self._sealer.open(sealed, b"head" + self._bound(place))))
         raise AssertionError  # pragma: no cover  (`_noticed` swallows nothing)
 
     def _open_body(self, place: int, head: Head, sealed: bytes) -> bytes:
         with _noticed():
             if sealed[-_TAG_BYTES:] != head.tag:
                 raise DecryptionError("body: is another version's")
-            return self._sealer.open(sealed, b"body" + self._bound(place))
+            return _plain(self._sealer.open(sealed, b"body" + self._bound(place)))
         raise AssertionError  # pragma: no cover  (`_noticed` swallows nothing)
 
     def _write_state(self, connection: sqlite3.Connection, state: _State) -> None:
@@ -339,6 +344,16 @@ def _row_at(connection: sqlite3.Connection, place: int, columns: str = "head, bo
     if found is None:
         raise StoreError("record: a row was cut")
     return found
+
+
+def _padded(content: bytes) -> bytes:
+    """Return a content whose length tells little: which of several answers was given, say."""
+    size = len(content)
+    return size.to_bytes(_SIZE_BYTES, "big") + content + bytes(-(size + _SIZE_BYTES) % _STEP)
+
+
+def _plain(padded: bytes) -> bytes:
+    return padded[_SIZE_BYTES : _SIZE_BYTES + int.from_bytes(padded[:_SIZE_BYTES], "big")]
 
 
 def _state_sealer(identifier: bytes, key: bytes) -> Sealer:

@@ -339,18 +339,19 @@ def test_searches_leave_no_trace(record, folder):
     assert all_bytes(folder) == before
 
 
-def test_sizes_are_all_that_differs(tmp_path, ann):
-    """Two records of other words of the same lengths have files of the same form."""
+def test_lengths_do_not_tell_answers(tmp_path, ann):
     sizes = []
-    for name, word in (("one", "fever"), ("two", "cough")):
+    for name, answer in (("one", "no"), ("two", "only when I climb stairs in the cold")):
         with Record.create(tmp_path / name, ann) as record:
-            record.add_all([observation(f"o{n}", note=word if n % 2 else "sleep") for n in (1, 2)])
-        connection = sqlite3.connect(tmp_path / name / FILE)
-        sizes.append(
-            connection.execute("SELECT place, length(head), length(body) FROM rows").fetchall()
-        )
-        connection.close()
+            record.add_all([observation(f"o{n}", note=answer) for n in range(3)])
+        with contextlib.closing(sqlite3.connect(tmp_path / name / FILE)) as connection:
+            query = "SELECT place, length(head), length(body) FROM rows"
+            sizes.append(connection.execute(query).fetchall())
     assert sizes[0] == sizes[1]
+    # The control: much longer ones do, in steps.
+    with Record.open(tmp_path / "one", ann) as record:
+        record.add(observation("o", note="x" * 600))
+        assert len(record.row(3)[1]) == sizes[0][0][2] + 512
 
 
 def test_removed_ones_leave_the_file(record, folder):
