@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from heapq import nlargest
 
 from ompd.errors import RecordError, UnknownResourceError
 from ompd.record.entries import Entry, Head, key_of_any, key_of_kind, keys_of_code
@@ -118,10 +119,11 @@ class Contents:
 
 def newest_first(entries: list[Entry], limit: int | None, offset: int) -> list[Entry]:
     """Return a page of entries: those of the latest time first, those without one last."""
-    entries.sort(key=_age, reverse=True)
-    return entries[offset:] if limit is None else entries[offset : offset + limit]
+    if limit is None:
+        return sorted(entries, key=_age, reverse=True)[offset:]
+    return nlargest(offset + limit, entries, key=_age)[offset:]
 
 
-def _age(entry: Entry) -> tuple[datetime, int, str]:
-    # The last part so that pages of what was imported together do not overlap.
-    return entry.when or _OLDEST, entry.changed, entry.reference
+def _age(entry: Entry) -> tuple[datetime, int, str, str]:
+    # The last parts so that pages of what was imported together do not overlap.
+    return entry.when or _OLDEST, entry.changed, entry.kind, entry.id
