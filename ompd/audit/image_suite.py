@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ompd.audit import images
 from ompd.audit.image_scenes import ImageScene, body
+from ompd.audit.match_suite import match_attacks
 from ompd.audit.report import Result
 from ompd.audit.runner import Progress, Runner
 from ompd.audit.scenes import Records
@@ -69,6 +70,7 @@ def image_suite(records: Records, seed: int, progress: Progress) -> Iterator[Res
         lambda found: (float((found == exact).mean()), float((exact == 0).mean())),
         control=True,
     )
+    yield from match_attacks(runner, rng, _BEYOND)
 
 
 def _near(found: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:

@@ -286,3 +286,20 @@ class ImageView:
     masked: npt.NDArray[np.uint64]
     received: npt.NDArray[np.uint64]
     candidates: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class MatchView:
+    """What one of two clouds gets and opens while it matches features.
+
+    Attributes
+    ----------
+    settled : uint32 array of shape (n, 128)
+        What the first round opened: masked sums modulo 2^30.
+    received : uint8 array
+        The lower three bytes of these; of all other rounds what the other cloud sent and what was
+        opened, but for ranks, which are no bits.
+    """
+
+    settled: npt.NDArray[np.uint32]
+    received: npt.NDArray[np.uint8]

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ompd.commands.console import plain_errors
+from ompd.commands.image_match import match, noisy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,8 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Extract features through dealer, patient, two clouds and physician, beside OpenCV's.
+
+    Then the clouds count how many of them match those of a noisy copy, and open nothing else.
 
     All five are in this process. Positions and scales of the candidates are open to both clouds:
     the outline of a body can be recognised in them.
@@ -105,26 +108,28 @@ def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
     parties = (patient, left, right, physician)
     depth = 8 * pixels.dtype.itemsize
     start = time.perf_counter()
-    dealt = authority.deal(
-        pixels.shape[0],
-        pixels.shape[1],
-        depth,
-        clouds=("left", "right"),
-        patient="patient",
-        physician="physician",
-    )
+    shape = (*pixels.shape, depth)
+    names: Any = {"clouds": ("left", "right"), "patient": "patient", "physician": "physician"}
+    dealt = authority.deal(*shape, **names)
     deliver(dealt, *parties, watch=watch)
     middle = time.perf_counter()
     deliver(patient.submit(pixels), *parties, watch=watch)
     end = time.perf_counter()
+    (session,) = physician.sessions
     features = physician.features()
-    return features, {
+    found = {
         "features": len(features),
         "dealing_seconds": middle - start,
         "extracting_seconds": end - middle,
         "rounds": rounds,
         **sent,
     }
+    # A second exposure, of which the physician knows the descriptors.
+    deliver(authority.deal(*shape, **names), *parties)
+    deliver(patient.submit(noisy(pixels)), *parties)
+    templates = physician.features().descriptors
+    found |= match(authority, parties, session, len(features), templates, depth)
+    return features, found
 
 
 def compare(features: Features, pixels: npt.NDArray[Any]) -> dict[str, Any]:

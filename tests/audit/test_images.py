@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from ompd import audit
-from ompd.audit import images
+from ompd.audit import images, matches
 from ompd.audit.image_scenes import ImageScene, body
 from ompd.audit.image_suite import image_suite
-from ompd.audit.views import ImageView
+from ompd.audit.match_scenes import MatchScene, collection, resembling
+from ompd.audit.views import ImageView, MatchView
 
 
 def test_images_are_hidden_and_candidates_are_not(wbc):
     shares = audit.as_dict(image_suite(wbc, 1, lambda attack: None))["images"]
     assert set(shares) == {
         "bias_of_real", "bias_of_black", "bias_of_random", "pixels", "outline", "reused_material",
+        "bias_of_matches", "bias_of_nothing", "reused_match_material",
     }  # fmt: skip
+    assert shares["bias_of_matches"]["recovered"] + shares["bias_of_nothing"]["recovered"] < 0.4
+    assert shares["reused_match_material"]["recovered"] == 1
     # One of six may be that far from even by chance.
     assert sum(shares[f"bias_of_{name}"]["recovered"] for name in ("real", "black", "random")) < 0.4
     assert shares["pixels"]["recovered"] < 0.1
@@ -30,6 +34,18 @@ def test_bias_sees_bits_that_are_not_even():
     assert abs(images.bias(ImageView(masked, words, none))) < 4
     for some in (words & np.roll(words, 1), np.zeros_like(words), words | np.uint64(1)):
         assert images.uneven([ImageView(masked, some, none)]).all()
+
+
+def test_matches_are_counted_and_nothing_else_is_seen():
+    rng = np.random.default_rng(3)
+    templates = collection(rng)
+    first, second = (MatchScene.of(resembling(rng, templates), templates) for _ in range(2))
+    assert first.count > 12
+    exact = second.sums - first.sums
+    assert (matches.difference(first.view, second.view) == exact).mean() < 0.01
+    # Words that were masked by nothing would be seen.
+    view = MatchView(first.view.settled, (first.sums >> 13 & 0xFF).astype(np.uint8).ravel())
+    assert matches.uneven([view]).all()
 
 
 def test_another_image_with_fresh_material_shows_no_difference():

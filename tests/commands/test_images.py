@@ -26,6 +26,11 @@ def test_demo_prints_one_json_object_and_draws(tmp_path):
     assert found["precision"] > 0.9
     assert found["dealt_bytes"] < 3800 * 64 * 72
     assert found["between_clouds_each_way_bytes"] < 220 * 64 * 72
+    assert found["match_rounds"] == 14
+    assert 0.5 * found["features"] < found["matches"] <= found["features"]
+    assert found["templates"] > 30
+    assert found["match_between_clouds_each_way_bytes"] < 0.5e6
+    assert found["match_dealt_bytes"] < 8e6
     drawn = cv2.imread(str(picture))
     assert drawn.shape == (256, 576, 3)
     red, green = drawn[:, :288], drawn[:, 288:]
