@@ -11,6 +11,10 @@ comparison is one of a public number with a secret one of the dealer. The partie
 `material`            the dealer's correlated randomness
 `extraction`          a cloud's part
 `reading`             the physician's part: keypoints, orientations, descriptors
+`features`            shares of descriptors and of templates
+`match_plan`          what is computed for so many of them: public
+`match_material`      what the dealer gives for a match
+`matching`            a cloud's part of a match
 `files`               images from DICOM, PNG and NumPy files
 ====================  =============================================================
 """

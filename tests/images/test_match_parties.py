@@ -142,8 +142,8 @@ def test_the_sizes_of_the_design():
     """At 140 features and templates; the dealer's part is streamed, 8 MiB at a time."""
     plan = match_plan(140, 140)
     assert plan.rounds == 14
-    assert plan.size < 7.2e6
-    assert sum(each.size for some in plan.openings(140) for each in some) < 0.53e6
+    assert plan.size < 6.6e6
+    assert sum(each.size for some in plan.openings(140) for each in some) < 0.5e6
 
 
 @pytest.mark.parametrize(("features", "templates"), [(0, 9), (5, 1), (5, 0)])
