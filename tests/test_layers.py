@@ -116,6 +116,7 @@ LIBRARIES = {
     "jwt": ("PyJWT", "service", "service"),
     "prometheus_client": ("prometheus-client", "service", "service"),
     "fhir": ("fhir.resources", "care", "record"),
+    "fpdf": ("fpdf2", "care", "record"),
     "ucumvert": ("ucumvert", "care", "record"),
     "icalendar": ("icalendar", "care", "record"),
     "dateutil": ("python-dateutil", "care", "record"),

@@ -22,6 +22,9 @@ ATC = "http://www.whocc.no/atc"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 PZN = "http://fhir.de/CodeSystem/ifa/pzn"
 
+#: What says, in a patient summary, that nothing is known.
+ABSENT = "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"
+
 #: Codes of this package's own; opaque to others.
 OWN = "urn:ompd:codes"
 

@@ -18,12 +18,17 @@ from typing import Any
 import msgspec
 
 from ompd.errors import ImportFileError, ResourceError
-from ompd.record.fhir import SELF, Resource, checked
+from ompd.record.fhir import OWN, SELF, Document, Resource, checked
 from ompd.record.fhir.bindings import KINDS
 from ompd.record.fhir.checking import opened
 from ompd.record.fhir.resource import encode
+from ompd.record.fhir.terms import ABSENT
 from ompd.record.importing.limits import MOST_PARTS, Tally
 
+#: Marks a person of whom a record knows nothing.
+PLACEHOLDER = {"system": OWN, "code": "placeholder"}
+
+_REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 # Of a document, its own view of the rest.
 _VIEWS = {"Composition", "Bundle"}
 _VERSION = re.compile(r"/_history/[^/]*$")
@@ -92,7 +97,11 @@ def resources_in(
         else:
             problem = ""
             try:
-                yield places.placed(entry, head, now)
+                resource = places.placed(entry, head, now)
+                if resource is None:
+                    tally.add("says that nothing is known")
+                else:
+                    yield resource
                 continue
             except ResourceError as error:
                 problem = str(error)
@@ -149,16 +158,23 @@ class _Places:
         if people > 1:
             raise ImportFileError("Patient: expected resources about one person")
 
-    def placed(self, entry: _Entry, head: _Head, now: datetime) -> Resource:
-        """Return the resource of an entry, with its id here and references that follow."""
+    def placed(self, entry: _Entry, head: _Head, now: datetime) -> Resource | None:
+        """Return the resource of an entry, with its id here and references that follow.
+
+        None if all that it says is that nothing is known.
+        """
         document = opened(bytes(entry.resource))
+        if head.resource_type == "Patient":
+            _forget_absent(document)
         document["id"] = _id(entry, head)
-        _replace(document, lambda reference: self._resolved(reference, entry.full_url))
+        replace_references(document, lambda reference: self._resolved(reference, entry.full_url))
         if entry.full_url and entry.full_url != own_url(f"{head.resource_type}/{head.id}"):
             meta = document.setdefault("meta", {})
             if isinstance(meta, dict):
                 meta.setdefault("source", entry.full_url)
-        return checked(document, now=now)
+        resource = checked(document, now=now)
+        absent = any(system == ABSENT for system, _ in resource.codes)
+        return None if absent or _is_placeholder(resource) else resource
 
     def _resolved(self, reference: str, base: str) -> str:
         """Return what a reference is to in the record; itself if the bundle does not have it."""
@@ -174,6 +190,27 @@ class _Places:
             raise ImportFileError("Patient: expected resources about one person")
         self._people.add(_tail(reference))
         return SELF
+
+
+def _forget_absent(document: Document) -> None:
+    """Take from a person what is there only to say that it is not known."""
+    born = document.get("_birthDate")
+    if "birthDate" not in document and _is_absent(born):
+        del document["_birthDate"]
+    names = document.get("name")
+    if isinstance(names, list) and len(names) == 1:
+        name = names[0]
+        if isinstance(name, dict) and set(name) == {"_text"} and _is_absent(name["_text"]):
+            del document["name"]
+
+
+def _is_absent(element: Any) -> bool:
+    found = element.get("extension") if isinstance(element, dict) else None
+    return isinstance(found, list) and found == [{"url": _REASON, "valueCode": "unknown"}]
+
+
+def _is_placeholder(resource: Resource) -> bool:
+    return PLACEHOLDER in resource.document().get("meta", {}).get("tag", ())
 
 
 def _tail(url: str) -> str:
@@ -199,14 +236,14 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _replace(value: Any, change: Callable[[str], str]) -> None:
-    """Change the references within a document."""
+def replace_references(value: Any, change: Callable[[str], str]) -> None:
+    """Change the references within a document, but for those to what it contains."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name == "reference" and isinstance(inner, str) and not inner.startswith("#"):
                 value[name] = change(inner)
             else:
-                _replace(inner, change)
+                replace_references(inner, change)
     elif isinstance(value, list):
         for inner in value:
-            _replace(inner, change)
+            replace_references(inner, change)
