@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,8 +24,9 @@ def calendar_file(
 ) -> bytes:
     """Return reminders in the form of RFC 5545 (``.ics``), for any calendar program.
 
-    What each is about stays on the device: all have one title, no description, and ids that are
-    random. Times and rules are in clear, and may tell something by themselves.
+    What each is about stays on the device: all have one title, no description, and ids made of
+    those in the record by a hash. Times and rules are in clear, and may tell something by
+    themselves.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def calendar_file(
     first = stamp
     for reminder in reminders:
         event = Event()
-        event.add("uid", reminder.id)
+        # The same at every export, so that calendars replace it; an id from elsewhere may be words.
+        event.add("uid", str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ompd:reminder:{reminder.id}")))
         event.add("dtstamp", stamp)
         event.add("dtstart", reminder.start)
         event.add("duration", LENGTH)

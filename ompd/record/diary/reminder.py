@@ -12,10 +12,12 @@ from ompd.confidential import Confidential
 from ompd.params import MAX_TEXT
 from ompd.record.diary.recurrence import first_of, occurrences, parts_of, rule_of, zone_of
 from ompd.record.errors import DiaryError
-from ompd.record.fhir import SELF, Document, Resource, checked, moment_of, written
+from ompd.record.fhir import SELF, Document, Resource, checked, written
 
-#: Extensions of a CarePlan: rule of RFC 5545, minutes before which to ring, time zone.
-RULE, ALARM = "urn:ompd:reminder-rule", "urn:ompd:reminder-alarm"
+#: Extensions of a CarePlan: first time by the clock, rule of RFC 5545, minutes before which to
+#: ring, time zone.
+START, RULE = "urn:ompd:reminder-start", "urn:ompd:reminder-rule"
+ALARM = "urn:ompd:reminder-alarm"
 ZONE = "http://hl7.org/fhir/StructureDefinition/timezone"
 #: A week before is early enough.
 MOST_ALARM = 7 * 24 * 60
@@ -37,7 +39,7 @@ class Reminder(Confidential):
     title : str
         What it is about; it does not leave the device.
     start : datetime
-        First moment, in the person's time zone.
+        First moment, in the person's time zone. Of a time that clocks show twice the first.
     rule : str
         Of RFC 5545; empty if it does not recur.
     alarm : int or None
@@ -86,7 +88,7 @@ class Reminder(Confidential):
         if alarm is not None and not (type(alarm) is int and 0 <= alarm <= MOST_ALARM):
             raise DiaryError(f"alarm: expected 0 to {MOST_ALARM} minutes, or None")
         rule = rule_of(every, until, clock)
-        first = first_of(start.astimezone(clock).replace(microsecond=0), rule)
+        first = first_of(start.astimezone(clock).replace(microsecond=0, fold=0), rule)
         return cls(id, title.strip(), first, rule, alarm, medicine)
 
     @property
@@ -118,7 +120,11 @@ class Reminder(Confidential):
 
     def to_resource(self) -> Resource:
         """Return the CarePlan that keeps it."""
-        extensions: list[Document] = [{"url": ZONE, "valueCode": self.zone}]
+        extensions: list[Document] = [
+            {"url": ZONE, "valueCode": self.zone},
+            # A moment would not tell a time that clocks skip on the first day.
+            {"url": START, "valueString": self.start.replace(tzinfo=None).isoformat()},
+        ]
         if self.rule:
             extensions.append({"url": RULE, "valueString": self.rule})
         if self.alarm is not None:
@@ -153,19 +159,19 @@ class Reminder(Confidential):
             )
             for extension in document.get("extension", ())
         }
-        start = moment_of(document.get("period", {}).get("start", ""))
-        if not isinstance(found.get(ZONE), str) or start is None or "title" not in document:
+        if not all(isinstance(found.get(each), str) for each in (ZONE, START)):
             return None
         supporting = document.get("supportingInfo") or [{}]
         kind, _, medicine = supporting[0].get("reference", "").partition("/")
         alarm = found.get(ALARM)
         try:
+            local = datetime.fromisoformat(found[START]).replace(tzinfo=zone_of(found[ZONE]))
             return cls.make(
-                resource.id, document["title"], start, found.get(RULE) or "once",
+                resource.id, document.get("title", ""), local, found.get(RULE) or "once",
                 alarm=None if alarm is None else int(alarm), zone=found[ZONE],
                 medicine=medicine if kind == "MedicationStatement" else "",
             )  # fmt: skip
-        except DiaryError:
+        except ValueError:
             # Somebody else's plan, with the same extensions.
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -150,7 +151,9 @@ class Interview(Confidential):
         for entry in record.list("QuestionnaireResponse"):
             document = record.get(entry.reference).document()
             if document["status"] == "in-progress" and is_of(document, questionnaire):
-                return cls(record, questionnaire, entry.id, language)
+                # An imported one may be of the same questionnaire, and of no use.
+                with contextlib.suppress(QuestionnaireError):
+                    return cls(record, questionnaire, entry.id, language)
         return None
 
     # --- what is known ------------------------------------------------------------------------

@@ -93,7 +93,9 @@ def answers_of(document: Document, questionnaire: Questionnaire) -> tuple[str, d
     QuestionnaireError
         If they are none of this questionnaire's.
     """
-    levels = [e["valueCode"] for e in document.get("extension", ()) if e["url"] == LEVEL]
+    levels = [
+        each.get("valueCode") for each in document.get("extension", ()) if each["url"] == LEVEL
+    ]
     if not is_of(document, questionnaire) or not levels:
         raise QuestionnaireError("response: expected one to this version of the questionnaire")
     asked = {question.id for question in questionnaire.asked(levels[0])}
@@ -106,7 +108,10 @@ def answers_of(document: Document, questionnaire: Questionnaire) -> tuple[str, d
         value: Any = None
         if given:
             coding, quantity = given[0].get("valueCoding"), given[0].get("valueQuantity")
-            value = coding["code"] if coding else float(quantity["value"]) if quantity else ""
+            # Of another form than `response` makes: no answer of this questionnaire.
+            value = (coding or {}).get("code", "")
+            if quantity and "value" in quantity:
+                value = float(quantity["value"])
         problem = ""
         try:
             found[name] = check_answer(questionnaire.question(name), value)

@@ -20,13 +20,13 @@ def reminders(zone="Europe/Berlin"):
     return [
         Reminder.make("a", "metoprolol 47.5 mg", start, "daily", alarm=10),
         Reminder.make("b", "HIV clinic", start, "FREQ=WEEKLY;BYDAY=MO,FR", until=date(2025, 12, 1)),
-        Reminder.make("c", "oncology", start, "once", alarm=None),
+        Reminder.make("psychiatry-1", "oncology", start, "once", alarm=None),
     ]
 
 
 def test_it_says_when_and_not_what():
     data = calendar_file(reminders(), "Erinnerung", when=NOW)
-    for word in (b"metoprolol", b"hiv", b"oncology", b"47.5", b"clinic"):
+    for word in (b"metoprolol", b"hiv", b"oncology", b"47.5", b"clinic", b"psychiatry"):
         assert word not in data.lower()
     events = icalendar.Calendar.from_ical(data).walk("VEVENT")
     assert {str(event["SUMMARY"]) for event in events} == {"Erinnerung"}

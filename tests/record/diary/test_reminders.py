@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ompd.record.diary import Diary, Reminder
 from ompd.record.errors import DiaryError
+from ompd.record.fhir import checked
 
 pytest.importorskip("fhir.resources")
 pytest.importorskip("dateutil")
@@ -66,6 +67,19 @@ def test_what_clocks_skip_and_what_they_show_twice():
         "2025-10-26T02:30:00+02:00",
         "2025-10-27T02:30:00+01:00",
     ]
+
+
+@pytest.mark.parametrize("day", [date(2025, 3, 30), date(2025, 10, 26)])
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_first_time_in_the_night_of_the_change_is_kept(day, fold):
+    start = datetime(day.year, day.month, day.day, 2, 30, tzinfo=BERLIN, fold=fold)
+    reminder = made(start)
+    assert Reminder.from_resource(reminder.to_resource()) == reminder
+    kept = Reminder.from_resource(reminder.to_resource())
+    found = between(kept, start - timedelta(days=1), start + timedelta(days=3))
+    assert found == between(reminder, start - timedelta(days=1), start + timedelta(days=3))
+    first = "03:30" if day.month == 3 else "02:30"
+    assert [f"{each:%H:%M}" for each in found] == [first, "02:30", "02:30"]
 
 
 def naive_days(start, freq, interval, weekdays, count, horizon):
@@ -204,6 +218,19 @@ def test_titles_and_starts():
     assert Reminder.make("r", "x", offset.astimezone(UTC)).zone == "UTC"
     with pytest.raises(DiaryError, match="zone"):
         between(made(), NAIVE, START)
+
+
+def test_other_plans_of_care_are_no_reminders(record):
+    good = made(alarm=5).to_resource().document()
+    for place, value in ((0, "Europe/Nowhere"), (1, "tomorrow"), (2, "FREQ=HOURLY")):
+        bad = made(alarm=5).to_resource().document() | {"id": f"bad{place}"}
+        name = next(key for key in bad["extension"][place] if key.startswith("value"))
+        bad["extension"][place][name] = value
+        record.add(checked(bad))
+    record.add(checked({**good, "id": "plain", "extension": good["extension"][3:]}))
+    record.add(checked({key: value for key, value in good.items() if key != "title"}))
+    assert record.count("CarePlan") == 5
+    assert Diary(record).reminders() == []
 
 
 def test_in_a_record(record):

@@ -12,8 +12,9 @@ from ompd import datasets
 from ompd.errors import StoreFullError, UnknownResourceError
 from ompd.record import Record
 from ompd.record.errors import AnswerError, QuestionnaireError
-from ompd.record.fhir import observation, patient
+from ompd.record.fhir import checked, observation, patient
 from ompd.record.questionnaire import Interview, Posterior, load
+from ompd.record.questionnaire.writing import LEVEL
 from tests.places import ROOT
 from tests.record.questionnaire.invented import choice, questionnaire
 
@@ -228,6 +229,29 @@ def test_a_response_to_another_questionnaire_is_refused(record):
     other = questionnaire([choice("r", (10, 20), (20, 10))])
     with pytest.raises(QuestionnaireError, match="only questions of its level"):
         Interview.resume(record, other, mine.id)
+
+
+def test_imported_responses_of_another_form_are_passed_over(record):
+    interview = Interview.begin(record, HEART)
+    interview.answer("age", 50)
+    good = response(record, interview)
+    for place, item in enumerate(
+        [
+            {"linkId": "age", "answer": [{"valueString": "fifty"}]},
+            {"linkId": "age", "answer": [{"valueQuantity": {"value": 500}}]},
+            {"linkId": "sex", "answer": [{"valueCoding": {"display": "male"}}]},
+            {"linkId": "moon", "answer": [{"valueBoolean": True}]},
+        ]
+    ):
+        document = good | {"id": f"bad{place}", "item": [item], "authored": "2026-01-01"}
+        record.add(checked(document))
+        with pytest.raises(QuestionnaireError, match="response") as caught:
+            Interview.resume(record, HEART, f"bad{place}")
+        assert "fifty" not in str(caught.value)
+    record.add(checked(good | {"id": "bad", "extension": [{"url": LEVEL, "valueString": "home"}]}))
+    with pytest.raises(QuestionnaireError):
+        Interview.resume(record, HEART, "bad")
+    assert Interview.open(record, HEART).id == interview.id
 
 
 def test_a_vector_of_the_table_is_made_of_answers(record):
