@@ -63,8 +63,8 @@ TABLE = {
     "service": (5, "crypto datasets monitor record roles share stores wire"),
     "commands": (
         6,
-        "audit bulk compilation crypto datasets encode images monitor roles search service stores "
-        "text wire",
+        "audit bulk compilation crypto datasets encode images monitor record roles search service "
+        "stores text wire",
     ),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),

@@ -17,6 +17,7 @@ from ompd.commands.keys import keys_app
 from ompd.commands.monitor import monitor_app
 from ompd.commands.outsource import outsource
 from ompd.commands.query import query
+from ompd.commands.record import record_app
 from ompd.commands.schema import schema
 from ompd.commands.score import score
 from ompd.commands.serve import serve
@@ -35,6 +36,7 @@ app.add_typer(aggregate_app, name="aggregate")
 app.add_typer(audit_log_app, name="audit-log")
 app.add_typer(images_app, name="images")
 app.add_typer(monitor_app, name="monitor")
+app.add_typer(record_app, name="record")
 app.add_typer(text_app, name="text")
 app.command()(audit)
 app.command()(init)
