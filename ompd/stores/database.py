@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -22,6 +24,8 @@ Step = Callable[[sqlite3.Connection], None]
 BUSY_SECONDS = 10.0
 #: A database has at least one page, of at least so many bytes.
 _SMALLEST_FILE = 512
+#: What SQLite needs beside a database before anything is written.
+_LOG_INDEX_BYTES = 32 << 10
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100
 
@@ -145,7 +149,11 @@ class Database:
             if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
                 # Such as: locked, read-only, disk full, no such file.
                 problem = str(error)
-                kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
+                # Of a disk that has no room for its index of the log, SQLite says that it fails.
+                if code == sqlite3.SQLITE_FULL or (
+                    code == sqlite3.SQLITE_IOERR and _is_full(self._path.parent)
+                ):
+                    problem, kind = "database or disk is full", StoreFullError
         if problem:
             raise kind(f"{self._path.name}: {problem}")
 
@@ -168,6 +176,7 @@ class Database:
         # beside take the mode of this one. A file that exists is never opened here: closing it
         # again would drop the locks that other connections of this process hold on it.
         problem = ""
+        kind = StoreError
         try:
             if not os.path.lexists(self._path):
                 with contextlib.suppress(FileExistsError):  # somebody else was faster
@@ -175,8 +184,9 @@ class Database:
             found = self._path.stat()
         except OSError as error:
             problem = error.strerror or "cannot be opened"
+            kind = StoreFullError if error.errno == errno.ENOSPC else StoreError
         if problem:
-            raise StoreError(f"{self._path.name}: {problem}")
+            raise kind(f"{self._path.name}: {problem}")
         if not stat.S_ISREG(found.st_mode):
             raise StoreError(f"{self._path.name}: expected a regular file")
         if not found.st_size:
@@ -334,6 +344,12 @@ class MemoryDatabase:
         """As `Database.close`."""
         with self._lock:
             self._finalizer()
+
+
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < _LOG_INDEX_BYTES
+    return False
 
 
 # A child inherits what SQLite believes about its locks, but not the locks. It may therefore neither

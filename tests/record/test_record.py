@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -501,6 +503,21 @@ def test_a_full_disk_changes_nothing(record, folder, ann):
     record.close()
     with Record.open(folder, ann) as again:
         assert again.search("word")
+
+
+def test_a_disk_without_any_room_is_told_from_a_failing_one(record, monkeypatch):
+    """SQLite has one error for both: what it says on a mounted disk of 400 KB is repeated here."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+
+    def refused():
+        with pytest.raises(StoreError) as found, record._shelf._database.reading():
+            raise error
+        return type(found.value)
+
+    assert refused() is StoreError
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert refused() is StoreFullError
 
 
 def test_threads_share_it(record):
