@@ -20,6 +20,7 @@ from ompd.sealed import Change, Layout, SealedTable, answer
 from ompd.search import LimbTable, build_index, classify, compute, vote
 from ompd.search.conversion import Modulus, convert
 from ompd.search.parts import Boxes, Nearest
+from ompd.signals.warmup import warmup_signals
 
 
 def warmup() -> None:
@@ -94,4 +95,5 @@ PARTS: tuple[Callable[[], None], ...] = (
     warmup_aggregate,
     warmup_images,
     warmup_questionnaire,
+    warmup_signals,
 )

@@ -40,6 +40,8 @@ TABLE = {
     # Public polynomials are expanded by the block cipher.
     "aggregate": (2, "_kernels crypto"),
     "share": (2, "crypto"),
+    # What sensors say: kernels alone.
+    "signals": (2, "_kernels"),
     "monitor": (3, "crypto share stores wire"),
     # Scores of a model under encryption.
     "scoring": (3, "_kernels aggregate crypto"),
@@ -58,7 +60,7 @@ TABLE = {
     "record": (4, "_kernels crypto datasets roles share stores wire"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
-    "compilation": (5, "aggregate blind datasets encode images record sealed search"),
+    "compilation": (5, "aggregate blind datasets encode images record sealed search signals"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets monitor record roles share stores wire"),
     "commands": (
