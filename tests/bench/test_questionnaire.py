@@ -37,9 +37,7 @@ def test_orders_end_where_all_answers_do():
     assert np.allclose(found[:, 0], model.prior)
 
 
-def test_one_repeat_and_the_choice(capsys, monkeypatch):
-    pytest.importorskip("catsim")
-    monkeypatch.setattr(bench, "ITEMS", 20)
+def test_one_repeat_and_the_choice(capsys):
     bench.main(repeats=1, rounds=2, model_file=None, as_json=True)
     found = json.loads(capsys.readouterr().out)
     figures = found["figures"]
@@ -48,7 +46,7 @@ def test_one_repeat_and_the_choice(capsys, monkeypatch):
         assert mine["accuracy"] > least
         assert mine["calibration_error"] < 0.15
         assert mine["questions"] < figures[f"{level}, random"]["questions"]
-    assert set(found["microseconds"]) == {"ompd", "catsim"}
+    assert found["microseconds"]["ompd"] > 0
 
 
 @pytest.mark.long

@@ -152,7 +152,9 @@ class Posterior:
         open_: Bools = np.ones(len(self.questions), np.bool_)
         for name in answered:
             open_[self._places[name]] = False
-        found = most_telling(log_odds, self.starts, self.absent, self.present, self.noise, open_)
+        found = most_telling(
+            float(log_odds), self.starts, self.absent, self.present, self.noise, open_
+        )
         return None if found < 0 else self.questions[found]
 
     def interviews(self, places: I64) -> tuple[F64, I64]:

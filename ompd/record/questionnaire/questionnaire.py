@@ -32,6 +32,8 @@ from ompd.schema.delimited import read_file
 
 #: Largest file, in bytes.
 MAX_FILE = 8 << 20
+#: What may be added to counts: less would say of an answer that was not given yet that it never is.
+SMOOTHING = (1e-3, 1e3)
 
 
 class Questionnaire(
@@ -60,7 +62,7 @@ class Questionnaire(
         An interview stops once either outcome has this calibrated probability; above 1/2, and 1
         for never.
     smoothing : float, default 1
-        Added to every count, so that no answer has probability 0; above 0.
+        Added to every count, so that no answer has probability 0; in `SMOOTHING`.
     rows : two int
         How many rows of each outcome it was learned from; empty if of none.
     sha256 : str
@@ -101,8 +103,8 @@ class Questionnaire(
         self._check_levels()
         if not 0.5 < self.stop <= 1:
             raise QuestionnaireError("stop: expected a probability above 0.5, at most 1")
-        if not (math.isfinite(self.smoothing) and self.smoothing > 0):
-            raise QuestionnaireError("smoothing: expected a finite number above 0")
+        if not SMOOTHING[0] <= self.smoothing <= SMOOTHING[1]:
+            raise QuestionnaireError(f"smoothing: expected {SMOOTHING[0]:g} to {SMOOTHING[1]:g}")
         if not 1 <= len(self.questions) <= MAX_QUESTIONS:
             raise QuestionnaireError(f"questionnaire: expected 1 to {MAX_QUESTIONS} questions")
         check_ids(self.questions, "question")

@@ -87,6 +87,8 @@ BAD = {
     "stop": (("stop",), 0.5),
     "certain": (("stop",), 1.5),
     "smoothing": (("smoothing",), 0),
+    "hardly any smoothing": (("smoothing",), 5e-324),
+    "all smoothing": (("smoothing",), 1e308),
     "slope": (("levels", 0, "slope"), -1.0),
     "rows": (("rows",), [1]),
     "no rows": (("rows",), [0, 10]),
