@@ -17,7 +17,7 @@ from ompd.commands.keys import keys_app
 from ompd.commands.monitor import monitor_app
 from ompd.commands.outsource import outsource
 from ompd.commands.query import query
-from ompd.commands.record import record_app
+from ompd.commands.record_cloud import record_app
 from ompd.commands.schema import schema
 from ompd.commands.score import score
 from ompd.commands.serve import serve
