@@ -97,8 +97,8 @@ LIBRARIES = {
         "numpy",
         "",
         "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files images record roles schema scoring sealed search service signals stores text threads "
-        "wire",
+        "files images record roles schema scoring sealed search service signals stores text "
+        "threads wire",
     ),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),

@@ -167,6 +167,13 @@ def test_as_the_reference_computes_it(messages, seed):
         finalize_all(messages, blinds, elements, answer[:-32], evaluator.public)
 
 
+def test_the_same_input_is_blinded_anew_each_time():
+    blinds, elements = blind_all([b"same"] * 4)
+    again, others = blind_all([b"same"] * 4)
+    assert len({*blinds, *again}) == len({*elements, *others}) == 8
+    assert min(*blinds, *again) > 2**200
+
+
 def test_types_and_secrets(monkeypatch):
     for seed, info, error in (
         (b"", b"", KeyMaterialError),

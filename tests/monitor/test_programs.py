@@ -21,6 +21,7 @@ from ompd.errors import (
     ProgramError,
 )
 from ompd.monitor import BITS, Attribute, Card, Program, ProgramSecret, encrypt, walk
+from ompd.monitor import encrypted as walked
 from ompd.monitor.encrypted import NODE_BYTES, inputs
 from tests.marks import long
 from tests.monitor import programs
@@ -43,6 +44,10 @@ def asked(secret, content, card, values):
             return advice, outputs
         index = card.attributes[attribute].index(values[card.attributes[attribute].name])
         outputs[attribute] = [secret.evaluator.output(m) for m in inputs(card, attribute, index)]
+
+
+def outputs(secret, card, attribute, index):
+    return [secret.evaluator.output(each) for each in inputs(card, attribute, index)]
 
 
 class Remembered:
@@ -274,6 +279,41 @@ def test_all_nodes_look_alike():
     assert len(nodes) == 16
     for text in (b"calm", b"doctor", b"rate"):
         assert text not in content
+
+
+def test_places_tell_nothing():
+    """Neither which node comes first, nor which row is which, is the same each time."""
+    program = Program.from_json(programs.text(small()))
+    firsts, rows = set(), set()
+    for _ in range(12):
+        secret, content, card = encrypted(program)
+        firsts.add(card.first)
+        plain = walked._opened(card, content, card.first, card.root)
+        found = [
+            walked._mark_and_pad(output, card.first)[0] for output in outputs(secret, card, 0, 51)
+        ]
+        marks = [plain[3 + 34 * k : 19 + 34 * k] for k in range(BITS + 1)]
+        (place,) = [marks.index(mark) for mark in found if mark in marks]
+        rows.add(place)
+    # Of 16 places and 17 rows; all alike once in 10**13 runs.
+    assert len(firsts) > 1
+    assert len(rows) > 1
+
+
+def test_two_nodes_have_no_row_in_common():
+    """Else who has opened both would see which bits their thresholds share, and use a pad twice."""
+    source = small(
+        nodes__b__attribute="rate", nodes__b__at_most=101,
+    )  # fmt: skip
+    secret, content, card = encrypted(Program.from_json(programs.text(source)))
+    place, key = card.first, card.root
+    seen = []
+    values = outputs(secret, card, 0, 81)
+    for _ in range(2):
+        rows = walked._opened(card, content, place, key)[3:]
+        seen += [rows[34 * k : 34 * k + 16] for k in range(BITS + 1)]
+        place, key = walked._next(rows, place, values)
+    assert len(set(seen)) == 2 * (BITS + 1)
 
 
 def test_damage_is_found():

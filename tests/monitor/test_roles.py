@@ -27,7 +27,7 @@ from ompd.errors import (
     UnknownProgramError,
 )
 from ompd.monitor import Card
-from ompd.roles import Cloud, Subscriber, introduce
+from ompd.roles import Cloud, Company, Subscriber, introduce
 from ompd.roles.requests import ask
 from ompd.share import EPOCH_SECONDS, Grant, Reencrypted, Scope, SharingKey, seal
 from ompd.stores import Keeper
@@ -248,6 +248,17 @@ def test_roles_do_what_they_may(world):
         ask(world.eve._post, "ta", rival, AccountAnswer, world.ta.serve)
     with pytest.raises(ContextMismatchError):
         asked(world, world.company, ProgramUpload(bytes(16), EPOCH + 2, b"x"))
+
+
+def test_a_program_of_another_company_is_not_replaced(world):
+    card = Card.from_bytes(world.publish())
+    content = world.alice.fetch(card, world.cloud[1])
+    rival = Company.create("rival", clock=world.clock, directory=world.company.directory)
+    world.company.directory.register(rival.public, "company")
+    upload = ProgramUpload(card.program, card.epoch, b"other")
+    with pytest.raises(ContextMismatchError):
+        asked(world, rival, upload)
+    assert world.alice.fetch(card, world.cloud[1]) == content
 
 
 def test_a_refusal_tells_nothing(world):

@@ -214,7 +214,7 @@ def test_any_chunking_gives_the_same_events(expected, sizes, data):
     assert found == expected
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 0.5), lateness=st.integers(0, 90))
 def test_late_and_doubled_samples_give_the_same_events(expected, seed, share, lateness):
     rng = np.random.default_rng(seed)
