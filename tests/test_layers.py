@@ -57,7 +57,7 @@ TABLE = {
     "audit": (4, "aggregate blind datasets encode images roles scoring sealed search text wire"),
     "estimator": (4, "encode roles search"),
     # A person's record: kept in a cloud through a role, and what a role says becomes part of it.
-    "record": (4, "_kernels crypto datasets roles share stores wire"),
+    "record": (4, "_kernels crypto datasets roles share signals stores wire"),
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (5, "aggregate blind datasets encode images record sealed search signals"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ompd.record.backups import backup, restore
     from ompd.record.direct import Direct
     from ompd.record.entries import Entry
+    from ompd.record.events import event_resource
     from ompd.record.reading import Reader
     from ompd.record.record import Added, Record
     from ompd.record.reports import report_resources
@@ -30,6 +31,7 @@ _HOMES = {
     "Shared": "ompd.record.sharing",
     "Vector": "ompd.record.vector",
     "backup": "ompd.record.backups",
+    "event_resource": "ompd.record.events",
     "refresh": "ompd.record.sharing",
     "report_resources": "ompd.record.reports",
     "restore": "ompd.record.backups",
@@ -48,6 +50,7 @@ __all__ = [
     "Shared",
     "Vector",
     "backup",
+    "event_resource",
     "refresh",
     "report_resources",
     "restore",
