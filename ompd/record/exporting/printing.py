@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ompd.errors import BackendUnavailableError
-from ompd.record.exporting.describing import Described, described, word
+from ompd.record.exporting.describing import described, word
 from ompd.record.exporting.sections import SECTIONS, Readable, chosen
 from ompd.record.fhir import SELF, Resource
 from ompd.record.fhir.library import INSTALL
@@ -49,8 +49,9 @@ def pdf(
 
     It has what a summary has, and notes and answers besides; of observations, the newest five of
     each code. The letters are DejaVu Sans, as matplotlib brings it: Latin, Greek, Cyrillic,
-    Armenian, Georgian, and Arabic and Hebrew in their right order. Letters that no font has are
-    printed as a box that names their script; the text behind them can be copied and searched.
+    Armenian, Georgian, and Arabic and Hebrew in their right order, Arabic letters unjoined. Letters
+    that no font has are printed as a box that names their script, behind which they can be copied
+    and searched, or by their number where matplotlib is older than 3.11 and brings no boxes.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ def pdf(
     described_by = {name: described(each, language) for name, (_, each) in listed.items()}
     name = described(person, language).title if person else ""
     letters = set(name).union(*("".join(each) for each in described_by.values()))
-    page: Any = _page(fonts, letters, texts, now)
+    page, numbers = _page(fonts, letters, texts, now)
     page.add_page()
-    _title(page, name, person, texts, language, now)
+    _title(page, name.translate(numbers), person, texts, language, now)
     for section in SECTIONS:
         within = [reference for reference, (found, _) in listed.items() if found is section]
         if not within and not section.absent:
@@ -88,7 +89,8 @@ def pdf(
         if not within:
             page.multi_cell(0, _LINE, texts["nothing"], **_NEXT)
         for reference in within:
-            _item(page, listed[reference][1], described_by[reference])
+            title, value = (each.translate(numbers) for each in described_by[reference])
+            _item(page, listed[reference][1], title, value)
     return bytes(page.output())
 
 
@@ -118,8 +120,7 @@ def _title(
     page.multi_cell(0, _LINE, texts["warning"], **_NEXT)
 
 
-def _item(page: Any, resource: Resource, words: Described) -> None:
-    title, value = words
+def _item(page: Any, resource: Resource, title: str, value: str) -> None:
     when = resource.when.date().isoformat() if resource.when else ""
     # A title stays with what it is the title of.
     if page.will_page_break(3 * _LINE):
@@ -136,8 +137,10 @@ def _item(page: Any, resource: Resource, words: Described) -> None:
     page.set_x(left)
 
 
-def _page(fonts: Sequence[Path], letters: set[str], texts: dict[str, str], now: datetime) -> Any:
-    """Return an empty document with the fonts that these letters need."""
+def _page(
+    fonts: Sequence[Path], letters: set[str], texts: dict[str, str], now: datetime
+) -> tuple[Any, dict[int, str]]:
+    """Return an empty document with fonts for letters, and the numbers of those without one."""
     try:
         import matplotlib
         from fpdf import FPDF
@@ -161,10 +164,14 @@ def _page(fonts: Sequence[Path], letters: set[str], texts: dict[str, str], now: 
     known = {chr(code) for font in page.fonts.values() for code in font.cmap}
     more = [f"more{place}" for place in range(len(fonts))]
     boxes = folder / "LastResortHE-Regular.ttf"
-    # It has a glyph for every letter there could be, and takes seconds.
-    if any(letter.isprintable() and letter not in known for letter in letters) and boxes.is_file():
+    lost = {letter for letter in letters - known if letter.isprintable()}
+    numbers: dict[int, str] = {}
+    # They have a glyph for every letter there could be, and take seconds.
+    if lost and boxes.is_file():
         page.add_font("boxes", "", boxes)
         more.append("boxes")
+    elif lost:
+        numbers = {ord(letter): f"[U+{ord(letter):04X}]" for letter in lost}
     page.set_fallback_fonts(more, exact_match=False)
     page.set_margin(_MARGIN)
     page.set_auto_page_break(auto=True, margin=_MARGIN + 2)
@@ -172,4 +179,4 @@ def _page(fonts: Sequence[Path], letters: set[str], texts: dict[str, str], now: 
     page.set_title(texts["title"])
     page.set_lang("de" if texts is _TEXTS["de"] else "en")
     page.set_producer("ompd")
-    return page
+    return page, numbers
