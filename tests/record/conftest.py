@@ -22,3 +22,9 @@ def folder(tmp_path):
 def record(folder, ann):
     with Record.create(folder, ann) as made:
         yield made
+
+
+@pytest.fixture
+def other(tmp_path, ann):
+    with Record.create(tmp_path / "other", ann) as made:
+        yield made

@@ -21,7 +21,7 @@ from ompd.record.fhir.units import is_convertible, is_unit
 from ompd.record.fhir.vocabulary import LOINC_UNITS
 
 #: Most bytes of a resource, and of a bundle, as JSON.
-MOST_BYTES, MOST_BUNDLE = 1 << 20, 64 << 20
+MOST_BYTES, MOST_BUNDLE = 1 << 20, 16 << 20
 #: How deep objects and lists may lie in one another.
 MOST_DEPTH = 40
 
@@ -55,7 +55,7 @@ def checked(
     now : datetime, optional
         With a zone; the present.
     most : int, optional
-        Bytes of JSON that are accepted; 1 MiB, and 64 MiB of a Bundle.
+        Bytes of JSON that are accepted; 1 MiB, and 16 MiB of a Bundle.
 
     Raises
     ------
@@ -95,13 +95,15 @@ def opened(source: Mapping[str, Any] | bytes, *, most: int | None = None) -> Doc
     try:
         encoded = source if isinstance(source, bytes) else encode(dict(source))
         size = len(encoded)
-        if size <= (most or MOST_BUNDLE):
+        # Before all of it is taken apart, at many times its size.
+        most = most or (MOST_BYTES if size <= MOST_BYTES else _most_of(encoded))
+        if size <= most:
             found = decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError):
         # Without its words, which could quote what came.
         problem = "source: expected JSON"
-    if size > (most or MOST_BUNDLE):
-        problem = f"source: expected at most {most or MOST_BUNDLE:,} bytes"
+    if most is not None and size > most:
+        problem = f"source: expected at most {most:,} bytes"
     elif not problem and not isinstance(found, dict):
         problem = "source: expected a JSON object"
     if problem:
@@ -110,10 +112,18 @@ def opened(source: Mapping[str, Any] | bytes, *, most: int | None = None) -> Doc
     kind = document.get("resourceType")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ResourceError("resourceType: expected a kind of FHIR R4B that a record keeps")
-    if most is None and kind != "Bundle" and size > MOST_BYTES:
-        raise ResourceError(f"{kind}: expected at most {MOST_BYTES:,} bytes")
     _check_depth(document, kind)
     return document
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    resource_type: str = ""
+
+
+def _most_of(encoded: bytes) -> int:
+    """Return how many bytes a resource of its kind may have."""
+    head = msgspec.json.decode(encoded, type=_Head)
+    return MOST_BUNDLE if head.resource_type == "Bundle" else MOST_BYTES
 
 
 def _check_depth(document: Document, kind: str) -> None:

@@ -14,9 +14,9 @@ from ompd.errors import ImportFileError
 #: Most bytes of a file that is read as a whole: a bundle or a table.
 MOST_WHOLE = 64 << 20
 #: Most resources of a bundle, and rows of a table.
-MOST_PARTS = 200_000
+MOST_PARTS = 100_000
 #: Most bytes of XML, and how many may come of one byte of the archive once there are `EARLY`.
-MOST_XML, MOST_RATIO, EARLY = 8 << 30, 100, 64 << 20
+MOST_XML, MOST_RATIO, EARLY = 8 << 30, 60, 64 << 20
 #: Bytes that are read at a time.
 CHUNK = 1 << 16
 # Of an archive's list of members; zipfile reads it at once.

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ompd.errors import ResourceError
-from ompd.record import Record, fhir
+from ompd.record import fhir
 from ompd.record.exporting import described, everything, pdf, summary, table
 from ompd.record.importing import import_file
 from tests.record.fhir.examples import EXAMPLES, TERMS, concept
@@ -61,12 +61,6 @@ def full(record):
         ]
     )
     return record
-
-
-@pytest.fixture
-def other(tmp_path, ann):
-    with Record.create(tmp_path / "other", ann) as made:
-        yield made
 
 
 def load(record, source):

@@ -272,6 +272,10 @@ def test_bounds():
     with pytest.raises(ResourceError, match="bytes"):
         checked(json.dumps(long).encode())
     assert checked(long, most=2 * MOST_BYTES).id == "weight"
+    many = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": long}]}
+    assert checked(many).kind == "Bundle"
+    with pytest.raises(ResourceError, match="16,777,216 bytes"):
+        checked(many | {"entry": many["entry"] * 16})
 
 
 def test_a_document_begins_with_its_composition():

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ompd.errors import ImportFileError
-from ompd.record import fhir
+from ompd.errors import ImportFileError, StoreFullError
+from ompd.record import Record, fhir
 from ompd.record.importing import import_file, limits
 from tests.record.files import HEAD, PERSON, QUANTITY, RECORDS, Box, apple, zipped
 from tests.record.files import record as sample
@@ -59,6 +59,29 @@ def test_an_export(record, form):
         "end": "2023-04-05T07:10:00+02:00",
     }
     assert document["device"] == {"display": "Ann's Watch"}
+
+
+def test_an_import_that_was_interrupted_goes_on(record, other, monkeypatch):
+    beats = [sample(f"{QUANTITY}HeartRate", 50 + n, "count/min") for n in range(2500)]
+    source = zipped(apple(beats))
+    taken = []
+    whole = Record.put_all
+
+    def full(self, resources, **more):
+        taken.append(1)
+        if len(taken) == 3:
+            raise StoreFullError("folder: the disk is full")
+        return whole(self, resources, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "put_all", full)
+        with pytest.raises(StoreFullError):
+            load(record, source)
+    assert len(record) == 1001
+    found = load(record, source)
+    assert (found.added, found.same) == (1500, 1001)
+    load(other, source)
+    assert [each.reference for each in other.list()] == [each.reference for each in record.list()]
 
 
 def test_somebody_elses_export(record):
