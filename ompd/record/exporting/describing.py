@@ -85,7 +85,7 @@ _UNITS = {
     "[mi_i]": "mi",
     "[oz_av]": "oz",
     "kg/m2": "kg/m²",
-    "a": "a",
+    "a": "yr",
     "1": "",
 }
 _REMARK = re.compile(r"\{([^{}]*)\}")

@@ -99,6 +99,17 @@ def section_of(document: Document) -> Section | None:
     return _BY_KIND.get(kind)
 
 
+def in_order(record: Readable) -> list[Any]:
+    """Return the entries of a record, newest first, and those of one time by their references.
+
+    So equal records are exported alike, in whatever order they were filled.
+    """
+    named = sorted(record.list(), key=lambda entry: entry.reference)
+    timed = [entry for entry in named if entry.when is not None]
+    timed.sort(key=lambda entry: entry.when, reverse=True)
+    return timed + [entry for entry in named if entry.when is None]
+
+
 def chosen(record: Readable, *, notes: bool) -> dict[str, tuple[Section, Resource]]:
     """Return what a summary lists, by reference: of observations, the newest of each code.
 
@@ -110,7 +121,7 @@ def chosen(record: Readable, *, notes: bool) -> dict[str, tuple[Section, Resourc
     """
     found = {}
     seen: Counter[tuple[str, str]] = Counter()
-    for entry in record.list():
+    for entry in in_order(record):
         if entry.kind == "Observation":
             seen[entry.codes[0] if entry.codes else ("", "")] += 1
             if seen[entry.codes[0] if entry.codes else ("", "")] > NEWEST and entry.codes:

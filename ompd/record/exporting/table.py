@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from ompd.record.exporting.describing import described, unit_for_people
-from ompd.record.exporting.sections import Readable
+from ompd.record.exporting.sections import Readable, in_order
 from ompd.record.fhir import Resource, readings, written
 
 COLUMNS = ("when", "kind", "id", "name", "value", "unit", "text", "system", "code")
@@ -32,7 +32,7 @@ def table(record: Readable, *, language: str = "en") -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    for entry in record.list():
+    for entry in in_order(record):
         writer.writerows(_rows(record.get(entry.reference), language))
     # The mark tells spreadsheets the encoding.
     return stream.getvalue().encode("utf-8-sig")
