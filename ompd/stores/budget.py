@@ -11,7 +11,6 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Self
 
 from ompd.errors import (
     BudgetExceededError,
@@ -20,6 +19,7 @@ from ompd.errors import (
     StoreError,
 )
 from ompd.stores.database import Database, MemoryDatabase
+from ompd.stores.store import Store
 
 _SALT_BYTES = 32
 #: Releases are named by digests of this many bytes at most.
@@ -37,7 +37,7 @@ _SCHEMA = (
 )
 
 
-class BudgetLedger:
+class BudgetLedger(Store[Database | MemoryDatabase]):
     """Adds up what has been released about each patient and record, and stops at a limit.
 
     Parameters
@@ -81,14 +81,14 @@ class BudgetLedger:
         power_safe: bool = True,
     ) -> None:
         self._limit = _exact("limit", limit)
-        self._database: Database | MemoryDatabase
-        if path is None:
-            self._database = MemoryDatabase("budget", _SCHEMA)
-        else:
-            self._database = Database(
+        super().__init__(
+            MemoryDatabase("budget", _SCHEMA)
+            if path is None
+            else Database(
                 path, application=0x4F4D5042, version=2, schema=_SCHEMA, steps={1: _add_digests},
                 power_safe=power_safe,
-            )  # fmt: skip
+            )
+        )  # fmt: skip
         try:
             self._salt = self._adopt_salt()
         except BaseException:
@@ -228,16 +228,6 @@ class BudgetLedger:
         who = self._name(patient)
         with self._database.reading() as connection:
             return _total(connection, who)
-
-    def close(self) -> None:
-        """Close the file; the ledger cannot be used any more."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<BudgetLedger with a limit of {float(self._limit):g}>"

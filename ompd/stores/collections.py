@@ -11,7 +11,6 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Self
 
 import msgspec
 
@@ -25,6 +24,7 @@ from ompd.errors import (
     TooLargeError,
 )
 from ompd.stores.database import Database, MemoryDatabase
+from ompd.stores.store import Store
 from ompd.wire import Terms
 
 #: Collections of one physician.
@@ -64,7 +64,7 @@ class Kept(msgspec.Struct, frozen=True):
         return "<Kept>"
 
 
-class Collections:
+class Collections(Store[Database | MemoryDatabase]):
     """The collections of one cloud. For several threads and, with a file, processes.
 
     Parameters
@@ -95,13 +95,13 @@ class Collections:
         if type(room) is not int or room < 1:
             raise ParameterError("room: expected a positive integer of bytes")
         self._room = room
-        self._database: Database | MemoryDatabase
-        if path is None:
-            self._database = MemoryDatabase("collections", ("PRAGMA foreign_keys = ON", *_SCHEMA))
-        else:
-            self._database = Database(
+        super().__init__(
+            MemoryDatabase("collections", ("PRAGMA foreign_keys = ON", *_SCHEMA))
+            if path is None
+            else Database(
                 path, application=0x4F4D5043, version=1, schema=_SCHEMA, power_safe=power_safe
             )
+        )
 
     def open(self, terms: Terms, key: bytes, now: float) -> None:
         """Begin a collection; nothing happens if it is here, the same.
@@ -323,19 +323,6 @@ class Collections:
         """Remove collections that were opened before a moment, with all that is in them."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM collections WHERE opened < ?", (int(before),))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "<Collections>"
 
     def _check_room(self, connection: sqlite3.Connection, size: int) -> None:
         (keys,) = connection.execute("SELECT total(length(key)) FROM collections").fetchone()

@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import os
 import secrets
-from typing import Self
 
 from ompd.errors import ParameterError, QuotaError, StoreError
 from ompd.params import ENQUIRY_CAP
 from ompd.stores.database import Database, MemoryDatabase
+from ompd.stores.store import Store
 
 _SALT_BYTES = 32
 _DIGEST_BYTES = 32
@@ -24,7 +24,7 @@ _SCHEMA = (
 )
 
 
-class EnquiryQuota:
+class EnquiryQuota(Store[Database | MemoryDatabase]):
     """Counts enquiries about each patient, and stops at a cap per epoch.
 
     Parameters
@@ -67,13 +67,13 @@ class EnquiryQuota:
         if type(cap) is not int or cap < 1:
             raise ParameterError("cap: expected a positive integer")
         self._cap = cap
-        self._database: Database | MemoryDatabase
-        if path is None:
-            self._database = MemoryDatabase("enquiries", _SCHEMA)
-        else:
-            self._database = Database(
+        super().__init__(
+            MemoryDatabase("enquiries", _SCHEMA)
+            if path is None
+            else Database(
                 path, application=0x4F4D5045, version=1, schema=_SCHEMA, power_safe=power_safe
             )
+        )
         try:
             self._salt = self._adopt_salt()
         except BaseException:
@@ -145,16 +145,6 @@ class EnquiryQuota:
         _check_epoch(before)
         with self._database.writing() as connection:
             connection.execute("DELETE FROM enquiries WHERE epoch < ?", (before,))
-
-    def close(self) -> None:
-        """Close the file; the quota cannot be used any more."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<EnquiryQuota of {self._cap} per patient and epoch>"

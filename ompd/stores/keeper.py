@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import Self
 
 from ompd.errors import (
     ContextMismatchError,
@@ -22,6 +21,7 @@ from ompd.errors import (
     UnknownProgramError,
 )
 from ompd.stores.database import Database
+from ompd.stores.store import Store
 
 #: Most records and grants of one owner, and programs of one company.
 MOST_RECORDS = 10_000
@@ -53,7 +53,7 @@ _GRANT = "SELECT made FROM grants WHERE owner = ? AND kind = ? AND epoch = ? AND
 Scope = tuple[str, str, int]
 
 
-class Keeper:
+class Keeper(Store[Database]):
     """Records, grants and programs of a cloud.
 
     Parameters
@@ -69,7 +69,7 @@ class Keeper:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._database = Database(path, application=0x4F4D504B, version=1, schema=_SCHEMA)
+        super().__init__(Database(path, application=0x4F4D504B, version=1, schema=_SCHEMA))
         with self._database.reading() as connection:
             connection.execute("PRAGMA secure_delete = ON")
 
@@ -260,19 +260,6 @@ class Keeper:
         if found is None:
             raise UnknownProgramError("program: there is none of this id and epoch")
         return bytes(found[0])
-
-    def close(self) -> None:
-        """Close the file; the keeper cannot be used any more."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "<Keeper>"
 
     def _wipe(self) -> None:
         """Leave nothing of what was removed in the log of changes either."""

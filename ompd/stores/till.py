@@ -12,7 +12,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -25,6 +24,7 @@ from ompd.errors import (
     StoreError,
 )
 from ompd.stores.database import Database
+from ompd.stores.store import Store
 from ompd.stores.till_head import TillHead
 from ompd.wire.payments import BEGINNING, PaymentReceipt, What
 
@@ -48,7 +48,7 @@ _SCHEMA = (
 Sign = Callable[[bytes], bytes]
 
 
-class Till:
+class Till(Store[Database]):
     """What an authority has sold and taken.
 
     Parameters
@@ -67,10 +67,14 @@ class Till:
     """
 
     def __init__(self, path: str | os.PathLike[str], sign: Sign) -> None:
-        self._database = Database(path, application=0x4F4D5054, version=1, schema=_SCHEMA)
+        super().__init__(Database(path, application=0x4F4D5054, version=1, schema=_SCHEMA))
         self._sign = sign
         file = Path(path).absolute()
-        self._head = TillHead(file.with_name(file.name + ".head"))
+        try:
+            self._head = TillHead(file.with_name(file.name + ".head"))
+        except BaseException:
+            super().close()
+            raise
         self._check_head()
 
     def secret(self, name: str, draw: Callable[[], bytes]) -> bytes:
@@ -243,17 +247,8 @@ class Till:
 
     def close(self) -> None:
         """Close the files; the till cannot be used any more."""
-        self._database.close()
+        super().close()
         self._head.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "<Till>"
 
     def _check_head(self) -> None:
         """Refuse books that do not have the last receipt."""

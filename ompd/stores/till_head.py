@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from ompd.errors import StoreError
@@ -32,9 +33,10 @@ class TillHead:
     def __init__(self, path: Path) -> None:
         self._name = path.name
         with refusing(StoreError, self._name):
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
             self._file = os.open(path, flags, 0o600)
-            content = os.pread(self._file, _BYTES, 0)
+            content = os.read(self._file, _BYTES)
+        self._lock = threading.Lock()
         whole = len(content) == _BYTES
         #: Number of the receipt; 0 before the first.
         self.number = int.from_bytes(content[:_NUMBER_BYTES], "big") if whole else 0
@@ -43,12 +45,12 @@ class TillHead:
 
     def note(self, number: int, digest: bytes) -> None:
         """Keep a receipt as the last one, unless a later one is known here."""
-        if number <= self.number:
-            return
-        with refusing(StoreError, self._name):
-            # In place: less than a sector is there before or after, and needs no room on the disk.
-            os.pwrite(self._file, number.to_bytes(_NUMBER_BYTES, "big") + digest, 0)
-        self.number, self.digest = number, digest
+        with self._lock, refusing(StoreError, self._name):
+            if number > self.number:
+                # In place: a part of a sector is there before or after, and needs no room.
+                os.lseek(self._file, 0, os.SEEK_SET)
+                os.write(self._file, number.to_bytes(_NUMBER_BYTES, "big") + digest)
+                self.number, self.digest = number, digest
 
     def close(self) -> None:
         """Close the file; may be repeated."""

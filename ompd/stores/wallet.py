@@ -18,10 +18,10 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from ompd.errors import ContextMismatchError, CreditError, ParameterError
 from ompd.stores.database import Database
+from ompd.stores.store import Store
 
 _SCHEMA = (
     "CREATE TABLE orders (name BLOB PRIMARY KEY, authority TEXT NOT NULL, epoch INTEGER NOT NULL, "
@@ -79,7 +79,7 @@ class Use:
     tokens: tuple[tuple[bytes, bytes], ...]
 
 
-class Wallet:
+class Wallet(Store[Database]):
     """A person's tokens.
 
     Parameters
@@ -95,7 +95,7 @@ class Wallet:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._database = Database(path, application=0x4F4D5057, version=1, schema=_SCHEMA)
+        super().__init__(Database(path, application=0x4F4D5057, version=1, schema=_SCHEMA))
 
     def order(self, authority: str, name: bytes, epoch: int, pieces: Sequence[Piece]) -> None:
         """Put down an order before it is sent."""
@@ -301,19 +301,6 @@ class Wallet:
         """Return all receipts, in no order."""
         with self._database.reading() as connection:
             return [bytes(row[0]) for row in connection.execute("SELECT content FROM receipts")]
-
-    def close(self) -> None:
-        """Close the file; the wallet cannot be used any more."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "<Wallet>"
 
 
 def _order(connection: sqlite3.Connection, name: bytes, epoch: int) -> Order:

@@ -630,6 +630,7 @@ def test_books_that_are_an_older_copy_are_refused(tmp_path):
         assert books.credit("alice") == 3
         # The same order again is no new receipt; and one is added after it.
         books.redeem([b"t" * 32], b"r" * 32, EPOCH)
+        books.purchase("alice", b"o" * 16, bytes(32), 2)
         assert head.read_bytes() == kept
         books.redeem([b"u" * 32], b"s" * 32, EPOCH)
         assert head.read_bytes() != kept
