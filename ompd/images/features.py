@@ -16,7 +16,7 @@ Sums = npt.NDArray[np.uint32]
 #: Entries of a descriptor.
 ENTRIES = 128
 #: Length of a template's integers.
-LENGTH = 512
+LENGTH = 1024
 #: Most features of an image, and most templates in a collection, that are matched.
 MOST_ROWS = 4096
 #: Most steps of one unit by which a rounded template is made longer or shorter.
@@ -84,7 +84,7 @@ def _rows(name: str, array: Sums) -> Sums:
 
 
 def template_integers(descriptors: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Round descriptors to integers whose length is as near to 512 as can be.
+    """Round descriptors to integers whose length is as near to 1024 as can be.
 
     Rounding each entry by itself would make lengths differ by a thousandth, and with them
     similarities; single entries go the other way until the length is right.
@@ -97,7 +97,7 @@ def template_integers(descriptors: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     Returns
     -------
     ndarray of int64, (m, 128)
-        From 0 to 513.
+        From 0 to 1025.
 
     Raises
     ------

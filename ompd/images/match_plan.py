@@ -2,8 +2,8 @@
 
 All of it is public and follows from how many features and templates there are, and from the depth.
 
-A feature x matches templates t when (25 a - 16 b)^2 > 81 |x|^2 512^2, a and b being the largest two
-of x t: for templates of length 512 and a >= b that is the ratio test at .8 of distances between
+A feature x matches templates t when (25 a - 16 b)^2 > 81 |x|^2 1024^2, a and b being the largest two
+of x t: for templates of length 1024 and a >= b that is the ratio test at .8 of distances between
 vectors of length 1.
 
 Source: Lowe, "Distinctive image features from scale-invariant keypoints" (2004), section 7.1.
@@ -24,7 +24,7 @@ from ompd.images.operators import Ints
 #: Bits of the ring in which sums of gradients are right.
 RING = {8: 30, 16: 26}
 #: Bits of a sum that are dropped: what is left of the longest descriptor that a test can bound is
-#: shorter than 2^15.5, and of real ones in a thousand is longer than a hundred.
+#: shorter than 2^14.9, and of real ones in a thousand is longer than a hundred.
 DROPPED = {8: 13, 16: 11}
 #: The ratio test (5/4)^2: weights of the best and the second best, and of both lengths.
 BEST, SECOND, LENGTHS = 25, 16, 81
@@ -210,7 +210,8 @@ def _compared_openings(compared: list[Compared], chunks: tuple[int, ...]) -> lis
     return [first, [_opening("<u8", each.groups, 8) for each in compared]]
 
 
-@lru_cache(maxsize=8)
+# Typed: 1.0 and True are no integers here, though they are equal to some.
+@lru_cache(maxsize=8, typed=True)
 def match_plan(features: int, templates: int, depth: int = 8) -> MatchPlan:
     """Return what is public about a match.
 

@@ -248,7 +248,7 @@ class Matching(Confidential):
     def _tests(
         self, scores: list[Shares], length: list[Shares]
     ) -> Generator[Opened, Opened, Words]:
-        """Return shares of (25 a - 16 b)^2 - 81 |x|^2 512^2 - 1 modulo 2^64, for all features."""
+        """Return shares of (25 a - 16 b)^2 - 81 |x|^2 1024^2 - 1 modulo 2^64, for all features."""
 
         def masked(number: int) -> Shares:
             best, second = scores[number].T

@@ -31,7 +31,7 @@ def clear(features, templates):
         scores = sorted(sum(a * b for a, b in zip(x, t, strict=True)) for t in templates.tolist())
         if len(scores) >= 2:
             test = 25 * scores[-1] - 16 * scores[-2]
-            found += test**2 > 81 * 512**2 * sum(a * a for a in x)
+            found += test**2 > 81 * 1024**2 * sum(a * a for a in x)
     return found
 
 
