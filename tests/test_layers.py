@@ -63,10 +63,12 @@ TABLE = {
     "compilation": (5, "aggregate blind datasets encode images record sealed search signals"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets monitor record roles share stores wire"),
+    # Pages of a person's record; they ask hospitals and clouds as programs do.
+    "portal": (5, "crypto record roles service"),
     "commands": (
         6,
-        "audit bulk compilation crypto datasets encode images monitor record roles search service "
-        "stores text wire",
+        "audit bulk compilation crypto datasets encode images monitor portal record roles search "
+        "service stores text wire",
     ),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
@@ -75,7 +77,13 @@ TABLE = {
 
 #: Who may import another entry of its own rank. Roles use wings, and wings no roles. Stores have
 #: the cloud's part of `sealed` only; see `test_stores_have_no_secret`.
-ON = {("stores", "sealed"), ("roles", "images"), ("roles", "monitor"), ("roles", "scoring")}
+ON = {
+    ("stores", "sealed"),
+    ("roles", "images"),
+    ("roles", "monitor"),
+    ("roles", "scoring"),
+    ("portal", "service"),
+}
 
 #: Third-party modules: where they are declared, under which name, and who may import them.
 LIBRARIES = {
@@ -109,7 +117,8 @@ LIBRARIES = {
     "pydicom": ("pydicom", "images", "images commands"),
     "scipy": ("scipy", "sklearn", "encode"),
     "sklearn": ("scikit-learn", "sklearn", "encode estimator"),
-    "starlette": ("starlette", "service", "service"),
+    "starlette": ("starlette", "service", "portal service"),
+    "jinja2": ("jinja2", "care", "portal"),
     "uvicorn": ("uvicorn", "service", "service"),
     "uvloop": ("uvicorn", "service", "service"),
     "httptools": ("uvicorn", "service", "service"),

@@ -16,6 +16,7 @@ from ompd.commands.init import init
 from ompd.commands.keys import keys_app
 from ompd.commands.monitor import monitor_app
 from ompd.commands.outsource import outsource
+from ompd.commands.portal import portal
 from ompd.commands.query import query
 from ompd.commands.record_cloud import record_app
 from ompd.commands.schema import schema
@@ -46,6 +47,7 @@ app.command()(catalogue)
 app.command()(demo)
 app.command()(datasets)
 app.command()(outsource)
+app.command()(portal)
 app.command()(query)
 app.command()(schema)
 app.command()(score)

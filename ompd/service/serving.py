@@ -12,13 +12,15 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol as Form
 
 import msgspec
 import uvicorn
 import uvloop
+from starlette.types import Receive, Scope, Send
 
 from ompd.errors import ConfigError
-from ompd.service.application import Application
 from ompd.service.config import Listen, Tls
 from ompd.service.protocol import PATIENCE, Protocol
 
@@ -30,6 +32,18 @@ _GRACE = 60
 _OTHER_FILES = 256
 _MOST_FILES = 16384
 _BACKLOG = 2048
+
+
+class Served(Form):
+    """An ASGI app with a life, such as `Application`."""
+
+    life: Callable[[], AbstractAsyncContextManager[object]]
+
+    def refused(self) -> object:
+        """Called for each request that was refused before the app was asked."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -54,17 +68,17 @@ def check_free(listen: Listen) -> None:
 
 
 def run(
-    app: Application,
+    app: Served,
     listen: Listen,
     *,
-    metrics: Application | None = None,
+    metrics: Served | None = None,
     started: Callable[[Addresses], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then accept nothing more, and let answers finish.
 
     Parameters
     ----------
-    app : Application
+    app : Served
         Its life begins before anybody can connect, and ends when all is answered.
     listen : Listen
     metrics : callable, optional
@@ -100,11 +114,11 @@ def run(
 
 
 async def serve(
-    app: Application,
+    app: Served,
     listen: Listen,
     stop: asyncio.Event,
     *,
-    metrics: Application | None = None,
+    metrics: Served | None = None,
     started: Callable[[Addresses], None] | None = None,
     patience: float = PATIENCE,
 ) -> None:
@@ -147,7 +161,7 @@ class _Server(uvicorn.Server):
     """uvicorn's, which is told by its caller when to end."""
 
     def __init__(
-        self, app: Application, context: ssl.SSLContext | None, patience: float, most: int
+        self, app: Served, context: ssl.SSLContext | None, patience: float, most: int
     ) -> None:
         self._context = context
         self._patience = patience

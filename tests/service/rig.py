@@ -172,11 +172,16 @@ class Rig(contextlib.ExitStack):
         return {"hospital": self.hospital, "cloud": self.cloud}
 
     def outsource(self, table, schema, disease="flu", k=3):
-        """Publish a file through the running hospital, as `ompd outsource` does.
+        """Publish a file or a built-in table by the running hospital, as `ompd outsource` does.
 
         Returns the last of what it tells; nothing where it was killed meanwhile.
         """
-        order = {"table": str(table), "schema": str(schema), "disease": disease, "cloud": "cloud"}
+        order = {
+            "table": str(table),
+            "schema": None if schema is None else str(schema),
+            "disease": disease,
+            "cloud": "cloud",
+        }
         running = self.hospital.running
         told = {}
         with (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ompd.record.fhir import Document, Resource, named
+from ompd.record.fhir import LOINC, Document, Resource, named
 from ompd.record.fhir.resource import plain_text
 
 LANGUAGES = ("en", "de")
@@ -145,6 +145,18 @@ def described(resource: Resource, language: str = "en") -> Described:
     if kind == "Patient":
         return Described(_person(document), "")
     return Described(_title(document, language) or kind, _state(document, language))
+
+
+def measure_name(code: str, language: str) -> str:
+    """Return what something that is measured often is called; its code if it is not known.
+
+    Parameters
+    ----------
+    code : str
+        Of LOINC.
+    language : {"en", "de"}
+    """
+    return _name({"coding": [{"system": LOINC, "code": code}]}, language)
 
 
 def _name(concept: Document, language: str) -> str:

@@ -1,0 +1,142 @@
+"""Who is refused, whatever page is asked for, and what every answer carries."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ompd.portal.pages import all_pages
+from tests.portal.inside import ORIGIN, forms
+
+PAGES = list(all_pages(reads_only=False))
+WRITES = [page for page in PAGES if page.method == "POST"]
+
+
+def concrete(page):
+    """A path of a page."""
+    return re.sub(r"\{\w+\}", "x", page.path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.method} {page.path}")
+def test_strangers_see_no_page(inside, page):
+    before = inside.house.record.changes
+    for path in (concrete(page), inside.door.path + concrete(page), "/guess" + concrete(page)):
+        for headers in ({"origin": ORIGIN}, {"origin": ORIGIN, "cookie": "ompd-record=guess"}):
+            answer = inside.client().request(page.method, path, headers=headers)
+            assert answer.status_code == 403
+            assert inside.door.path not in answer.text
+    assert inside.house.record.changes == before
+
+
+@pytest.mark.parametrize("page", WRITES, ids=lambda page: page.path)
+def test_forged_forms_do_nothing(inside, page):
+    before, path = inside.house.record.changes, inside.door.path + concrete(page)
+    good = {"csrf": inside.door.csrf}
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    for fields, headers in (
+        (good, {"origin": "http://evil.example"}),
+        (good, {"origin": "null"}),
+        (good, {"origin": "http://127.0.0.1:80"}),
+        (good, {"host": "evil.example:4321", "origin": "http://evil.example:4321"}),
+        (good, {}),
+        ({}, {"origin": ORIGIN}),
+        ({"csrf": "guess"}, {"origin": ORIGIN}),
+        ({"csrf": ""}, {"origin": ORIGIN}),
+    ):
+        answer = inside.browser.post(path, data=fields, headers=kind | headers)
+        assert answer.status_code == 403, (fields, headers)
+    assert inside.house.record.changes == before
+    assert not inside.closed
+    assert inside.get("/search")
+
+
+def test_a_form_of_an_earlier_session_does_nothing(inside):
+    old = inside.door.csrf
+    inside.browser.get(inside.address())
+    inside.post("/close", 403, csrf=old)
+    assert not inside.closed
+
+
+def test_a_page_of_another_port_is_not_answered(inside):
+    for site in ("same-site", "cross-site"):
+        answer = inside.browser.get(f"{inside.door.path}/search", headers={"sec-fetch-site": site})
+        assert answer.status_code == 403
+
+
+def test_pages_are_not_read_by_other_methods(inside):
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+        answer = inside.browser.request(
+            method, f"{inside.door.path}/search", headers={"origin": ORIGIN}
+        )
+        assert answer.status_code == 405
+    assert inside.get("/nowhere", 404)
+    assert inside.get("//evil.example", 404)
+
+
+def test_every_answer_keeps_others_away(inside):
+    answers = [
+        inside.browser.get(f"{inside.door.path}/search"),
+        inside.browser.get(f"{inside.door.path}/nowhere"),
+        inside.client().get("/"),
+        inside.browser.get("/portal.css"),
+        inside.post("/language", language="de", back="/search"),
+    ]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert "unsafe" not in policy
+        assert "script" not in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_pages_need_no_script_and_nothing_from_elsewhere(inside):
+    for page in PAGES:
+        if page.method == "GET" and "{" not in page.path and "." not in page.path:
+            text = inside.get(page.path)
+            assert not re.search(r"<script|javascript:|\son\w+=|style=|<iframe|@import", text)
+            for url in re.findall(r'(?:href|src|action)="([^"]*)"', text):
+                assert url.startswith("/") or url == "#content", url
+            assert all("csrf" in text for _ in forms(text))
+
+
+def test_the_language_is_the_persons(inside):
+    assert 'lang="en"' in inside.get("/search")
+    answer = inside.post("/language", language="de", back="/search")
+    assert answer.headers["location"] == f"{inside.door.path}/search"
+    assert 'lang="de"' in inside.get("/search")
+    inside.post("/language", language="xx", back="/search")
+    assert 'lang="de"' in inside.get("/search")
+
+
+@pytest.mark.parametrize("back", ["https://evil.example", "//evil.example", "/..//evil", ""])
+def test_no_form_leads_elsewhere(inside, back):
+    answer = inside.post("/language", language="en", back=back)
+    assert answer.headers["location"].startswith(f"{inside.door.path}/")
+    assert "evil" not in answer.headers["location"]
+
+
+def test_closing_closes(inside):
+    answer = inside.post("/close", 200)
+    assert "closed" in answer.text
+    assert inside.closed == [1]
+    assert inside.browser.get(f"{inside.door.path}/").status_code == 403
+
+
+def test_a_page_that_fails_tells_nothing(inside, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("a patient's value")
+
+    monkeypatch.setattr(inside.house.record, "search", fail, raising=False)
+    answer = inside.post("/search", 500, words="x")
+    assert "patient" not in answer.text
+    assert capsys.readouterr().err == "ompd: a page failed: RuntimeError\n"
+
+
+def test_values_are_escaped(inside):
+    text = inside.post("/search", 200, words='"><script>x</script>').text
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
