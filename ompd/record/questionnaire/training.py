@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 import numpy as np
 
-from ompd.arrays import F64, I64
+from ompd.arrays import F64, I64, Bools
 from ompd.datasets import Dataset
 from ompd.record.errors import QuestionnaireError
 from ompd.record.questionnaire.form import Question
@@ -152,22 +152,27 @@ def calibrate(
 ) -> Questionnaire:
     """Learn what log-odds mean at every level, from rows that were left out of learning.
 
-    Each row is asked in the adaptive order, and its log-odds after every answer count alike: an
-    interview is calibrated wherever it stops.
+    Each row is asked in the adaptive order, once with all of its answers and once as if half of
+    them, drawn at random, were not known. Its log-odds after every answer count alike. So an
+    interview is calibrated wherever it stops, and hardly worse for who does not know much.
     """
     parts = [
-        (learn(questionnaire, cases.take(rest)), cases.take(part))
+        (learn(questionnaire, cases.take(rest)), cases.take(part), part)
         for rest, part in folds_of(cases.truth, folds, seed)
     ]
     levels = []
     for level in questionnaire.levels:
         scores, truths, weights = [], [], []
-        for learned, part in parts:
-            odds, asked = Posterior(learned, level.id).interviews(part.places(learned, level.id))
-            given = asked >= 0
-            scores.append(odds[:, 1:][given])
-            truths.append(np.broadcast_to(part.truth[:, None], given.shape)[given])
-            weights.append((given / np.maximum(given.sum(axis=1, keepdims=True), 1))[given])
+        for learned, held, rows in parts:
+            places = held.places(learned, level.id)
+            halved = np.where(_halves(rows, places.shape[1], seed), places, -1)
+            for answers in (places, halved):
+                odds, asked = Posterior(learned, level.id).interviews(answers)
+                given = asked >= 0
+                scores.append(odds[:, 1:][given])
+                truths.append(np.broadcast_to(held.truth[:, None], given.shape)[given])
+                share = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
+                weights.append(share[given] / 2)
         slope, offset = fit_sigmoid(
             np.concatenate(scores), np.concatenate(truths).astype(float), np.concatenate(weights)
         )
@@ -207,6 +212,16 @@ def train(questionnaire: Questionnaire, data: Dataset) -> Questionnaire:
     """
     cases = Cases.of(questionnaire, data)
     return learn(calibrate(questionnaire, cases), cases)
+
+
+def _halves(rows: I64, questions: int, seed: int) -> Bools:
+    """Return which questions of each row count as answered: half, the same on every machine."""
+    drawn = [
+        hashlib.shake_128(b"half %d %d" % (seed, row)).digest(-(-questions // 8))
+        for row in rows.tolist()
+    ]
+    bits = np.unpackbits(np.frombuffer(b"".join(drawn), np.uint8).reshape(len(rows), -1), axis=1)
+    return bits[:, :questions].astype(np.bool_)
 
 
 def _column(question: Question, feature: Feature, values: F64) -> F64:
