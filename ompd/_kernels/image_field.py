@@ -39,7 +39,7 @@ def deal_field(masks, gradients, directions, given):
 
 @kernel()
 def make_field(wanted, signs, gradients, masks, given, directions, leader, field):
-    """`field` uint32 (64 * blocks, 2 * half): shares of the gradient along its bin, 0 in all others.
+    """`field` uint32 (64 * blocks, 2 * half): shares of the gradient along its bin, 0 in others.
 
     wanted int64: blocks to make, the others stay; signs uint64 (half, blocks): masked signs;
     gradients uint32 (2, 64 * blocks): masked; masks: this cloud's share of r; given as in

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.audit import images
+from ompd.audit.hidden_suite import hidden_suite
 from ompd.audit.image_scenes import ImageScene, body
 from ompd.audit.match_suite import match_attacks
 from ompd.audit.report import Result
@@ -70,6 +71,7 @@ def image_suite(records: Records, seed: int, progress: Progress) -> Iterator[Res
         lambda found: (float((found == exact).mean()), float((exact == 0).mean())),
         control=True,
     )
+    yield from hidden_suite(runner, rng)
     yield from match_attacks(runner, rng, _BEYOND)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -286,6 +286,31 @@ class ImageView:
     masked: npt.NDArray[np.uint64]
     received: npt.NDArray[np.uint64]
     candidates: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class HiddenImageView:
+    """What one of two clouds gets and opens in hidden mode.
+
+    Attributes
+    ----------
+    masked : uint64 array of shape (height, width)
+        The image plus both masks.
+    received : tuple of arrays of unsigned integers
+        That, what the other cloud sent before the last round, and what all but the last opened.
+    widths : tuple of int
+        How many bits of each of their numbers are sent; the others are 0.
+    opened : uint8 array of shape (slots,)
+        The bits that the last round opened.
+    order : int64 array of shape (slots,)
+        How this cloud shuffled them: what was at order[i] came to i.
+    """
+
+    masked: npt.NDArray[np.uint64]
+    received: tuple[npt.NDArray[np.unsignedinteger[Any]], ...]
+    widths: tuple[int, ...]
+    opened: npt.NDArray[np.uint8]
+    order: I64
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -38,6 +38,10 @@ def demo(
             show_default="a slice of a tomogram that comes with pydicom",
         ),
     ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(help="hidden: clouds learn how many features there are; or extract: where."),
+    ] = "hidden",
     picture: Annotated[
         Path | None, typer.Option(help="Where to draw OpenCV's keypoints and these, as PNG.")
     ] = None,
@@ -47,15 +51,22 @@ def demo(
 
     Then the clouds count how many of them match those of a noisy copy, and open nothing else.
 
-    All five are in this process. Positions and scales of the candidates are open to both clouds:
-    the outline of a body can be recognised in them.
+    All five are in this process. In hidden mode, clouds learn how many features there are and
+    nothing else; the patient discloses them to the physician. In extract mode, positions and scales
+    of the candidates are open to both clouds: the outline of a body can be recognised in them.
     """
     with plain_errors():
         from ompd.images import read_image
 
         pixels = read_image(_example() if image is None else image)
-        features, found = _extract(pixels)
-        found |= compare(features, pixels)
+        if mode == "hidden":
+            features, found = _extract(pixels, "hidden")
+            found |= compare_upright(features, pixels)
+        elif mode == "extract":
+            features, found = _extract(pixels, "extract")
+            found |= compare(features, pixels)
+        else:
+            raise typer.BadParameter("expected hidden or extract", param_hint="--mode")
         if picture is not None:
             _draw(pixels, features, picture)
         if as_json:
@@ -76,7 +87,9 @@ def _example() -> Path:
     return Path(str(get_testdata_file("CT_small.dcm", download=False)))
 
 
-def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
+def _extract(
+    pixels: npt.NDArray[Any], mode: Literal["hidden", "extract"]
+) -> tuple[Features, dict[str, Any]]:
     """Run the protocol; returns features, and what it took."""
     from ompd.images.warmup import warmup_images
     from ompd.roles import introduce
@@ -95,9 +108,9 @@ def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
     def watch(_: str, frame: bytes) -> None:
         nonlocal rounds
         header = Frame.decode(frame, *kinds).header
-        if header.kind is Kind.IMAGE_ROUND and header.sender == "left":
-            sent["between_clouds_each_way_bytes"] += len(frame)
-            rounds += 1
+        if header.kind is Kind.IMAGE_ROUND:
+            sent[f"between_clouds_by_{header.sender}_bytes"] += len(frame)
+            rounds = max(rounds, header.sequence)
         elif header.kind is Kind.MASKED_IMAGE:
             sent["masked_image_to_each_bytes"] = len(frame)
         elif header.kind is Kind.IMAGE_MATERIAL:
@@ -110,10 +123,11 @@ def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
     start = time.perf_counter()
     shape = (*pixels.shape, depth)
     names: Any = {"clouds": ("left", "right"), "patient": "patient", "physician": "physician"}
-    dealt = authority.deal(*shape, **names)
+    dealt = authority.deal(*shape, mode=mode, **names)
     deliver(dealt, *parties, watch=watch)
     middle = time.perf_counter()
-    deliver(patient.submit(pixels), *parties, watch=watch)
+    requests = patient.submit(pixels, mode=mode, disclose=True)
+    deliver(requests, *parties, watch=watch)
     end = time.perf_counter()
     (session,) = physician.sessions
     features = physician.features()
@@ -125,8 +139,8 @@ def _extract(pixels: npt.NDArray[Any]) -> tuple[Features, dict[str, Any]]:
         **sent,
     }
     # A second exposure, of which the physician knows the descriptors.
-    deliver(authority.deal(*shape, **names), *parties)
-    deliver(patient.submit(noisy(pixels)), *parties)
+    deliver(authority.deal(*shape, mode=mode, **names), *parties)
+    deliver(patient.submit(noisy(pixels), mode=mode, disclose=True), *parties)
     templates = physician.features().descriptors
     found |= match(authority, parties, session, len(features), templates, depth)
     return features, found
@@ -158,6 +172,45 @@ def compare(features: Features, pixels: npt.NDArray[Any]) -> dict[str, Any]:
     found["precision"] = float(same.any(axis=0).mean())
     if len(cosines):
         found["descriptor_cosine_median"] = float(np.median(cosines))
+    return found
+
+
+#: Pixels within which an upright feature, which lies at a whole pixel of its octave, is OpenCV's.
+_NEAR = 2.5
+
+
+def compare_upright(features: Features, pixels: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return how upright features agree with OpenCV's; nothing where it is not installed.
+
+    A feature is one of OpenCV's keypoints within 2.5 pixels and half an octave; its descriptor is
+    compared with that which OpenCV makes, upright, of the keypoint.
+    """
+    import numpy as np
+
+    try:
+        import cv2
+    except ImportError:
+        return {}
+    grey = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    detector: Any = cv2.SIFT_create()
+    keypoints = detector.detect(grey, None)
+    for each in keypoints:
+        each.angle = 0
+    keypoints, descriptors = detector.compute(grey, keypoints)
+    found: dict[str, Any] = {"opencv_features": len(keypoints)}
+    if not len(keypoints) or not len(features):
+        return found
+    theirs = np.array([(*each.pt, each.size) for each in keypoints])
+    away = np.linalg.norm(features.points[:, None, :2] - theirs[None, :, :2], axis=2)
+    away[np.abs(np.log2(features.points[:, None, 2] / theirs[None, :, 2])) > 0.5] = np.inf
+    same = away <= _NEAR
+    unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    nearest = away.argmin(axis=1)
+    cosines = (features.descriptors * unit[nearest]).sum(axis=1)[same.any(axis=1)]
+    found["near_opencv_features"] = float(same.any(axis=1).mean())
+    found["opencv_features_found"] = float(same.any(axis=0).mean())
+    if len(cosines):
+        found["upright_descriptor_cosine_median"] = float(np.median(cosines))
     return found
 
 

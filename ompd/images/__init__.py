@@ -9,7 +9,10 @@ comparison is one of a public number with a secret one of the dealer. The partie
 `geometry`            what is computed on an image of a size: public
 `operators`           scale space as linear forms
 `material`            the dealer's correlated randomness
-`extraction`          a cloud's part
+`comparing`           what both modes have in common in a cloud
+`extraction`          a cloud's part in extract mode
+`hidden`              hidden mode, the default
+`modes`               either, by name
 `reading`             the physician's part: keypoints, orientations, descriptors
 `features`            shares of descriptors and of templates
 `match_plan`          what is computed for so many of them: public

@@ -19,7 +19,7 @@ from ompd.images.forms import Forms, pyramid
 from ompd.images.geometry import SIGN, THRESHOLD, Geometry
 from ompd.images.material import FIELD_PIECE, Material, Plan
 from ompd.images.operators import LAYERS, Words
-from ompd.images.streams import COUNTS, FIRST, SECOND, Draws, pixel_mask
+from ompd.images.streams import COUNTS, FIRST, SECOND, Draws
 from ompd.threads import default_threads, run_ranges
 
 
@@ -51,9 +51,6 @@ class Comparing(Confidential):
         self._kinds = counts + [(SIGN, geometry.site_blocks // 8)] * geometry.half
         self._own: list[Any] = []
         self._hold: list[Words] = []
-        key = draws.pixel_key()
-        # Before there is an image: what this cloud's mask is in all levels.
-        self._masks = pyramid(geometry, pixel_mask(key, geometry.height, geometry.width))
 
     def open_chunks(self, image: Words) -> list[Words]:
         """Take the masked image; return what the first round opens, per plane and half plane."""

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from ompd._kernels.image_field import mark_sites, sum_descriptors, sum_orientations
 from ompd._kernels.image_levels import cut_cubes
 from ompd.images.comparing import Comparing
+from ompd.images.forms import pyramid
 from ompd.images.geometry import Geometry
 from ompd.images.material import Material, Plan
 from ompd.images.operators import LAYERS, Ints, Reals, Words
-from ompd.images.streams import Draws
+from ompd.images.streams import Draws, pixel_mask
 
 Sums = npt.NDArray[np.uint32]
 
@@ -37,6 +38,9 @@ class Extraction(Comparing):
 
     def __init__(self, geometry: Geometry, leader: bool, draws: Draws, material: Material) -> None:
         super().__init__(geometry, Plan(geometry), leader, draws, material)
+        mask = pixel_mask(draws.pixel_key(), geometry.height, geometry.width)
+        # Before there is an image: what this cloud's mask is in all levels.
+        self._masks = pyramid(geometry, mask)
 
     def open_candidates(self, others: Words) -> Words:
         """Take the other cloud's third round; return this cloud's share of the candidates' bits."""

@@ -14,6 +14,7 @@ from ompd._kernels.image_levels import (
     cut_windows,
     project,
 )
+from ompd._kernels.image_slots import cut_forms
 from ompd.images.geometry import (
     FIELD_FRACTION,
     NORMAL,
@@ -28,6 +29,8 @@ from ompd.threads import default_threads, run_ranges
 Windows = npt.NDArray[np.uint16]
 #: Bits of the length of a normal.
 _NORMAL_BITS = NORMAL.bit_length() - 1
+#: Bits behind the point from which forms of second differences are made.
+_FORM_FRACTION = 12
 
 
 def pyramid(geometry: Geometry, image: Words) -> list[Words]:
@@ -74,7 +77,7 @@ class Forms:
 
     def __init__(self, geometry: Geometry, levels: list[Words], threshold: float | None) -> None:
         self._geometry = geometry
-        self._fractions = sorted({plane.fraction for plane in geometry.planes})
+        self._fractions = sorted({plane.fraction for plane in geometry.planes if plane.form < 0})
         shifts = np.array([geometry.shift - each for each in self._fractions], np.uint64)
         self._windows = np.zeros((len(shifts), 5, geometry.windows), np.uint16)
         self._signs = np.zeros((2, 64 * geometry.site_blocks), np.uint32)
@@ -88,10 +91,29 @@ class Forms:
                     each[layer + 1], geometry.strides[layer], rows, columns, sign_shift,
                     field_shift, 64 * first, self._signs, self.field,
                 )  # fmt: skip
+        self._edges = self._cut_forms(levels)
         self._none = np.zeros(geometry.windows, np.uint16)
         self._threshold = threshold
         self._zeros = np.zeros(64, np.uint16)
         self._site_starts = 64 * np.arange(geometry.site_blocks)
+
+    def _cut_forms(self, levels: list[Words]) -> dict[int, Windows]:
+        """Return, by the plane's number, windows of forms of second differences."""
+        geometry = self._geometry
+        own = [i for i, plane in enumerate(geometry.planes) if plane.form >= 0]
+        windows = np.zeros((len(own), geometry.windows), np.uint16)
+        for layer in range(1, LAYERS + 1):
+            some = [i for i, number in enumerate(own) if geometry.planes[number].low == layer]
+            planes = [geometry.planes[own[i]] for i in some]
+            if not planes:
+                continue
+            part = windows[some[0] : some[-1] + 1]
+            factors = np.array([geometry.forms[plane.form] for plane in planes]).astype(np.uint32)
+            shifts = np.array([_FORM_FRACTION - plane.fraction for plane in planes], np.uint32)
+            dropped = np.uint64(geometry.shift - _FORM_FRACTION)
+            for octave, each in zip(geometry.octaves, levels, strict=True):
+                cut_forms(each, layer, TRIM, factors, dropped, shifts, octave.window, part)
+        return dict(zip(own, windows, strict=True))
 
     def compared(self, number: int) -> tuple[Windows, Windows, Ints, Ints, Ints]:
         """Return X, Y, where their blocks start, and the chunks, of a plane or half plane.
@@ -102,6 +124,9 @@ class Forms:
         if number >= len(planes):
             return self._half_plane(number - len(planes))
         plane = planes[number]
+        chunks = np.array(plane.comparator.chunks)
+        if plane.form >= 0:
+            return self._edges[number], self._none, *self._geometry.starts(plane), chunks
         windows = self._windows[self._fractions.index(plane.fraction)]
         sides = []
         for layer, sign in ((plane.low, 1), (plane.high, -1)):
@@ -112,7 +137,6 @@ class Forms:
             else:
                 step = sign * round(self._threshold * 2**plane.fraction)
                 sides.append(np.full(self._geometry.windows, step & 0xFFFF, np.uint16))
-        chunks = np.array(plane.comparator.chunks)
         return (*sides, *self._geometry.starts(plane), chunks)
 
     def _half_plane(self, k: int) -> tuple[Windows, Windows, Ints, Ints, Ints]:

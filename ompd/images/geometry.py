@@ -148,8 +148,6 @@ class Geometry:
     strides = STRIDES
     half = HALF
     direction = DIRECTION
-    #: How many bits of comparisons are set at a maximum; none is at a minimum.
-    full = 28
     #: Forms of the second differences of a layer that are compared with 0.
     forms: tuple[tuple[int, int, int], ...] = ()
 

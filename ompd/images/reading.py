@@ -31,7 +31,8 @@ class Features:
     Attributes
     ----------
     points : ndarray of float64, (n, 5)
-        x and y in pixels, diameter in pixels, angle in degrees from 0 to 360, response.
+        x and y in pixels, diameter in pixels, angle in degrees from 0 to 360, response; both are 0
+        in hidden mode.
     descriptors : ndarray of float64, (n, 128)
         Of length 1, each entry in 0 to 1.
     """
@@ -119,11 +120,16 @@ class Poses:
 
     def described(self, geometry: Geometry, sums: npt.NDArray[np.uint32]) -> Features:
         """Return the features, from the opened sums of the descriptors, uint32 (n, 128)."""
-        values = np.maximum(signed(sums, geometry.field_bits), 0).astype(np.float64)
-        length = np.linalg.norm(values, axis=1, keepdims=True)
-        values = np.minimum(values, _CLIP * length)
-        values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
-        return Features(self._points, values)
+        return Features(self._points, normalised(sums, geometry.field_bits))
+
+
+def normalised(sums: npt.NDArray[np.uint32], bits: int) -> Reals:
+    """Return descriptors of length 1 from opened sums, clipped in between."""
+    values = np.maximum(signed(sums, bits), 0).astype(np.float64)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    values = np.minimum(values, _CLIP * length)
+    unit: Reals = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
+    return unit
 
 
 def signed(sums: npt.NDArray[np.uint32], bits: int) -> npt.NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""What the clouds send each other in the four rounds, as bytes and back."""
+"""What the clouds send each other in their rounds, as bytes and back."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ import numpy.typing as npt
 
 from ompd.errors import FramingError
 from ompd.images.geometry import SIGN, Geometry
-from ompd.images.operators import LAYERS, Words
+from ompd.images.hidden.layout import HiddenGeometry, Shaped
+from ompd.images.operators import LAYERS
 
-Shapes = list[tuple[int, ...]]
 
-
-def shapes(geometry: Geometry, number: int) -> Shapes:
-    """Return the shapes of the arrays that are opened in round 1, 2, 3 or 4."""
+def shapes(geometry: Geometry, number: int) -> Shaped:
+    """Return shapes and types of the arrays that one cloud sends in a round, counted from 1."""
     groups = geometry.blocks // 8
     if number == 3:
-        return [(LAYERS, groups, 5, 8)]
+        return [((LAYERS, groups, 5, 8), np.uint64)]
     if number == 4:
-        return [(LAYERS, groups, 8)]
+        return [((LAYERS, groups, 8), np.uint64)]
+    if isinstance(geometry, HiddenGeometry) and number > 4:
+        return geometry.later(number)
     kinds = [(plane.comparator, groups) for plane in geometry.planes]
     kinds += [(SIGN, geometry.site_blocks // 8)] * geometry.half
     if number == 2:
-        return [(n, 8) for _, n in kinds]
-    return [(n, each.opened, 8) for each, n in kinds]
+        return [((n, 8), np.uint64) for _, n in kinds]
+    return [((n, each.opened, 8), np.uint64) for each, n in kinds]
 
 
 def round_bytes(geometry: Geometry, number: int) -> int:
-    """Return how many bytes each cloud sends in a round."""
-    return 8 * sum(int(np.prod(shape)) for shape in shapes(geometry, number))
+    """Return how many bytes a cloud sends in a round."""
+    return sum(
+        int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes(geometry, number)
+    )
 
 
-def pack(words: Sequence[Words]) -> bytes:
-    """Return the words of arrays one after the other, little-endian."""
-    return b"".join(each.astype("<u8", copy=False).tobytes() for each in words)
+def pack(arrays: Sequence[npt.NDArray[Any]]) -> bytes:
+    """Return the numbers of arrays one after the other, little-endian."""
+    return b"".join(
+        each.astype(each.dtype.newbyteorder("<"), copy=False).tobytes() for each in arrays
+    )
 
 
-def unpack(geometry: Geometry, number: int, data: bytes) -> list[Words]:
+def unpack(geometry: Geometry, number: int, data: bytes) -> list[Any]:
     """Return the arrays of a round.
 
     Raises
@@ -47,13 +52,17 @@ def unpack(geometry: Geometry, number: int, data: bytes) -> list[Words]:
     FramingError
         If there are more or fewer bytes than these arrays have.
     """
-    flat = numbers(data, "<u8", np.uint64, round_bytes(geometry, number) // 8, "words")
+    expected = round_bytes(geometry, number)
+    if len(data) != expected:
+        raise FramingError(f"words: expected {expected} bytes, got {len(data)} bytes")
     found = []
     start = 0
-    for shape in shapes(geometry, number):
-        size = int(np.prod(shape))
-        found.append(flat[start : start + size].reshape(shape))
-        start += size
+    for shape, kind in shapes(geometry, number):
+        sent = np.dtype(kind).newbyteorder("<")
+        flat = np.frombuffer(data, sent, int(np.prod(shape)), start)
+        # A copy: aligned, and of this machine's own order of bytes.
+        found.append(np.array(flat, kind).reshape(shape))
+        start += flat.nbytes
     return found
 
 

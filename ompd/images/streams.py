@@ -15,6 +15,9 @@ __all__ = ["STREAM_KEY_BYTES", "Draws", "pixel_mask"]
 
 #: Labels of the streams. Numbers count planes, then half planes, or layers.
 _PIXEL_KEY, _PIXELS, FIRST, SECOND, COUNTS, GIVEN = range(6)
+#: Of hidden mode: masks of bits, of sites, of what lies around them and of counts of slots; orders
+#: of slots; masks of slots on their way.
+BITS, SITES, MAPS, SLOTS, ORDER, MOVED, MOVED_BITS = range(6, 13)
 #: Those of a match, whose numbers count stages and, in the lower 16 bits, blocks of features.
 SETTLED, FEATURES, TEMPLATES, SCORES, CHUNKS, RESULTS, SHARES, RANKS, BEST, LAST = range(32, 42)
 

@@ -70,6 +70,7 @@ from ompd.wire.frames import (
 from ompd.wire.images import (
     MATERIAL_PART,
     ImageCandidates,
+    ImageFeatures,
     ImageKey,
     ImageMaterial,
     ImagePoints,
@@ -141,6 +142,7 @@ __all__ = [
     "HardenedUpload",
     "Header",
     "ImageCandidates",
+    "ImageFeatures",
     "ImageKey",
     "ImageMaterial",
     "ImagePoints",

@@ -5,18 +5,19 @@ A session is one image: its 16 bytes are the nonce of every frame of it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from ompd.wire.fields import Body, PartyId, Unsigned63
 
-#: Rounds between the clouds.
-ROUNDS = 4
+#: Most rounds between the clouds: of hidden mode; extract mode has four.
+ROUNDS = 8
 #: Largest part of the dealer's material in one frame, in bytes.
 MATERIAL_PART = 8 << 20
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+Mode = Literal["hidden", "extract"]
 Depth = Annotated[int, msgspec.Meta(ge=8, le=16)]
 StreamKey = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 
@@ -36,6 +37,8 @@ class ImageKey(Body, frozen=True):
         16 secret bytes.
     size : int
         Bytes of material that follow.
+    mode : {"hidden", "extract"}
+        Nothing that was dealt for one can be used for the other.
     """
 
     height: Side
@@ -47,6 +50,7 @@ class ImageKey(Body, frozen=True):
     physician: PartyId
     key: StreamKey
     size: Unsigned63
+    mode: Mode
 
 
 class ImageMaterial(Body, frozen=True):
@@ -72,6 +76,7 @@ class ImageTicket(Body, frozen=True):
     leader, other : str
         Ids of the clouds.
     patient, physician : str
+    mode : {"hidden", "extract"}
     """
 
     height: Side
@@ -81,6 +86,7 @@ class ImageTicket(Body, frozen=True):
     other: PartyId
     patient: PartyId
     physician: PartyId
+    mode: Mode
 
 
 class ImageRequest(Body, frozen=True):
@@ -89,11 +95,16 @@ class ImageRequest(Body, frozen=True):
     Parameters
     ----------
     height, width, depth : int
+    mode : {"hidden", "extract"}
+    disclosed : bool
+        In hidden mode: whether the physician gets what was found.
     """
 
     height: Side
     width: Side
     depth: Depth
+    mode: Mode
+    disclosed: bool
 
 
 class ImageSeed(Body, frozen=True):
@@ -121,12 +132,12 @@ class MaskedImage(Body, frozen=True):
 
 
 class ImageRound(Body, frozen=True):
-    """Cloud to cloud: what it opens in a round, little-endian uint64 words.
+    """Cloud to cloud: what it opens in a round, little-endian numbers.
 
     Parameters
     ----------
     number : int
-        From 1 to 4.
+        From 1 on.
     words : bytes
     """
 
@@ -191,4 +202,19 @@ class ImageSums(Body, frozen=True):
     """
 
     described: bool
+    sums: bytes
+
+
+class ImageFeatures(Body, frozen=True):
+    """Cloud to physician: its shares of what hidden mode found, if the patient disclosed it.
+
+    Parameters
+    ----------
+    numbers : bytes
+        Of the lane of each feature; little-endian uint32.
+    sums : bytes
+        128 sums each, little-endian uint32.
+    """
+
+    numbers: bytes
     sums: bytes

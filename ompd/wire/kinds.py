@@ -88,6 +88,7 @@ class Kind(IntEnum):
     IMAGE_POINTS = _Row(78, images.ImagePoints, ("physician",), 16 * _MIB)
     IMAGE_POSES = _Row(79, images.ImagePoses, ("physician",), 16 * _MIB)
     IMAGE_SUMS = _Row(80, images.ImageSums, ("cloud",), 64 * _MIB)
+    IMAGE_FEATURES = _Row(81, images.ImageFeatures, ("cloud",), 64 * _MIB)
     MATCH_KEY = _Row(90, matches.MatchKey, ("authority",), 4 * _KIB)
     MATCH_TICKET = _Row(91, matches.MatchTicket, ("authority",), 4 * _KIB)
     TEMPLATES = _Row(92, matches.Templates, ("physician",), 4 * _MIB)

@@ -17,6 +17,8 @@ def test_images_are_hidden_and_candidates_are_not(wbc):
     assert set(shares) == {
         "bias_of_real", "bias_of_black", "bias_of_random", "pixels", "outline", "reused_material",
         "bias_of_matches", "bias_of_nothing", "reused_match_material",
+        "hidden_bias_of_real", "hidden_bias_of_black", "hidden_bias_of_random", "hidden_stuck",
+        "hidden_cells", "hidden_one_bit", "hidden_both_orders", "hidden_reused_material",
     }  # fmt: skip
     assert shares["bias_of_matches"]["recovered"] + shares["bias_of_nothing"]["recovered"] < 0.4
     assert shares["reused_match_material"]["recovered"] == 1
@@ -25,6 +27,16 @@ def test_images_are_hidden_and_candidates_are_not(wbc):
     assert shares["pixels"]["recovered"] < 0.1
     assert shares["outline"]["recovered"] > shares["outline"]["baseline"] + 0.05
     assert shares["reused_material"]["recovered"] == 1
+    # One of 36 views may look uneven.
+    assert (
+        sum(shares[f"hidden_bias_of_{n}"]["recovered"] for n in ("real", "black", "random")) < 0.2
+    )
+    assert shares["hidden_stuck"]["recovered"] == 0
+    assert shares["hidden_cells"]["recovered"] < shares["hidden_cells"]["baseline"] + 0.2
+    # Controls: whatever is told, or not shuffled, or used twice, is seen.
+    for control in ("one_bit", "both_orders", "reused_material"):
+        assert shares[f"hidden_{control}"]["recovered"] == 1
+        assert shares[f"hidden_{control}"]["baseline"] < 0.5
 
 
 def test_bias_sees_bits_that_are_not_even():

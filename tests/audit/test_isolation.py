@@ -12,7 +12,7 @@ import ompd.audit
 FOLDER = Path(ompd.audit.__file__).parent
 ATTACKS = (
     "paper", "hardened", "distances", "sealed", "structure", "posterior", "levels", "views",
-    "versions", "aggregate", "text", "images",
+    "versions", "aggregate", "text", "images", "hidden_images",
 )  # fmt: skip
 MAY_IMPORT = {
     "ompd.arrays", "ompd.schema", "ompd.search", "ompd.wire",

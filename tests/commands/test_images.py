@@ -14,10 +14,27 @@ def run(*arguments):
     return CliRunner().invoke(app, ["images", "demo", *map(str, arguments)])
 
 
-def test_demo_prints_one_json_object_and_draws(tmp_path):
+def test_hidden_mode_is_the_default(tmp_path):
+    np.save(tmp_path / "image.npy", texture(64, 72, 1, smooth=1))
+    done = run(tmp_path / "image.npy", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["rounds"] == 8
+    assert found["features"] > 30
+    assert found["near_opencv_features"] > 0.6
+    assert found["opencv_features_found"] > 0.8
+    assert found["upright_descriptor_cosine_median"] > 0.9
+    assert found["dealt_bytes"] < 3800 * 64 * 72
+    assert 0.5 * found["features"] < found["matches"] <= found["features"]
+    done = run(tmp_path / "image.npy", "--mode", "open")
+    assert done.exit_code != 0
+    assert "hidden or extract" in done.output
+
+
+def test_extract_mode_prints_one_json_object_and_draws(tmp_path):
     np.save(tmp_path / "image.npy", texture(64, 72, 1, smooth=1))
     picture = tmp_path / "both.png"
-    done = run(tmp_path / "image.npy", "--picture", picture, "--json")
+    done = run(tmp_path / "image.npy", "--mode", "extract", "--picture", picture, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["rounds"] == 4
@@ -25,7 +42,7 @@ def test_demo_prints_one_json_object_and_draws(tmp_path):
     assert found["recall"] > 0.9
     assert found["precision"] > 0.9
     assert found["dealt_bytes"] < 3800 * 64 * 72
-    assert found["between_clouds_each_way_bytes"] < 220 * 64 * 72
+    assert found["between_clouds_by_left_bytes"] < 220 * 64 * 72
     assert found["match_rounds"] == 14
     assert 0.5 * found["features"] < found["matches"] <= found["features"]
     assert found["templates"] > 30

@@ -36,14 +36,17 @@ class Parties:
         header = Frame.decode(frame, *IMAGE_KINDS).header
         self.sent.append((header.kind, header.sender, recipient, len(frame), frame))
 
-    def deal(self, image):
+    def deal(self, image, mode="extract"):
         shape = (*image.shape, 8 * image.itemsize)
-        deliver(self.authority.deal(*shape, **NAMES), *self.all, watch=self.watch)
+        deliver(self.authority.deal(*shape, mode=mode, **NAMES), *self.all, watch=self.watch)
 
     def extract(self, image):
         self.deal(image)
-        deliver(self.patient.submit(image), *self.all, watch=self.watch)
+        deliver(self.submit(image), *self.all, watch=self.watch)
         return self.physician.features()
+
+    def submit(self, image, mode="extract"):
+        return self.patient.submit(image, mode=mode)
 
     def until(self, outgoing, kind, sender=None):
         """Deliver until a frame of a kind is next; returns it with its recipient, and the rest."""

@@ -105,10 +105,10 @@ class World:
                 each._stock.close()
 
 
-def extracted(world):
+def extracted(world, mode):
     """An image from beginning to end; returns how many features there are."""
-    world.deliver(world.ask("dealer", "deal", *PICTURE.shape, **NAMES))
-    world.deliver(world.ask("pat", "submit", PICTURE))
+    world.deliver(world.ask("dealer", "deal", *PICTURE.shape, mode=mode, **NAMES))
+    world.deliver(world.ask("pat", "submit", PICTURE, mode=mode, disclose=True))
     return len(world.ask("doc", "features"))
 
 
@@ -149,18 +149,22 @@ def survive(make, work, least, seed, apart):
         world.close()
 
 
-STEPS = {"dealer": 5, "pat": 4, "left": 9, "right": 10, "doc": 7}
+STEPS = {
+    "extract": {"dealer": 5, "pat": 4, "left": 9, "right": 10, "doc": 7},
+    "hidden": {"dealer": 5, "pat": 4, "left": 9, "right": 11, "doc": 4},
+}
 
 
+@pytest.mark.parametrize("mode", STEPS)
 @pytest.mark.parametrize("victim", [*(long(name)[0] for name in KINDS)])
-def test_extraction(tmp_path, victim):
+def test_images(tmp_path, victim, mode):
     def make(name):
         folder = tmp_path / name
         folder.mkdir()
         return World(victim, folder)
 
     # Masks decide about keypoints that hang on a last place.
-    survive(make, extracted, STEPS[victim], 1, 4)
+    survive(make, lambda world: extracted(world, mode), STEPS[mode][victim], 1, 4)
 
 
 @pytest.mark.parametrize("victim", [*(long(name)[0] for name in KINDS if name != "pat")])

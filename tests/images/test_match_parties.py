@@ -241,12 +241,12 @@ def test_material_of_images_is_none_of_matches_nor_the_other_way_round():
     frame = post_of(parties.physician).send("left", body, nonce=image_session, sequence=0)
     with pytest.raises(ContextMismatchError, match="another kind than match key"):
         parties.left.receive(frame)
-    body = ImageRequest(*image.shape, 8)
+    body = ImageRequest(*image.shape, 8, "extract", False)
     frame = post_of(parties.patient).send("left", body, nonce=match_session, sequence=0)
     with pytest.raises(ContextMismatchError, match="another kind than image key"):
         parties.left.receive(frame)
     parties.finish(parties.physician.match(IMAGE, parties.templates))
-    deliver(parties.patient.submit(image), *parties.all)
+    deliver(parties.submit(image), *parties.all)
     assert len(parties.physician.features()) > 10
 
 

@@ -107,10 +107,10 @@ def test_over_tcp():
     lines = [Line(each, ports) for each in parties.all[:-1]]
     lines.append(Line(physician, ports, finished))
     dealing = Line(parties.authority, ports)
-    dealing.put(parties.authority.deal(*IMAGE.shape, **NAMES))
+    dealing.put(parties.authority.deal(*IMAGE.shape, mode="extract", **NAMES))
     while not parties.patient._tickets:
         time.sleep(0.01)
-    lines[0].put(parties.patient.submit(IMAGE))
+    lines[0].put(parties.submit(IMAGE))
     done = lines[3].done.wait(30)
     assert [line.errors for line in lines] == [[]] * 4
     assert done
@@ -124,7 +124,7 @@ def test_two_images_at_a_time():
     other = texture(40, 44, 2, smooth=1)
     parties.deal(IMAGE)
     parties.deal(other)
-    deliver(parties.patient.submit(IMAGE) + parties.patient.submit(other), *parties.all)
+    deliver(parties.submit(IMAGE) + parties.submit(other), *parties.all)
     first, second = parties.physician.sessions
     features_like(parties.physician.features(second), other)
     features_like(parties.physician.features(first), IMAGE)
@@ -139,24 +139,24 @@ def test_sixteen_bits():
 def test_material_is_used_once():
     parties = Parties()
     parties.deal(IMAGE)
-    requests = parties.patient.submit(IMAGE)
+    requests = parties.submit(IMAGE)
     deliver(requests, *parties.all)
     session = parties.physician.sessions[0]
-    body = ImageRequest(*IMAGE.shape, 8)
+    body = ImageRequest(*IMAGE.shape, 8, "extract", False)
     again = post_of(parties.patient).send("left", body, nonce=session, sequence=7)
     with pytest.raises(SpentMaterialError):
         parties.left.receive(again)
     with pytest.raises(MaterialError, match="nothing was dealt"):
-        parties.patient.submit(IMAGE)
+        parties.submit(IMAGE)
 
 
 def test_a_dealer_that_ends_early():
     parties = Parties()
     large = texture(128, 128, 1)
-    frames = list(parties.authority.deal(*large.shape, **NAMES))
+    frames = list(parties.authority.deal(*large.shape, mode="extract", **NAMES))
     assert len([each for each in frames if len(each[1]) > 1 << 20]) > 7
     deliver(frames[:3] + frames[-2:], *parties.all)
-    requests = parties.patient.submit(large)
+    requests = parties.submit(large)
     with pytest.raises(MaterialError, match="not complete"):
         deliver(requests[1:], *parties.all)
     # A part is left out.
@@ -181,7 +181,7 @@ def test_a_dealer_that_ends_early():
 def test_altered_and_repeated_frames(kind, sender):
     parties = Parties()
     parties.deal(IMAGE)
-    outgoing = parties.patient.submit(IMAGE)
+    outgoing = parties.submit(IMAGE)
     party, frame, rest = parties.until(outgoing, kind, sender)
     altered = bytearray(frame)
     altered[-150] ^= 1
@@ -203,7 +203,7 @@ def test_altered_and_repeated_frames(kind, sender):
 def forged(parties, kind, sender, body, *, session=None, sequence=None):
     """Stop before a frame, send another one in its place."""
     parties.deal(IMAGE)
-    party, frame, rest = parties.until(parties.patient.submit(IMAGE), kind, sender)
+    party, frame, rest = parties.until(parties.submit(IMAGE), kind, sender)
     from tests.images.parties import IMAGE_KINDS, Frame
 
     header = Frame.decode(frame, *IMAGE_KINDS).header
@@ -253,7 +253,7 @@ def test_wrong_frames_change_nothing(kind, sender, body, error, changes):
 def test_rounds_out_of_order_are_refused():
     parties = Parties()
     parties.deal(IMAGE)
-    outgoing = parties.patient.submit(IMAGE)
+    outgoing = parties.submit(IMAGE)
     party, first, rest = parties.until(outgoing, Kind.IMAGE_ROUND, "left")
     # The other cloud may be faster than the patient's image: its first round waits, once.
     assert party is parties.right
@@ -274,7 +274,7 @@ def test_strangers_and_wrong_roles():
     session = parties.physician.sessions[0]
     stranger = Patient.create("eve")
     stranger.meet(parties.left.public, "cloud")
-    body = ImageRequest(*IMAGE.shape, 8)
+    body = ImageRequest(*IMAGE.shape, 8, "extract", False)
     with pytest.raises(UnknownKeyError):
         parties.left.receive(post_of(stranger).send("left", body, nonce=session, sequence=0))
     parties.left.meet(stranger.public, "patient")
@@ -289,12 +289,12 @@ def test_strangers_and_wrong_roles():
         parties.left.receive(
             post_of(parties.authority).send("left", part, nonce=session, sequence=0)
         )
-    wrong = ImageRequest(IMAGE.shape[0], IMAGE.shape[1], 16)
+    wrong = ImageRequest(IMAGE.shape[0], IMAGE.shape[1], 16, "extract", False)
     with pytest.raises(ContextMismatchError, match="size or depth"):
         parties.left.receive(
             post_of(parties.patient).send("left", wrong, nonce=session, sequence=9)
         )
-    deliver(parties.patient.submit(IMAGE), *parties.all)
+    deliver(parties.submit(IMAGE), *parties.all)
     assert len(parties.physician.features()) > 10
 
 
@@ -307,9 +307,9 @@ def test_images_of_another_form(image):
     parties = Parties()
     parties.deal(IMAGE)
     with pytest.raises(ImageError, match="image: expected"):
-        parties.patient.submit(image)
+        parties.submit(image)
     # Any order in memory will do.
-    deliver(parties.patient.submit(np.asfortranarray(IMAGE)), *parties.all)
+    deliver(parties.submit(np.asfortranarray(IMAGE)), *parties.all)
     assert len(parties.physician.features()) > 10
 
 

@@ -122,7 +122,7 @@ def test_a_cloud_that_was_started_anew(tmp_path):
     parties = Parties(**stocks)
     parties.deal(image)
     parties.deal(image)
-    requests = parties.patient.submit(image)
+    requests = parties.submit(image)
     parties.right.receive(requests[1][1])
     stocks["right"].close()
     again = MaterialStock(tmp_path / "right")
@@ -131,7 +131,7 @@ def test_a_cloud_that_was_started_anew(tmp_path):
         again.spend(begun)
     parties.right._stock = again
     parties.right.drop(begun)
-    deliver(parties.patient.submit(image), *parties.all)
+    deliver(parties.submit(image), *parties.all)
     assert len(parties.physician.features(waiting)) > 10
     again.close()
     stocks["left"].close()

@@ -38,6 +38,7 @@ from ompd.wire import (
     HardenedUpload,
     Header,
     ImageCandidates,
+    ImageFeatures,
     ImageKey,
     ImageMaterial,
     ImagePoints,
@@ -211,11 +212,22 @@ BODIES = {
         TABLE, (("benign", ""), ("malignant", "see a doctor")), bytes(range(64))
     ),
     "image key": ImageKey(
-        40, 44, 8, False, "other-cloud", "patient", "physician", bytes(range(16)), 7_000_000
+        40,
+        44,
+        8,
+        False,
+        "other-cloud",
+        "patient",
+        "physician",
+        bytes(range(16)),
+        7_000_000,
+        "extract",
     ),
     "image material": ImageMaterial(8 << 20, bytes(range(40))),
-    "image ticket": ImageTicket(40, 44, 16, "cloud", "other-cloud", "patient", "physician"),
-    "image request": ImageRequest(40, 44, 16),
+    "image ticket": ImageTicket(
+        40, 44, 16, "cloud", "other-cloud", "patient", "physician", "hidden"
+    ),
+    "image request": ImageRequest(40, 44, 16, "hidden", True),
     "image seed": ImageSeed(bytes(range(16))),
     "masked image": MaskedImage(bytes(range(64))),
     "image round": ImageRound(3, bytes(range(40))),
@@ -223,6 +235,7 @@ BODIES = {
     "image points": ImagePoints(bytes(range(8)), bytes(range(8))),
     "image poses": ImagePoses(bytes(range(8)), bytes(range(32))),
     "image sums": ImageSums(False, bytes(range(144))),
+    "image features": ImageFeatures(bytes(range(8)), bytes(range(256)) * 4),
     "image sums, descriptors": ImageSums(True, bytes(range(128)) * 4),
     "match key": MatchKey(
         150, 130, 8, False, "other-cloud", "patient", "physician", bytes(range(16)), 7_000_000
@@ -308,6 +321,7 @@ ROUTES = {
     Kind.IMAGE_POINTS: ("physician", "cloud"),
     Kind.IMAGE_POSES: ("physician", "cloud"),
     Kind.IMAGE_SUMS: ("cloud", "physician"),
+    Kind.IMAGE_FEATURES: ("cloud", "physician"),
     Kind.MATCH_KEY: ("authority", "cloud"),
     Kind.MATCH_TICKET: ("authority", "physician"),
     Kind.TEMPLATES: ("physician", "cloud"),

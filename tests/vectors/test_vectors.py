@@ -77,6 +77,7 @@ def receiver(parties, kind):
             "AGGREGATE_RESULT",
             "IMAGE_CANDIDATES",
             "IMAGE_SUMS",
+            "IMAGE_FEATURES",
             "MATCH_TICKET",
             "MATCH_COUNT",
         },

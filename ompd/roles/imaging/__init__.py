@@ -1,7 +1,7 @@
 """The four parties that find features in an image that no cloud sees.
 
 An authority deals randomness to two clouds that do not work together; a patient sends both the same
-masked image; they exchange four rounds; a physician reads keypoints and descriptors. Every party
+masked image; they exchange rounds; a physician reads keypoints and descriptors. Every party
 has `receive`, which takes a frame and returns what is to be sent, whatever carries it; `deliver`
 carries frames within a process.
 """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Literal
 
 from ompd.errors import ParameterError
-from ompd.images.geometry import geometry
 from ompd.images.match_material import deal_match
 from ompd.images.match_plan import MatchPlan, match_plan
-from ompd.images.material import Array, Plan, deal
+from ompd.images.material import Array
+from ompd.images.modes import mode as mode_of
 from ompd.images.streams import Draws
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.party import Party
@@ -39,6 +40,7 @@ class Authority(Party):
         width: int,
         depth: int = 8,
         *,
+        mode: Literal["hidden", "extract"] = "hidden",
         clouds: tuple[str, str],
         patient: str,
         physician: str,
@@ -51,6 +53,8 @@ class Authority(Party):
             Pixels, 16 to 512.
         depth : {8, 16}
             Bits of a pixel.
+        mode : {"hidden", "extract"}, default "hidden"
+            Whether clouds learn how many features there are, or where they are.
         clouds : tuple of str
             Ids of two clouds; the first one leads, the second one gets the material.
         patient, physician : str
@@ -65,28 +69,27 @@ class Authority(Party):
         Raises
         ------
         ParameterError
-            If the size or depth is not possible, or a party takes part twice.
+            If size, depth or mode is not possible, or a party takes part twice.
         UnknownKeyError
             If a party is not registered here.
         """
-        size = geometry(height, width, depth)
+        mode_of(mode).geometry(height, width, depth)
         if len({*clouds, patient, physician, self.id}) != 5 or len(clouds) != 2:
             raise ParameterError("clouds: expected two, and everybody in one place only")
-        return self._deal(size.height, size.width, size.depth, clouds, patient, physician)
+        return self._deal((height, width, depth), mode, clouds, patient, physician)
 
     def _deal(
         self,
-        height: int,
-        width: int,
-        depth: int,
+        shape: tuple[int, int, int],
+        mode: Literal["hidden", "extract"],
         clouds: tuple[str, str],
         patient: str,
         physician: str,
     ) -> Iterator[Outgoing]:
         session = secrets.token_bytes(16)
-        shape = (height, width, depth)
-        size = geometry(*shape)
-        plan = Plan(size)
+        chosen = mode_of(mode)
+        size = chosen.geometry(*shape)
+        plan = chosen.plan(size)
         draws = Draws.generate(), Draws.generate()
 
         def frame(recipient: str, body: Body, sequence: int) -> Outgoing:
@@ -96,12 +99,12 @@ class Authority(Party):
             (True, False), clouds, reversed(clouds), draws, strict=True
         ):
             bytes_after = 0 if leader else plan.size
-            key = ImageKey(*shape, leader, other, patient, physician, own.key, bytes_after)
+            key = ImageKey(*shape, leader, other, patient, physician, own.key, bytes_after, mode)
             yield frame(cloud, key, 0)
-        for body in _parts(deal(size, *draws)):
+        for body in _parts(chosen.deal(size, *draws)):
             yield frame(clouds[1], body, body.offset)
         # Last, so that nobody asks for a session that is not complete.
-        ticket = ImageTicket(*shape, *clouds, patient, physician)
+        ticket = ImageTicket(*shape, *clouds, patient, physician, mode)
         yield frame(patient, ticket, 0)
         yield frame(physician, ticket, 0)
 

@@ -8,9 +8,12 @@ import numpy as np
 
 from ompd.errors import BusyError, ContextMismatchError, FramingError, RangeError, RoleError
 from ompd.images.extraction import Extraction
-from ompd.images.features import MOST_ROWS, SharedFeatures
-from ompd.images.geometry import BINS, geometry
-from ompd.images.material import DrawnMaterial, Material, Plan, StoredMaterial
+from ompd.images.features import MOST_ROWS, SharedFeatures, Sums
+from ompd.images.geometry import BINS
+from ompd.images.hidden.concealment import Concealment
+from ompd.images.hidden.layout import HiddenGeometry
+from ompd.images.material import DrawnMaterial, Material, StoredMaterial
+from ompd.images.modes import mode
 from ompd.images.operators import SIGMA, Ints, Reals
 from ompd.images.rounds import numbers, pack, unpack
 from ompd.images.streams import Draws
@@ -24,6 +27,7 @@ from ompd.wire import (
     Body,
     Frame,
     ImageCandidates,
+    ImageFeatures,
     ImageKey,
     ImageMaterial,
     ImagePoints,
@@ -46,9 +50,10 @@ _MOST_POSES = BINS // 2
 class _Session:
     """An image that is worked on."""
 
-    def __init__(self, dealt: ImageKey, extraction: Extraction) -> None:
+    def __init__(self, dealt: ImageKey, work: Extraction | Concealment, *, disclosed: bool) -> None:
         self.dealt = dealt
-        self.extraction = extraction
+        self.work = work
+        self.disclosed = disclosed
         self.wanted: tuple[Kind, str, int] = (Kind.MASKED_IMAGE, dealt.patient, 1)
         #: The other cloud's first round, if it was faster than the patient.
         self.early: ImageRound | None = None
@@ -118,7 +123,8 @@ class ImageCloud(Party):
 
     def _take_key(self, frame: Frame) -> list[Outgoing]:
         dealt = self._post.open(frame, ImageKey)
-        expected = Plan(geometry(dealt.height, dealt.width, dealt.depth)).size
+        chosen = mode(dealt.mode)
+        expected = chosen.plan(chosen.geometry(dealt.height, dealt.width, dealt.depth)).size
         if dealt.size != (0 if dealt.leader else expected):
             raise RangeError("key: expected the size of the material of such an image")
         self._post.claim(frame)
@@ -142,14 +148,21 @@ class ImageCloud(Party):
         shape = (dealt.height, dealt.width, dealt.depth)
         if (request.height, request.width, request.depth) != shape:
             raise ContextMismatchError("request: the session was dealt for another size or depth")
+        if request.mode != dealt.mode:
+            raise ContextMismatchError("request: the session was dealt for the other mode")
         if len(self._sessions) >= MOST_SESSIONS:
             raise BusyError("sessions: as many images as possible are worked on")
         self._post.claim(frame)
         data = self._stock.spend(session)
         draws = Draws(dealt.key)
         material: Material = DrawnMaterial(draws) if dealt.leader else StoredMaterial(data)
-        extraction = Extraction(geometry(*shape), dealt.leader, draws, material)
-        self._sessions[session] = _Session(dealt, extraction)
+        size = mode(dealt.mode).geometry(*shape)
+        work: Extraction | Concealment
+        if isinstance(size, HiddenGeometry):
+            work = Concealment(size, dealt.leader, draws, material)
+        else:
+            work = Extraction(size, dealt.leader, draws, material)
+        self._sessions[session] = _Session(dealt, work, disclosed=request.disclosed)
         return [self._send(session, dealt.patient, ImageSeed(draws.pixel_key()), 0)]
 
     def _expecting(self, frame: Frame) -> _Session:
@@ -171,7 +184,7 @@ class ImageCloud(Party):
         count = dealt.height * dealt.width
         pixels = numbers(body.pixels, "<u8", np.uint64, count, "pixels")
         self._post.claim(frame)
-        opened = session.extraction.open_chunks(pixels.reshape(dealt.height, dealt.width))
+        opened = session.work.open_chunks(pixels.reshape(dealt.height, dealt.width))
         name = frame.header.nonce
         sent = [self._send(name, dealt.other, ImageRound(1, pack(opened)), 1)]
         session.wanted = (Kind.IMAGE_ROUND, dealt.other, 1)
@@ -185,7 +198,7 @@ class ImageCloud(Party):
         if body.number != frame.header.sequence:
             raise ContextMismatchError("round: expected the number of its frame")
         # Checked before anything changes.
-        unpack(session.extraction.geometry, body.number, body.words)
+        unpack(session.work.geometry, body.number, body.words)
         self._post.claim(frame)
         if session.wanted[0] is Kind.MASKED_IMAGE:
             session.early = body
@@ -194,58 +207,91 @@ class ImageCloud(Party):
 
     def _go_on(self, name: bytes, session: _Session, body: ImageRound) -> list[Outgoing]:
         """Compute with the other cloud's round."""
-        extraction, dealt = session.extraction, session.dealt
-        others = unpack(extraction.geometry, body.number, body.words)
+        work, dealt = session.work, session.dealt
+        others = unpack(work.geometry, body.number, body.words)
+        if isinstance(work, Concealment):
+            return self._conceal(name, session, work, others)
         following = body.number + 1
         if body.number == 1:
-            opened = extraction.open_results(others)
+            opened = work.open_results(others)
         elif body.number == 2:
-            opened = [extraction.open_counts(others)]
+            opened = [work.open_counts(others)]
         elif body.number == 3:
-            opened = [extraction.open_candidates(others[0])]
+            opened = [work.open_candidates(others[0])]
         else:
-            session.candidates = extraction.candidates(others[0])
-            cubes = extraction.cubes(session.candidates)
+            session.candidates = work.candidates(others[0])
+            cubes = work.cubes(session.candidates)
             session.wanted = (Kind.IMAGE_POINTS, dealt.physician, 0)
             found = ImageCandidates(write_places(session.candidates), pack([cubes]))
             return [self._send(name, dealt.physician, found, 0)]
         session.wanted = (Kind.IMAGE_ROUND, dealt.other, following)
         return [self._send(name, dealt.other, ImageRound(following, pack(opened)), following)]
 
+    def _conceal(
+        self, name: bytes, session: _Session, work: Concealment, others: list[Any]
+    ) -> list[Outgoing]:
+        """Go on in hidden mode."""
+        dealt = session.dealt
+        opened = work.advance(others)
+        session.wanted = (Kind.IMAGE_ROUND, dealt.other, work.wanted)
+        sent = []
+        if opened is not None:
+            number, arrays = opened
+            sent.append(self._send(name, dealt.other, ImageRound(number, pack(arrays)), number))
+        if work.found is not None:
+            del self._sessions[name]
+            self._keep(name, dealt, work.found.sums)
+            if session.disclosed:
+                arrays = [work.found.numbers, work.found.sums]
+                body = ImageFeatures(*(pack([each]) for each in arrays))
+                sent.append(self._send(name, dealt.physician, body, 0))
+        return sent
+
     def _take_points(self, session: _Session, frame: Frame) -> list[Outgoing]:
         body = self._post.open(frame, ImagePoints)
-        places = read_places(session.extraction.geometry, body.places)
+        work = _extracting(session)
+        places = read_places(work.geometry, body.places)
         scales = numbers(body.scales, "<f8", np.float64, len(places), "scales")
         _check_scales(scales)
         _check_near(places, session.candidates)
         self._post.claim(frame)
         session.points = places
-        sums = session.extraction.orientations(places, scales)
+        sums = work.orientations(places, scales)
         session.wanted = (Kind.IMAGE_POSES, session.dealt.physician, 1)
         body_back = ImageSums(False, sums.astype("<u4", copy=False).tobytes())
         return [self._send(frame.header.nonce, session.dealt.physician, body_back, 0)]
 
     def _take_poses(self, session: _Session, frame: Frame) -> list[Outgoing]:
         body = self._post.open(frame, ImagePoses)
-        places = read_places(session.extraction.geometry, body.places)
+        work = _extracting(session)
+        places = read_places(work.geometry, body.places)
         poses = numbers(body.poses, "<f8", np.float64, len(places), "poses", 4)
         _check_scales(poses[:, 0])
         if not ((np.abs(poses[:, 2:]) <= 1).all() and ((poses >= -1) & (poses <= 360)).all()):
             raise RangeError("poses: expected degrees, cosine and sine")
         _check_posed(places, session.points)
         self._post.claim(frame)
-        sums = session.extraction.descriptors(places, poses)
+        sums = work.descriptors(places, poses)
         # All is said: what is left of the session goes.
         del self._sessions[frame.header.nonce]
-        dealt = session.dealt
-        if len(sums) <= MOST_ROWS:
-            features = SharedFeatures(dealt.depth, sums)
-            self.matches.keep(frame.header.nonce, dealt.patient, dealt.physician, features)
+        self._keep(frame.header.nonce, session.dealt, sums)
         body_back = ImageSums(True, sums.astype("<u4", copy=False).tobytes())
         return [self._send(frame.header.nonce, session.dealt.physician, body_back, 1)]
 
+    def _keep(self, session: bytes, dealt: ImageKey, sums: Sums) -> None:
+        """Keep features for matches, unless there are too many."""
+        if len(sums) <= MOST_ROWS:
+            features = SharedFeatures(dealt.depth, sums)
+            self.matches.keep(session, dealt.patient, dealt.physician, features)
+
     def _send(self, session: bytes, recipient: str, body: Body, sequence: int) -> Outgoing:
         return recipient, self._post.send(recipient, body, nonce=session, sequence=sequence)
+
+
+def _extracting(session: _Session) -> Extraction:
+    """Only extract mode waits for what a physician sends."""
+    assert isinstance(session.work, Extraction)  # noqa: S101
+    return session.work
 
 
 def _check_scales(scales: Reals) -> None:

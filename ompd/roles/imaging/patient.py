@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,13 @@ class Patient(Party):
         self._images: dict[bytes, npt.NDArray[np.uint64]] = {}
         self._seeds: dict[bytes, dict[str, bytes]] = {}
 
-    def submit(self, image: npt.NDArray[Any]) -> list[Outgoing]:
+    def submit(
+        self,
+        image: npt.NDArray[Any],
+        *,
+        mode: Literal["hidden", "extract"] = "hidden",
+        disclose: bool = False,
+    ) -> list[Outgoing]:
         """Ask both clouds to take part for an image; it is sent once they answer.
 
         Parameters
@@ -36,27 +42,32 @@ class Patient(Party):
         image : ndarray of uint8 or uint16, (height, width)
             Grey levels; the largest value of the type is white. Of 16 bits the upper twelve are
             kept.
+        mode : {"hidden", "extract"}, default "hidden"
+            Of what was dealt.
+        disclose : bool, default False
+            In hidden mode: whether the physician gets places and descriptors of the features. In
+            extract mode it always does.
 
         Raises
         ------
         ImageError
             If it is of another type or shape.
         MaterialError
-            If nothing was dealt for an image of this size.
+            If nothing was dealt for an image of this size in this mode.
         """
         depth = _depth(image)
-        shape = (*image.shape, depth)
+        shape = (image.shape[0], image.shape[1], depth)
         suitable = (
             session
             for session, each in self._tickets.items()
-            if (each.height, each.width, each.depth) == shape
+            if ((each.height, each.width, each.depth), each.mode) == (shape, mode)
         )
         if (session := next(suitable, None)) is None:
-            raise MaterialError("image: nothing was dealt for this height, width and depth")
+            raise MaterialError("image: nothing was dealt for this height, width, depth and mode")
         ticket = self._tickets.pop(session)
         self._images[session] = _pixels(image, depth)
         self._seeds[session] = dict.fromkeys((ticket.leader, ticket.other), b"")
-        body = ImageRequest(*shape)
+        body = ImageRequest(*shape, mode, disclose)
         return [
             (cloud, self._post.send(cloud, body, nonce=session, sequence=0))
             for cloud in (ticket.leader, ticket.other)

@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ompd.errors import ContextMismatchError
-from ompd.images.geometry import BINS, geometry
+from ompd.images.geometry import BINS
+from ompd.images.hidden.layout import HiddenGeometry
+from ompd.images.hidden.reading import check_numbers, disclosed
+from ompd.images.modes import mode
 from ompd.images.reading import Features, Points, Poses
 from ompd.images.rounds import numbers
 from ompd.roles.imaging.counting import Counts
@@ -19,6 +22,7 @@ from ompd.wire import (
     Body,
     Frame,
     ImageCandidates,
+    ImageFeatures,
     ImagePoints,
     ImagePoses,
     ImageSums,
@@ -32,8 +36,9 @@ class _Reading:
 
     def __init__(self, ticket: ImageTicket) -> None:
         self.clouds = (ticket.leader, ticket.other)
-        self.geometry = geometry(ticket.height, ticket.width, ticket.depth)
-        self.wanted = Kind.IMAGE_CANDIDATES
+        self.geometry = mode(ticket.mode).geometry(ticket.height, ticket.width, ticket.depth)
+        hidden = isinstance(self.geometry, HiddenGeometry)
+        self.wanted = Kind.IMAGE_FEATURES if hidden else Kind.IMAGE_CANDIDATES
         #: Shares of what is wanted now, by cloud.
         self.shares: dict[str, Any] = {}
         self.points: Points | None = None
@@ -55,6 +60,10 @@ class Physician(Party):
     def sessions(self) -> list[bytes]:
         """Sessions that were dealt for this physician, oldest first."""
         return list(self._readings)
+
+    def drop(self, session: bytes) -> None:
+        """Forget an image, such as one whose features the patient does not disclose."""
+        self._readings.pop(session, None)
 
     def features(self, session: bytes | None = None) -> Features:
         """Return the features of an image, and forget it.
@@ -150,7 +159,7 @@ class Physician(Party):
             If the frame is not acceptable; nothing has changed then.
         """
         decoded = self._post.authenticate(
-            frame, Kind.IMAGE_TICKET, Kind.IMAGE_CANDIDATES, Kind.IMAGE_SUMS,
+            frame, Kind.IMAGE_TICKET, Kind.IMAGE_CANDIDATES, Kind.IMAGE_SUMS, Kind.IMAGE_FEATURES,
             Kind.MATCH_TICKET, Kind.MATCH_COUNT,
         )  # fmt: skip
         header = decoded.header
@@ -200,6 +209,8 @@ class Physician(Party):
                 if not np.array_equal(known, places):
                     raise ContextMismatchError("candidates: the clouds name different ones")
             return places, cubes.reshape(-1, 5, 5, 5)
+        if reading.wanted is Kind.IMAGE_FEATURES:
+            return self._found(reading, frame)
         sums = self._post.open(frame, ImageSums)
         described = reading.poses is not None
         if sums.described != described:
@@ -211,9 +222,23 @@ class Physician(Party):
             rows, width = len(reading.points.places), BINS
         return numbers(sums.sums, "<u4", np.uint32, rows, "sums", width)
 
+    def _found(self, reading: _Reading, frame: Frame) -> Any:
+        """Open and check one cloud's share of what hidden mode found."""
+        body = self._post.open(frame, ImageFeatures)
+        found = numbers(body.numbers, "<u4", np.uint32, None, "numbers")
+        for known, _ in reading.shares.values():
+            if len(known) != len(found):
+                raise ContextMismatchError("features: the clouds have different numbers of them")
+            assert isinstance(reading.geometry, HiddenGeometry)  # noqa: S101  (of the ticket)
+            check_numbers(reading.geometry, known + found)
+        return found, numbers(body.sums, "<u4", np.uint32, len(found), "sums", 128)
+
     def _next(self, reading: _Reading, left: Any, right: Any) -> Body | None:
         """Go on with both shares; return what to ask of both clouds."""
         size = reading.geometry
+        if isinstance(size, HiddenGeometry):
+            reading.features = disclosed(size, left[0] + right[0], left[1] + right[1])
+            return None
         if reading.wanted is Kind.IMAGE_CANDIDATES:
             reading.wanted = Kind.IMAGE_SUMS
             reading.points = points = Points(size, left[0], left[1] + right[1])
