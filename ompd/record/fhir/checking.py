@@ -308,7 +308,7 @@ def _check_quantity(quantity: Any, path: str, now: datetime) -> None:
     if quantity.code is not None and quantity.system is None:
         _refuse(f"{path}.system", "the system of the unit's code")
     of_ucum = quantity.system is not None and str(quantity.system) == UCUM
-    if of_ucum and (quantity.code is None or not is_unit(quantity.code)):
+    if of_ucum and quantity.code is not None and not is_unit(quantity.code):
         _refuse(f"{path}.code", "a unit of UCUM, such as mm[Hg] or mg/dL")
 
 

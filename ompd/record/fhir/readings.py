@@ -86,8 +86,8 @@ def _value(part: Document) -> tuple[float | None, str, bool, tuple[str, ...]] | 
     if quantity is not None:
         if "value" not in quantity or "comparator" in quantity:
             return None
-        coded = quantity.get("system") == UCUM
-        unit = quantity.get("code") if coded else quantity.get("unit", "")
+        coded = quantity.get("system") == UCUM and "code" in quantity
+        unit = quantity["code"] if coded else quantity.get("unit", "")
         return float(quantity["value"]), unit, coded, ()
     for name in ("valueInteger", "valueBoolean"):
         if name in part:

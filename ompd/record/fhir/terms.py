@@ -53,6 +53,8 @@ _FORMS = {
 # Parts, answers, lists and groups of LOINC have letters before their digits.
 _LOINC = re.compile(r"(LP|LA|LL|LG)?([0-9]{1,8})-([0-9])")
 _SCTID = re.compile(r"[1-9][0-9]{5,17}")
+# Concepts that are refined or joined; each may have a term between bars.
+_EXPRESSION = re.compile(r"[1-9][0-9]{5,17}( ?\|[^|]*\|)?( ?[:+,={}()] ?.{0,2000})?")
 
 
 def problem_of(system: str, code: str) -> str:
@@ -67,7 +69,8 @@ def problem_of(system: str, code: str) -> str:
     if system == LOINC:
         return "" if _is_loinc(code) else "a code of LOINC with its check digit, such as 8867-4"
     if system == SNOMED:
-        return "" if _is_sctid(code) else "an identifier of SNOMED CT with its check digit"
+        concept = code if _EXPRESSION.fullmatch(code) is None else code[: _digits(code)]
+        return "" if _is_sctid(concept) else "an identifier of SNOMED CT with its check digit"
     if system == UCUM:
         return "" if is_unit(code) else "a unit of UCUM, such as mm[Hg] or mg/dL"
     if system in _FORMS:
@@ -82,6 +85,10 @@ def _is_loinc(code: str) -> bool:
         return False
     # Only numbers of tests and panels have the check digit of their digits alone.
     return bool(found[1]) or _luhn(found[2]) == int(found[3])
+
+
+def _digits(code: str) -> int:
+    return len(code) - len(code.lstrip("0123456789"))
 
 
 def _luhn(digits: str) -> int:
