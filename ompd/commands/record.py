@@ -153,7 +153,7 @@ def show(
             found = record.search(search) if search else record.list()
             found = [entry for entry in found if kind in {None, entry.kind}]
             for entry in found[:limit]:
-                title, value = described(record.get(entry.reference), language.value)
+                title, value = described(record.get(entry.reference), language.value, record)
                 when = entry.when.date().isoformat() if entry.when else " " * 10
                 say(f"{when}  {title}: {value}".removesuffix(": ").replace("\n", "; "))
                 say(f"            {entry.reference}")

@@ -84,11 +84,11 @@ def summary(record: Readable, *, language: str = "en", now: datetime | None = No
     for section in SECTIONS:
         within = [each for found, each in listed.values() if found is section]
         if within:
-            parts.append(_section(section, within, language))
+            parts.append(_section(record, section, within, language))
         elif section.absent:
             placeholder = _placeholder(section)
             documents[_reference(placeholder)] = placeholder.document()
-            parts.append(_section(section, [placeholder], language))
+            parts.append(_section(record, section, [placeholder], language))
     composition = _composition(parts, language, now)
     entries = _entries({f"Composition/{composition['id']}": composition} | documents)
     digest = uuid.uuid5(uuid.NAMESPACE_URL, encode(entries).hex())
@@ -131,10 +131,12 @@ def _person(record: Readable) -> Document:
     return document
 
 
-def _section(section: Section, resources: Iterable[Resource], language: str) -> Document:
+def _section(
+    record: Readable, section: Section, resources: Iterable[Resource], language: str
+) -> Document:
     items = []
     for resource in resources:
-        title, value = described(resource, language)
+        title, value = described(resource, language, record)
         when = resource.when.date().isoformat() if resource.when else ""
         text = " – ".join(part for part in (when, title, value.replace("\n", "; ")) if part)
         items.append(f"<li>{html.escape(_printable(text))}</li>")

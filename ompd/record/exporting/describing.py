@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ompd.record.fhir import LOINC, Document, Resource, named
 from ompd.record.fhir.resource import plain_text
@@ -117,7 +117,19 @@ def unit_for_people(code: str) -> str:
     return _UNITS.get(code) or _REMARK.sub(r"\1", code) if code not in {"1", ""} else ""
 
 
-def described(resource: Resource, language: str = "en") -> Described:
+class Gettable(Protocol):
+    """What has the resources that others refer to."""
+
+    def get(self, reference: str, /) -> Resource:
+        """Return the resource of a reference."""
+        ...
+
+    def __contains__(self, reference: str, /) -> bool: ...
+
+
+def described(
+    resource: Resource, language: str = "en", record: Gettable | None = None
+) -> Described:
     """Return title and value of a resource.
 
     Parameters
@@ -125,6 +137,8 @@ def described(resource: Resource, language: str = "en") -> Described:
     resource : Resource
     language : {"en", "de"}
         Of the words that are not the resource's own.
+    record : Record, optional
+        Where the medicine or device is that a resource names by its reference alone.
     """
     document = resource.document()
     kind = resource.kind
@@ -144,7 +158,8 @@ def described(resource: Resource, language: str = "en") -> Described:
         return Described(title, document.get("conclusion", ""))
     if kind == "Patient":
         return Described(_person(document), "")
-    return Described(_title(document, language) or kind, _state(document, language))
+    title = _title(document, language) or _title_of_other(document, language, record)
+    return Described(title or kind, _state(document, language))
 
 
 def measure_name(code: str, language: str) -> str:
@@ -175,8 +190,20 @@ def _title(document: Document, language: str) -> str:
     for element in ("title", "description", "name", "deviceName"):
         if isinstance(document.get(element), str):
             return str(document[element])
-    medication: Any = document.get("medicationReference", document.get("device", {}))
-    return str(medication.get("display", ""))
+    return str(_other(document).get("display", ""))
+
+
+def _other(document: Document) -> Document:
+    """Return the reference to what a resource is about, if it does not say so itself."""
+    found = document.get("medicationReference", document.get("device"))
+    return found if isinstance(found, dict) else {}
+
+
+def _title_of_other(document: Document, language: str, record: Gettable | None) -> str:
+    reference = _other(document).get("reference", "")
+    if record is None or reference not in record:
+        return ""
+    return _title(record.get(reference).document(), language)
 
 
 def _state(document: Document, language: str) -> str:

@@ -71,7 +71,7 @@ def pdf(
     texts = _TEXTS[language]
     person = record.get(SELF) if SELF in record else None
     listed = chosen(record, notes=True)
-    described_by = {name: described(each, language) for name, (_, each) in listed.items()}
+    described_by = {name: described(each, language, record) for name, (_, each) in listed.items()}
     name = described(person, language).title if person else ""
     letters = set(name).union(*("".join(each) for each in described_by.values()))
     page, numbers = _page(fonts, letters, texts, now)

@@ -33,14 +33,14 @@ def table(record: Readable, *, language: str = "en") -> bytes:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for entry in in_order(record):
-        writer.writerows(_rows(record.get(entry.reference), language))
+        writer.writerows(_rows(record, record.get(entry.reference), language))
     # The mark tells spreadsheets the encoding.
     return stream.getvalue().encode("utf-8-sig")
 
 
-def _rows(resource: Resource, language: str) -> Iterator[list[str]]:
+def _rows(record: Readable, resource: Resource, language: str) -> Iterator[list[str]]:
     when = written(resource.when) if resource.when else ""
-    title, value = described(resource, language)
+    title, value = described(resource, language, record)
     system, code = resource.codes[0] if resource.codes else ("", "")
     head = [when, resource.kind, resource.id]
     found = readings(resource)

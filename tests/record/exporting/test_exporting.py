@@ -245,6 +245,23 @@ def test_letters_that_no_font_has_are_not_lost(record, monkeypatch, boxes):
         assert "[U+4F60][U+597D], [U+0928]" in text
 
 
+def test_a_medicine_that_is_named_by_reference(record):
+    medicine = {"resourceType": "Medication", "id": "m", "code": {"text": "Anastrozole"}}
+    taken = {
+        "resourceType": "MedicationStatement",
+        "id": "taken",
+        "status": "active",
+        "medicationReference": {"reference": "Medication/m"},
+        "subject": {"reference": fhir.SELF},
+    }
+    record.put_all([fhir.checked(medicine), fhir.checked(taken)])
+    resource = record.get("MedicationStatement/taken")
+    assert described(resource, "en", record) == ("Anastrozole", "active")
+    assert described(resource).title == "MedicationStatement"
+    assert b"Anastrozole" in summary(record, now=NOW)
+    assert table(record).count(b"Anastrozole") == 2
+
+
 def test_an_empty_record_is_printed(record):
     pytest.importorskip("fpdf")
     assert text_of(pdf(record, now=NOW)).count("Nothing is recorded.") == 3

@@ -174,3 +174,64 @@ def test_an_empty_bundle_adds_nothing(record):
     assert load(record, b'{"resourceType":"Bundle","type":"collection"}').added == 0
     found = load(record, b'{"resourceType":"Bundle","entry":[{"fullUrl":"urn:x"}]}')
     assert found.skipped == {"entries without a resource": 1}
+
+
+def uuid_of(number):
+    return f"urn:uuid:00000000-0000-4000-8000-{number:012d}"
+
+
+def test_a_summary_of_another_system(record):
+    who = {"reference": uuid_of(2)}
+    translated = {"url": "http://hl7.org/fhir/StructureDefinition/translation"}
+    translated["extension"] = [
+        {"url": "lang", "valueCode": "nl-NL"},
+        {"url": "content", "valueString": "opvliegers"},
+    ]
+    flush = {"system": fhir.SNOMED, "code": "198436008", "display": "Menopausal flushing"}
+    resources = [
+        EXAMPLES["Composition"] | {"subject": who, "author": [who]},
+        {"resourceType": "Patient", "gender": "female", "birthDate": "1972-05-01"},
+        EXAMPLES["MedicationStatement"]
+        | {"medicationReference": {"reference": uuid_of(4)}, "subject": who},
+        {
+            "resourceType": "Medication",
+            "code": {"coding": [{"system": fhir.ATC, "code": "L02BG03"}]},
+        },
+        EXAMPLES["Condition"]
+        | {
+            "subject": who,
+            "code": {"coding": [flush | {"_display": {"extension": [translated]}}]},
+            "onsetDateTime": "2015",
+        },
+        {
+            "resourceType": "AllergyIntolerance",
+            "code": {
+                "coding": [
+                    {
+                        "system": "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips",
+                        "code": "no-known-allergies",
+                    }
+                ]
+            },
+            "patient": who,
+        },
+    ]
+    del resources[2]["medicationCodeableConcept"]
+    document = {
+        "resourceType": "Bundle",
+        "type": "document",
+        "identifier": {"system": "urn:oid:1.2.3", "value": "1"},
+        "timestamp": "2020-12-11T14:30:00.0607701+01:00",
+        "entry": [
+            {"fullUrl": uuid_of(place), "resource": each}
+            for place, each in enumerate(resources, start=1)
+        ],
+    }
+    found = load(record, json.dumps(document).encode())
+    assert (found.added, found.skipped) == (4, {"Composition": 1, "says that nothing is known": 1})
+    [taken] = record.list("MedicationStatement")
+    statement = record.get(taken.reference).document()
+    assert statement["subject"] == {"reference": fhir.SELF}
+    assert record.get(statement["medicationReference"]["reference"]).kind == "Medication"
+    assert record.count(code=(fhir.SNOMED, "198436008")) == 1
+    assert [each.reference for each in record.search("opvliegers flushing")]
