@@ -205,7 +205,8 @@ def assessment(
     )
     prediction: Document = {
         "outcome": concept,
-        "probabilityDecimal": Decimal(f"{probability:.4f}"),
+        # Percent, as FHIR has it.
+        "probabilityDecimal": Decimal(f"{100 * probability:.2f}"),
         "rationale": rationale,
     }
     place = words(questionnaire.level(level).text, language)

@@ -149,7 +149,7 @@ def test_what_follows_is_written_with_codes(record):
     risk = made[0].document()
     assert risk["resourceType"] == "RiskAssessment"
     assert risk["prediction"][0]["outcome"]["coding"][0]["code"] == "I25.1"
-    assert float(risk["prediction"][0]["probabilityDecimal"]) == round(probability, 4)
+    assert float(risk["prediction"][0]["probabilityDecimal"]) == round(100 * probability, 2)
     assert "keine Diagnose" in risk["note"][0]["text"]
     assert risk["basis"] == [{"reference": f"QuestionnaireResponse/{interview.id}"}]
     weightiest = interview.contributions[0].question
