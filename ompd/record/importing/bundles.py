@@ -173,7 +173,8 @@ class _Places:
             if isinstance(meta, dict):
                 meta.setdefault("source", entry.full_url)
         resource = checked(document, now=now)
-        absent = any(system == ABSENT for system, _ in resource.codes)
+        # Known to have none is something else.
+        absent = any(system == ABSENT and code.endswith("-info") for system, code in resource.codes)
         return None if absent or _is_placeholder(resource) else resource
 
     def _resolved(self, reference: str, base: str) -> str:

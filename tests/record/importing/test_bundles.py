@@ -209,7 +209,7 @@ def test_a_summary_of_another_system(record):
                 "coding": [
                     {
                         "system": "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips",
-                        "code": "no-known-allergies",
+                        "code": "no-allergy-info",
                     }
                 ]
             },
@@ -234,4 +234,6 @@ def test_a_summary_of_another_system(record):
     assert statement["subject"] == {"reference": fhir.SELF}
     assert record.get(statement["medicationReference"]["reference"]).kind == "Medication"
     assert record.count(code=(fhir.SNOMED, "198436008")) == 1
+    none = json.dumps(document).replace("no-allergy-info", "no-known-allergies").encode()
+    assert load(record, none).added == 1
     assert [each.reference for each in record.search("opvliegers flushing")]
