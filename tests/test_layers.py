@@ -61,14 +61,16 @@ TABLE = {
     # Many rows through all three parties, which are in one process or apart.
     "bulk": (5, "datasets estimator roles search wire"),
     "compilation": (5, "aggregate blind datasets encode images record sealed search signals"),
+    # A cloud's tables on many machines; rows are scored there as `bulk` does.
+    "cluster": (5, "bulk datasets roles sealed search stores wire"),
     # Servers and the client of a user; the only one that speaks HTTP.
     "service": (5, "crypto datasets monitor record roles share stores wire"),
     # Pages of a person's record; they ask hospitals and clouds as programs do.
     "portal": (5, "crypto record roles service"),
     "commands": (
         6,
-        "audit bulk compilation crypto datasets encode images monitor portal record roles search "
-        "service stores text wire",
+        "audit bulk cluster compilation crypto datasets encode images monitor portal record roles "
+        "search service stores text wire",
     ),
     # The package's face names what most callers need, and loads it when it is used.
     "__init__": (7, "bulk compilation roles"),
@@ -83,6 +85,7 @@ ON = {
     ("roles", "monitor"),
     ("roles", "scoring"),
     ("portal", "service"),
+    ("cluster", "bulk"),
 }
 
 #: Third-party modules: where they are declared, under which name, and who may import them.
@@ -99,15 +102,16 @@ LIBRARIES = {
     "msgspec": (
         "msgspec",
         "",
-        "arrays crypto datasets monitor record roles schema sealed service stores wire",
+        "arrays cluster crypto datasets monitor record roles schema sealed service stores wire",
     ),
     "numpy": (
         "numpy",
         "",
-        "_kernels aggregate arrays audit blind bulk commands compilation datasets encode estimator "
-        "files images record roles schema scoring sealed search service signals stores text "
-        "threads wire",
+        "_kernels aggregate arrays audit blind bulk cluster commands compilation datasets encode "
+        "estimator files images record roles schema scoring sealed search service signals stores "
+        "text threads wire",
     ),
+    "ray": ("ray", "cluster", "cluster"),
     "pandas": ("pandas", "frame", "roles schema"),
     "pyarrow": ("pyarrow", "arrow", "bulk roles schema"),
     "rich": ("rich", "", "bulk commands"),
@@ -212,7 +216,7 @@ def test_libraries_are_declared():
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("bench", ("bench", "he")), ("tests", ("test", "fuzz", "he"))],
+    [("bench", ("bench", "cluster", "he")), ("tests", ("test", "cluster", "fuzz", "he"))],
 )
 def test_libraries_of_benchmarks_and_tests_are_declared(folder, extras):
     known = declared(*extras)
@@ -275,7 +279,9 @@ def test_a_cloud_that_adds_up_reaches_no_secret_of_a_hospital():
     assert not {found for found in names if found.startswith((*SECRETS, "ompd.roles.physician"))}
 
 
-@pytest.mark.parametrize("name", ["roles/cloud", "stores/tables/__init__", "search/__init__"])
+@pytest.mark.parametrize(
+    "name", ["roles/cloud", "stores/tables/__init__", "search/__init__", "cluster/tables"]
+)
 def test_cloud_cannot_unblind(name):
     names = reached(PACKAGE / f"{name}.py")
     assert "ompd.search" in names or name.startswith("search")

@@ -21,8 +21,8 @@ from ompd.arrays import F64
 from ompd.bulk.line import line_of
 from ompd.bulk.meter import Meter
 from ompd.bulk.partial import Partial
-from ompd.bulk.rows import of_people
-from ompd.datasets import Dataset, People, scan
+from ompd.bulk.rows import Rows, of_people
+from ompd.datasets import Dataset, scan
 from ompd.errors import BackendUnavailableError, DatasetError, ParameterError
 from ompd.roles import Diagnoses
 from ompd.schema import Schema
@@ -151,7 +151,7 @@ def score(
             else:
                 if judge is None:
                     judge = _judge(records, profile, method, k, meter, stack)
-                found = _found(read(), judge, records.schema.classes)
+                found = found_of(of_people(read()), judge, records.schema.classes)
                 part = Scored.of(found)
                 content = csv_of(found, number) if form == ".csv" else _parquet(found)
                 partial.put(number, content, json.dumps(asdict(part)).encode())
@@ -228,9 +228,8 @@ def _judge(
     return openly(records, method, k)
 
 
-def _found(people: People, judge: Judge, classes: tuple[str, ...]) -> Diagnoses:
-    """Diagnose the rows of a piece; the bad ones have their errors."""
-    rows = of_people(people)
+def found_of(rows: Rows, judge: Judge, classes: tuple[str, ...]) -> Diagnoses:
+    """Diagnose rows; the bad ones have their errors."""
     nobody = Diagnoses(
         classes, (), np.empty(0, np.int64), np.empty((0, len(classes))),
         np.empty((0, len(classes)), np.uint16), np.empty(0, np.bool_), np.empty(0, np.uint16),

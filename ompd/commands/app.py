@@ -9,6 +9,7 @@ from ompd.commands.audit import audit
 from ompd.commands.audit_log import audit_log_app
 from ompd.commands.backup import backup, restore
 from ompd.commands.catalogue import catalogue
+from ompd.commands.cluster import cluster_app
 from ompd.commands.datasets import datasets
 from ompd.commands.demo import demo
 from ompd.commands.images import images_app
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(aggregate_app, name="aggregate")
 app.add_typer(audit_log_app, name="audit-log")
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(images_app, name="images")
 app.add_typer(monitor_app, name="monitor")
 app.add_typer(record_app, name="record")

@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ompd.commands.console import needing, plain_errors
+from ompd.errors import ParameterError
 
 if TYPE_CHECKING:
     from ompd.service.serving import Addresses
+    from ompd.stores.tables import Tables
 
 _PREPARING = "preparing: a first start compiles, for a minute or so"
 
@@ -33,6 +36,14 @@ def serve(
         Path | None,
         typer.Option(help="Its configuration.", show_default="PARTY.toml"),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Ray cluster whose nodes answer for a cloud; needs ompd\\[cluster].",
+            metavar="ADDRESS",
+        ),
+    ] = None,
 ) -> None:
     """Run the server of a party, until Ctrl-C or SIGTERM; `ompd init` configures the first two.
 
@@ -40,6 +51,8 @@ def serve(
     is told to end, what was accepted is answered first.
     """
     with plain_errors(), needing("service"):
+        if ray is not None and party is not Server.CLOUD:
+            raise ParameterError("--ray: is for a cloud alone")
         from ompd.service import logs
         from ompd.service.serving import check_free
 
@@ -73,7 +86,18 @@ def serve(
             logs.logger(cloud.id).info(_PREPARING)
             # By another process: this one is not to load what a hospital blinds with.
             subprocess.run([sys.executable, "-c", "import ompd; ompd.warmup()"], check=False)
-            serve_cloud(cloud, _started(cloud.id))
+            serve_cloud(cloud, _started(cloud.id), _tables_at(ray))
+
+
+def _tables_at(ray: str | None) -> Callable[[Path], Tables]:
+    """Return what opens a cloud's folder of tables: for itself, or for a cluster."""
+    from ompd.stores.tables import FolderTables
+
+    if ray is None:
+        return FolderTables
+    from ompd.cluster import Tables as ClusterTables
+
+    return partial(ClusterTables, address=ray)
 
 
 def _started(party: str) -> Callable[[Addresses], None]:

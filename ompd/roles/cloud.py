@@ -350,7 +350,7 @@ class Cloud(Party):
         newest = versions[0] if versions else None
         if newest is None or newest.version != body.base or newest.stored is None:
             raise VersionError("change: the version that it is made of is not the newest here")
-        if not isinstance(newest.stored, CHANGES[header.kind]):
+        if newest.stored.upload is not CHANGES[header.kind].upload:
             raise ContextMismatchError("change: is of another profile than the table")
         return newest
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from ompd._kernels.retrieval import gather
-from ompd.arrays import U8, frozen
+from ompd.arrays import U8, U64, frozen
 from ompd.errors import FramingError, RangeError
-from ompd.sealed.layout import Layout
+from ompd.sealed.layout import Layout, Offsets
 from ompd.threads import run_ranges
 
 Ciphertexts = bytes | memoryview | U8
@@ -85,15 +85,56 @@ def answer(
     """
     table = np.frombuffer(ciphertexts, dtype=np.uint8)
     check_layout(layout, table.size)
-    queries = check_request(layout, request)
+    check_request(layout, request)
     if layout.fetches == 0:
         return table.tobytes()
-    offsets = frozen(np.frombuffer(request, dtype=layout.offset_type)).reshape(-1, layout.chunks)
-    words = frozen(table.view(np.uint64)).reshape(layout.buckets, -1)
-    answers = np.empty((queries * layout.fetches, words.shape[1]), dtype=np.uint64)
+    return sums(table, layout, vectors(layout, request), threads=threads).tobytes()
 
-    def work(first: int, last: int) -> None:
-        gather(words, layout.chunk, offsets, answers, first, last)
 
-    run_ranges(work, len(answers), threads or 1)
-    return answers.tobytes()
+def vectors(layout: Layout, request: bytes) -> Offsets:
+    """Return the offsets of a request that was checked, of shape (queries * fetches, chunks)."""
+    return np.frombuffer(request, dtype=layout.offset_type).reshape(-1, layout.chunks)
+
+
+def sums(
+    ciphertexts: U8, layout: Layout, offsets: Offsets, *, first: int = 0, threads: int | None = None
+) -> U64:
+    """XOR one bucket of each chunk for every vector, or of some chunks.
+
+    Sums of all chunks are the XOR of those of some chunks and those of the others.
+
+    Parameters
+    ----------
+    ciphertexts : uint8 array
+        The buckets of the chunks that are summed up.
+    layout : Layout
+        Of the whole table.
+    offsets : offsets of shape (n, chunks)
+        Below `layout.chunk`; a column for each chunk that is here.
+    first : int, default 0
+        Number of the first of these chunks.
+    threads : int, optional
+        1 by default.
+
+    Returns
+    -------
+    uint64 array of shape (n, words)
+
+    Raises
+    ------
+    FramingError
+        If there are not as many buckets as these chunks have.
+    """
+    chunks = offsets.shape[1]
+    expected = chunks * layout.chunk * layout.bucket_bytes
+    if ciphertexts.size != expected or not 0 <= first <= layout.chunks - chunks:
+        raise FramingError(f"ciphertexts: expected {expected} bytes, got {ciphertexts.size}")
+    words = frozen(ciphertexts.reshape(-1).view(np.uint64)).reshape(chunks * layout.chunk, -1)
+    columns = frozen(offsets)
+    found = np.empty((len(columns), words.shape[1]), dtype=np.uint64)
+
+    def work(start: int, stop: int) -> None:
+        gather(words, layout.chunk, columns, found, start, stop)
+
+    run_ranges(work, len(found), threads or 1)
+    return found

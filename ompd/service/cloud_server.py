@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from ompd.service.cloud import CloudServer
 from ompd.service.config import CloudConfig
@@ -14,9 +15,14 @@ from ompd.service.operations import operations_app
 from ompd.service.parties import open_cloud_server
 from ompd.service.running import Running, told
 from ompd.service.serving import Addresses, run
+from ompd.stores.tables import FolderTables, Tables
 
 
-def serve_cloud(config: CloudConfig, started: Callable[[Addresses], None]) -> None:
+def serve_cloud(
+    config: CloudConfig,
+    started: Callable[[Addresses], None],
+    tables_at: Callable[[Path], Tables] = FolderTables,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Parameters
@@ -24,6 +30,8 @@ def serve_cloud(config: CloudConfig, started: Callable[[Addresses], None]) -> No
     config : CloudConfig
     started : callable
         Told the addresses once they answer.
+    tables_at : callable
+        Opens the folder of the cloud's tables.
 
     Raises
     ------
@@ -31,7 +39,7 @@ def serve_cloud(config: CloudConfig, started: Callable[[Addresses], None]) -> No
         If the cloud cannot be opened, or an address not be listened on.
     """
     log = logger(config.id)
-    with open_cloud_server(config) as (cloud, audit), contextlib.ExitStack() as stack:
+    with open_cloud_server(config, tables_at) as (cloud, audit), contextlib.ExitStack() as stack:
         metrics = Metrics()
         server = CloudServer(cloud, config.state / "answers", Journal(metrics, audit, log))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from ompd.service.signers import Signers
 from ompd.stores import AuditLog, BudgetLedger, DurableReplayGuard, Keeper, Till
 from ompd.stores.audit_check import Head
 from ompd.stores.registry import Registry
-from ompd.stores.tables import FolderTables
+from ompd.stores.tables import FolderTables, Tables
 
 if TYPE_CHECKING:
     from ompd.roles import Authority, Cloud, Hospital, Subscriber, User
@@ -63,15 +63,24 @@ def open_hospital_server(config: HospitalConfig) -> Iterator[tuple[Hospital, Aud
 
 
 @contextmanager
-def open_cloud_server(config: CloudConfig) -> Iterator[tuple[Cloud, AuditLog]]:
-    """Open a cloud on its state, and its audit log; as `open_hospital`."""
+def open_cloud_server(
+    config: CloudConfig, tables_at: Callable[[Path], Tables] = FolderTables
+) -> Iterator[tuple[Cloud, AuditLog]]:
+    """Open a cloud on its state, and its audit log; as `open_hospital`.
+
+    Parameters
+    ----------
+    config : CloudConfig
+    tables_at : callable
+        Opens the folder of its tables.
+    """
     from ompd.roles import Cloud
 
     with ExitStack() as stack:
         identity, common = _common(config, "cloud", stack)
         with refusing(StoreError, config.state.name):
             make_folder(config.state)
-        tables = FolderTables(config.state / "tables")
+        tables = tables_at(config.state / "tables")
         stack.callback(tables.close)
         replays = DurableReplayGuard(config.state / "frames", FRESHNESS_WINDOW)
         stack.callback(replays.close)

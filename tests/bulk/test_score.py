@@ -114,7 +114,7 @@ def test_what_is_interrupted_goes_on_and_ends_alike(tmp_path, pieces, out, profi
     data = records()
     options = {"profile": profile, "id": "case", "k": 5}
     score(tmp_path / "in.csv", tmp_path / f"whole-{out}", data, **options)
-    plain = module._found
+    plain = module.found_of
     for most in (0, 1, 2):
         calls = []
 
@@ -124,10 +124,10 @@ def test_what_is_interrupted_goes_on_and_ends_alike(tmp_path, pieces, out, profi
             calls.append(1)
             return plain(*arguments)
 
-        monkeypatch.setattr(module, "_found", found)
+        monkeypatch.setattr(module, "found_of", found)
         with pytest.raises(StopError):
             score(tmp_path / "in.csv", tmp_path / out, data, **options)
-    monkeypatch.setattr(module, "_found", plain)
+    monkeypatch.setattr(module, "found_of", plain)
     assert not (tmp_path / out).exists()
     scored = score(tmp_path / "in.csv", tmp_path / out, data, **options)
     assert scored.rows == 500
@@ -174,13 +174,13 @@ def test_what_was_changed_is_noticed(tmp_path, pieces, monkeypatch, change):
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, pieces, monkeypatch):
     write(tmp_path / "in.csv")
-    plain = module._found
+    plain = module.found_of
 
     def found(*arguments):
         os.utime(tmp_path / "in.csv", (1, 1))
         return plain(*arguments)
 
-    monkeypatch.setattr(module, "_found", found)
+    monkeypatch.setattr(module, "found_of", found)
     with pytest.raises(DatasetError, match="changed while it was read"):
         score(tmp_path / "in.csv", tmp_path / "out.csv", records(), k=5)
     assert not (tmp_path / "out.csv").exists()
@@ -228,7 +228,7 @@ def test_an_input_that_is_none(tmp_path, source):
 
 def test_one_process_at_a_time(tmp_path, monkeypatch):
     write(tmp_path / "in.csv")
-    plain = module._found
+    plain = module.found_of
 
     def found(*arguments):
         with pytest.raises(StoreError, match="another process"):
@@ -236,7 +236,7 @@ def test_one_process_at_a_time(tmp_path, monkeypatch):
         return plain(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_found", found)
+        patch.setattr(module, "found_of", found)
         score(tmp_path / "in.csv", tmp_path / "out.csv", records(), k=5)
     assert len(read(tmp_path / "out.csv")) == 500
 
@@ -334,13 +334,13 @@ def test_a_full_disk_while_it_is_put_together(tmp_path, pieces, out):
 def test_memory_does_not_grow_with_the_file(tmp_path, pieces, monkeypatch):
     write(tmp_path / "in.parquet", 2000)
     sizes = []
-    plain = module._found
+    plain = module.found_of
 
     def found(people, *others):
         sizes.append(len(people.good))
         return plain(people, *others)
 
-    monkeypatch.setattr(module, "_found", found)
+    monkeypatch.setattr(module, "found_of", found)
     score(tmp_path / "in.parquet", tmp_path / "out.parquet", records(), k=5)
     assert max(sizes) <= 100
     assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == len(sizes)

@@ -72,7 +72,7 @@ def test_ctrl_c_says_how_to_go_on(folder, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ompd.bulk.score._found", stop)
+    monkeypatch.setattr("ompd.bulk.score.found_of", stop)
     done = call("score", "new.csv", "found.csv", "--records", "wbc")
     assert done.exit_code == 130
     assert "the same command goes on" in done.output

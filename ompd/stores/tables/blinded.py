@@ -57,6 +57,15 @@ class Blinded(ABC):
         RangeError, TableError
         """
 
+    @abstractmethod
+    def queries(self, body: Any) -> U64:
+        """Check a job, and return its queries at the table's scale, as `compute` takes them.
+
+        Raises
+        ------
+        FramingError, RangeError, TooLargeError
+        """
+
     @property
     @abstractmethod
     def facts(self) -> Facts:

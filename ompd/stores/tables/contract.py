@@ -135,8 +135,13 @@ class Stored(Protocol):
         """
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> Self:
+    def open(
+        cls, folder: Path, ballots: Ballots, *, index: str, verify: bool, mend: bool = True
+    ) -> Self:
         """Map what `save` wrote, or `Blinded.note` under the name of that index.
+
+        With `mend`, what a writer left half done is cleared up, and rows are erased that were to
+        be; without, nothing is written to the folder, which may be another process's.
 
         Raises
         ------

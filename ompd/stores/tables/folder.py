@@ -209,6 +209,10 @@ class FolderTables:
                 if self._lock.held:
                     self._clean(version.home.partition("-")[0])
 
+    def place(self, version: Version) -> Path:
+        """Return the folder of a version's data, of which nothing may be changed."""
+        return self._folder / version.home
+
     @property
     def littered(self) -> bool:
         """Whether something is still there that was to be removed and could not be."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ompd.arrays import I64, U8, U16
+from ompd.arrays import I64, U8, U16, U64
 from ompd.errors import FramingError, TableError
 from ompd.search import LimbTable, WordTable, choose_k
 from ompd.search.verdicts import Ballots
@@ -75,12 +75,7 @@ class HardenedStored(Blinded):
 
     def prepare(self, body: HardenedJob) -> Callable[[], Verdict]:
         """Check queries on the ring, and return what finds their neighbours."""
-        check_verdict(body.rows, self.table.table.classes)
-        coordinates = len(self.table.origin)
-        if len(body.points) != 8 * body.rows * coordinates:
-            raise FramingError(f"points: expected {8 * body.rows * coordinates} bytes")
-        values = np.frombuffer(body.points, dtype="<u8").astype(np.uint64, copy=False)
-        points = self.table.queries(values.reshape(-1, coordinates))
+        points = self.queries(body)
 
         def search() -> Verdict:
             return verdict(
@@ -89,14 +84,25 @@ class HardenedStored(Blinded):
 
         return search
 
+    def queries(self, body: HardenedJob) -> U64:
+        """Check queries on the ring, and bring them to the table's scale."""
+        check_verdict(body.rows, self.table.table.classes)
+        coordinates = len(self.table.origin)
+        if len(body.points) != 8 * body.rows * coordinates:
+            raise FramingError(f"points: expected {8 * body.rows * coordinates} bytes")
+        values = np.frombuffer(body.points, dtype="<u8").astype(np.uint64, copy=False)
+        return self.table.queries(values.reshape(-1, coordinates))
+
     def save(self, folder: Path, values: Path) -> HardenedStored:
         """Write the table to a new folder; the values came otherwise than they are searched."""
         return self.with_limbs(TableFolder.save(folder, self.limbs, self.facts).table)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> HardenedStored:
+    def open(
+        cls, folder: Path, ballots: Ballots, *, index: str, verify: bool, mend: bool = True
+    ) -> HardenedStored:
         """Map what `save` or `note` wrote."""
-        opened = TableFolder.open(folder, index=index, verify=verify)
+        opened = TableFolder.open(folder, index=index, verify=verify, mend=mend)
         match opened.facts:
             case {"k": int(k), "origin": bytes(origin)}:
                 values = np.frombuffer(origin, "<u8").astype(np.uint64)

@@ -228,7 +228,12 @@ class TableFolder:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, index: str = INDEX, verify: bool = True
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        index: str = INDEX,
+        verify: bool = True,
+        mend: bool = True,
     ) -> TableFolder:
         """Open a table.
 
@@ -240,6 +245,8 @@ class TableFolder:
         verify : bool, default True
             Also compare the digests of all limbs, which reads the whole file once. Header and
             index are always verified.
+        mend : bool, default True
+            Also clear up after a writer that died. Without, nothing is written.
 
         Raises
         ------
@@ -250,11 +257,12 @@ class TableFolder:
         """
         folder = Path(path)
         head, arrays = read_index(folder, index)
-        with contextlib.suppress(OSError):
-            # Not where somebody writes just now, or where only reading is allowed.
-            lock = FolderLock(folder)
-            sweep_limbs(folder)
-            lock.release()
+        if mend:
+            with contextlib.suppress(OSError):
+                # Not where somebody writes just now, or where only reading is allowed.
+                lock = FolderLock(folder)
+                sweep_limbs(folder)
+                lock.release()
         try:
             labels, blank = arrays.pop("labels").astype(np.int64), arrays.pop("blank")
             fields_of_index: dict[str, Any] = {**arrays, **head.scalars}
@@ -263,8 +271,9 @@ class TableFolder:
             raise TableError("index: expected the arrays of an index") from None
         room = FileRoom(folder / head.limb_file, head.shape, head.blocks, blank)
         values = room.seen(head.rows)
-        # What erased them may have ended before it was done.
-        room.erase()
+        if mend:
+            # What erased them may have ended before it was done.
+            room.erase()
         if verify and block_digests(values) != head.blocks:
             raise TableError("limbs: a block differs from its digest")
         return cls(folder, head, LimbTable(values, labels, head.classes, indexed, room))

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ompd.arrays import I64, U8, U16
+from ompd.arrays import I64, U8, U16, U64
 from ompd.errors import NonCanonicalError, ParameterError, TableError
 from ompd.search import LimbTable, choose_k
-from ompd.search.conversion import Modulus
+from ompd.search.conversion import Modulus, convert
 from ompd.search.verdicts import Ballots
 from ompd.stores.tables.blinded import Blinded, blinded_piece, check_verdict, verdict, words
 from ompd.stores.tables.contract import Change, Job, Piece, Upload
@@ -84,12 +84,7 @@ class PaperStored(Blinded):
 
     def prepare(self, body: PaperJob) -> Callable[[], Verdict]:
         """Check blinded queries, and return what finds their neighbours."""
-        check_verdict(body.rows, self.table.classes)
-        _, coordinates, limbs = self.table.limbs.shape
-        modulus = self.modulus.value
-        points = unpack_limbs(body.points, modulus, body.rows * coordinates)
-        tokens = unpack_limbs(body.tokens, modulus, body.rows, least=1)
-        points = points.reshape(-1, coordinates, limbs)
+        points, tokens = self._sent(body)
 
         def search() -> Verdict:
             found = self.ballots(self.table, points, tokens, self.modulus, self.k)
@@ -97,14 +92,28 @@ class PaperStored(Blinded):
 
         return search
 
+    def queries(self, body: PaperJob) -> U64:
+        """Check blinded queries, and bring them to the table's scale."""
+        return convert(*self._sent(body), self.modulus)
+
+    def _sent(self, body: PaperJob) -> tuple[U64, U64]:
+        check_verdict(body.rows, self.table.classes)
+        _, coordinates, limbs = self.table.limbs.shape
+        modulus = self.modulus.value
+        points = unpack_limbs(body.points, modulus, body.rows * coordinates)
+        tokens = unpack_limbs(body.tokens, modulus, body.rows, least=1)
+        return points.reshape(-1, coordinates, limbs), tokens
+
     def save(self, folder: Path, values: Path) -> PaperStored:
         """Write the table to a new folder, of which the values become a part."""
         return self.with_limbs(TableFolder.adopt(folder, values, self.table, self.facts).table)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> PaperStored:
+    def open(
+        cls, folder: Path, ballots: Ballots, *, index: str, verify: bool, mend: bool = True
+    ) -> PaperStored:
         """Map what `save` or `note` wrote."""
-        opened = TableFolder.open(folder, index=index, verify=verify)
+        opened = TableFolder.open(folder, index=index, verify=verify, mend=mend)
         match opened.facts:
             case {"k": int(k), "modulus": bytes(modulus)}:
                 number = int.from_bytes(modulus, "little")

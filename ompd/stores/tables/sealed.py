@@ -105,7 +105,9 @@ class SealedStored:
         return replace(self, buckets=buckets)
 
     @classmethod
-    def open(cls, folder: Path, ballots: Ballots, *, index: str, verify: bool) -> SealedStored:
+    def open(
+        cls, folder: Path, ballots: Ballots, *, index: str, verify: bool, mend: bool = True
+    ) -> SealedStored:
         """Map what `save` wrote."""
         with refusing(TableError, "index"):
             data = (folder / index).read_bytes()
