@@ -354,15 +354,11 @@ class ConfigError(OmpdError, ValueError):
 
 
 class UnreachableError(OmpdError, ConnectionError):
-    """Another party cannot be reached, or what came back is no answer of it."""
+    """Another party or a worker cannot be reached, or what came back is no answer of it."""
 
 
 class ClusterError(OmpdError, RuntimeError):
     """A cluster cannot be used: its nodes differ from here, are too few, or let anybody in."""
-
-
-class LostError(OmpdError, ConnectionError):
-    """What worked on something is gone; another may do it."""
 
 
 class BusyError(OmpdError, RuntimeError):

@@ -20,7 +20,7 @@ from ompd.wire import Kind
 #: Bytes that are on their way at a time to one worker.
 _PIECE = 16 << 20
 
-#: Calls a method of one worker, and returns what that returns; `LostError` if the worker is gone.
+#: Calls a method of one worker and returns what that does; `UnreachableError` if it is gone.
 Call = Callable[..., Any]
 
 
@@ -48,7 +48,7 @@ class Copy(Protocol):
 
         Raises
         ------
-        LostError
+        UnreachableError
             If the worker is gone, or cannot take it.
         StoreError
             If it cannot be read.

@@ -17,7 +17,7 @@ from typing import Any
 from ompd.cluster.copies import Copy
 from ompd.cluster.rounds import Hands, Member, Pace, Round
 from ompd.cluster.worker import Ask
-from ompd.errors import LostError, OmpdError
+from ompd.errors import OmpdError, UnreachableError
 
 _LOGGER = logging.getLogger("ompd.cluster")
 #: Seconds until something that is brought and indexed is given up.
@@ -111,7 +111,7 @@ class Crew:
         for member in members:
             try:
                 told.append(self._call(member)("status"))
-            except LostError:
+            except UnreachableError:
                 self.lose(member)
         return told
 
@@ -122,7 +122,7 @@ class Crew:
 
         Raises
         ------
-        LostError
+        UnreachableError
             If nobody is left who could answer one of them.
         """
         return Round(self, asks).answers()
@@ -149,7 +149,7 @@ class Crew:
 
         Raises
         ------
-        LostError
+        UnreachableError
             If nobody is left.
         """
         given: dict[Member, list[int]] = {}
@@ -174,7 +174,7 @@ class Crew:
                 for member, numbers in given.items():
                     member.busy += len(numbers)
         if stuck:
-            raise LostError("worker: nobody has what is asked")
+            raise UnreachableError("worker: nobody has what is asked")
         return given
 
     def freed(self, member: Member, numbers: Sequence[int]) -> None:
@@ -279,7 +279,7 @@ class Crew:
                 call = self.hands.call(member.worker, "status")
                 if self.hands.wait([call], _ALIVE):
                     self.hands.result(call)
-            except LostError:
+            except UnreachableError:
                 self.lose(member)
 
     def _takers(self, key: str, copy: Copy) -> list[Member]:
@@ -303,7 +303,7 @@ class Crew:
             if member.owed:
                 try:
                     self._call(member)("drop", member.owed)
-                except LostError:
+                except UnreachableError:
                     self.lose(member)
                     return False
                 member.owed = []
@@ -315,7 +315,7 @@ class Crew:
         def send() -> bool:
             try:
                 copy.send(key, self._call(member))
-            except LostError:
+            except UnreachableError:
                 self.lose(member)
                 return False
             except OmpdError as error:
@@ -333,7 +333,7 @@ class Crew:
         def call(method: str, *arguments: Any) -> Any:
             begun = self.hands.call(member.worker, method, *arguments)
             if not self.hands.wait([begun], _BRINGING):
-                raise LostError("worker: does not answer")
+                raise UnreachableError("worker: does not answer")
             return self.hands.result(begun)
 
         return call

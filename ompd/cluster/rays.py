@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ompd.cluster.probe import difference, installed
 from ompd.cluster.worker import Worker
-from ompd.errors import BackendUnavailableError, ClusterError, LostError
+from ompd.errors import BackendUnavailableError, ClusterError, UnreachableError
 
 #: Where actors are found by `ompd cluster status`.
 NAMESPACE = "ompd"
@@ -212,7 +212,7 @@ class RayHands:
             self._ray.get(actor.status.remote(), timeout=_STARTING)
             return actor
         self.stop(actor)
-        raise LostError("worker: did not start")
+        raise UnreachableError("worker: did not start")
 
     def call(self, worker: Any, method: str, *arguments: Any) -> Any:
         """Begin a call."""
@@ -221,7 +221,7 @@ class RayHands:
             return getattr(worker, method).remote(*arguments)
         except Exception as error:  # Ray raises what it likes
             problem = type(error).__name__
-        raise LostError(f"worker: cannot be asked ({problem})")
+        raise UnreachableError(f"worker: cannot be asked ({problem})")
 
     def wait(self, calls: Sequence[Any], seconds: float) -> Sequence[Any]:
         """Return calls that are over."""
@@ -235,7 +235,7 @@ class RayHands:
             return self._ray.get(call)
         except Exception as error:  # Ray raises what it likes
             problem = type(error).__name__
-        raise LostError(f"worker: gave no answer ({problem})")
+        raise UnreachableError(f"worker: gave no answer ({problem})")
 
     def stop(self, worker: Any) -> None:
         """End a worker."""

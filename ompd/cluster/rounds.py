@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ompd.cluster.worker import Ask
-from ompd.errors import LostError, OmpdError
+from ompd.errors import OmpdError, UnreachableError
 
 #: Seconds until an answer is given up, whatever became of the worker.
 PATIENCE = 60.0
@@ -27,7 +27,7 @@ class Hands(Protocol):
 
         Raises
         ------
-        LostError, ClusterError
+        UnreachableError, ClusterError
             If there is no room for one, or it does not fit.
         """
 
@@ -42,7 +42,7 @@ class Hands(Protocol):
 
         Raises
         ------
-        LostError
+        UnreachableError
             If there is none, since the worker is gone.
         """
 
@@ -141,7 +141,7 @@ class Round:
 
         Raises
         ------
-        LostError
+        UnreachableError
             If nobody is left who could answer one of them.
         """
         try:
@@ -168,7 +168,7 @@ class Round:
                 self._tried[number].append(member)
             try:
                 call = self._crew.hands.call(member.worker, "do", asks)
-            except LostError:
+            except UnreachableError:
                 self._crew.freed(member, some)
                 self._crew.lose(member)
                 unsent += some
@@ -186,7 +186,7 @@ class Round:
         told: Sequence[Any]
         try:
             told = self._crew.hands.result(call)
-        except LostError as error:
+        except UnreachableError as error:
             self._crew.lose(flight.member)
             told = [error] * len(flight.numbers)
         else:

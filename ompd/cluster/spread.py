@@ -19,7 +19,7 @@ import numpy as np
 from ompd.arrays import I64, U64
 from ompd.cluster.crew import Crew
 from ompd.cluster.worker import Ask
-from ompd.errors import LostError
+from ompd.errors import UnreachableError
 from ompd.sealed.server import check_request, vectors
 from ompd.search import LimbTable, compute
 from ompd.search.parts import Asked, Boxes, Found, Nearest, search_parts
@@ -78,7 +78,7 @@ class Spread(ABC):
         def answer() -> Body:
             try:
                 return self.answer(body)
-            except LostError:
+            except UnreachableError:
                 _LOGGER.warning("no worker has the table, the cloud answers by itself")
                 return alone()
 
@@ -94,7 +94,7 @@ class Spread(ABC):
 
         Raises
         ------
-        LostError
+        UnreachableError
             If workers cannot.
         """
 
@@ -208,7 +208,7 @@ class Parted(Spread):
 
         Raises
         ------
-        LostError
+        UnreachableError
             If a part is nowhere.
         """
         found = Nearest(len(queries), k, queries.shape[2] + 1)

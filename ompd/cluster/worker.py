@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ompd.arrays import I64, U8, U64
-from ompd.errors import LostError, OmpdError
+from ompd.errors import OmpdError, UnreachableError
 from ompd.sealed.layout import Layout, Offsets
 from ompd.sealed.server import sums
 from ompd.search import LimbTable, ballots, compute
@@ -254,7 +254,7 @@ class Worker:
                 try:
                     answers.append(getattr(self, ask.method)(ask.key, *ask.arguments))
                 except KeyError:
-                    answers.append(LostError("key: is not held here"))
+                    answers.append(UnreachableError("key: is not held here"))
                 except OmpdError as error:
                     answers.append(error)
         with self._lock:

@@ -6,7 +6,7 @@ import pickle
 import threading
 
 from ompd.cluster.worker import Worker
-from ompd.errors import LostError
+from ompd.errors import UnreachableError
 
 
 def through(value):
@@ -32,7 +32,7 @@ class Hands:
 
     def start(self):
         if not self.starts:
-            raise LostError("worker: there is no room")
+            raise UnreachableError("worker: there is no room")
         worker = Worker()
         self.workers.append(worker)
         return worker
@@ -61,7 +61,7 @@ class Hands:
 
     def result(self, call):
         if call.lost:
-            raise LostError("worker: is gone")
+            raise UnreachableError("worker: is gone")
         return call.value
 
     def stop(self, worker):
