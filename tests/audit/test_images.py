@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ompd import audit
-from ompd.audit import images, matches
+from ompd.audit import hidden_images, images, matches
 from ompd.audit.image_scenes import ImageScene, body
 from ompd.audit.image_suite import image_suite
 from ompd.audit.match_scenes import MatchScene, collection, resembling
-from ompd.audit.views import ImageView, MatchView
+from ompd.audit.views import HiddenImageView, ImageView, MatchView
 
 
 def test_images_are_hidden_and_candidates_are_not(wbc):
@@ -67,3 +67,24 @@ def test_another_image_with_fresh_material_shows_no_difference():
     assert (images.difference(first.view, second.view) == exact).mean() < 0.01
     assert first.image.std() > 20
     assert len(first.view.candidates) > 10
+
+
+def test_hidden_transcripts_in_which_one_mask_is_missing():
+    """Views of noise are even; with one bit of a word less than masked they are not."""
+    rng = np.random.default_rng(3)
+    words = rng.integers(0, 2**32, (36, 5000), np.uint32)
+    nothing, order = np.empty(0, np.uint8), np.empty(0, np.int64)
+
+    def views(received):
+        masked = np.zeros((1, 1), np.uint64)
+        return [HiddenImageView(masked, (each,), (32,), nothing, order) for each in received]
+
+    assert hidden_images.uneven(views(words)).mean() < 0.1
+    assert hidden_images.stuck(views(words)) == 0
+    # A bit that is set three times in five.
+    skewed = words | (rng.random(words.shape) < 0.2).astype(np.uint32) << np.uint32(7)
+    assert hidden_images.uneven(views(skewed)).all()
+    open_bit = words.copy()
+    open_bit[:, 4321] |= np.uint32(1)
+    assert not hidden_images.uneven(views(open_bit)).mean() > 0.1
+    assert hidden_images.stuck(views(open_bit)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.hidden_images import robustness
 from bench.images import Clock, changed, extract, matched, measure, pictures
 from ompd.commands.images import compare
 
@@ -49,3 +50,17 @@ def test_sixteen_images():
     assert found["candidates_per_opencv_feature"] < 1.8
     assert found["online_bytes_per_pixel"] <= 220
     assert found["dealt_bytes_per_pixel"] <= 3800
+
+
+@pytest.mark.long
+def test_matches_in_hidden_mode():
+    """Right matches with slightly changed images, beside OpenCV's."""
+    found = robustness(128)
+    for change, least in {
+        "shift 3": 0.97, "rotation 5": 0.92, "scale .9": 0.9, "noise 5": 0.94, "contrast .7": 0.95,
+        "all": 0.95,
+    }.items():  # fmt: skip
+        hidden, opencv = found[change]["hidden"], found[change]["opencv"]
+        assert hidden["within_2.5"] >= least
+        assert hidden["within_2.5"] >= opencv["within_2.5"] - 0.025
+        assert hidden["matches"] >= opencv["matches"]
