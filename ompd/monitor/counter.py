@@ -85,6 +85,8 @@ class Counter:
             If points or tokens are not acceptable.
         ContextMismatchError
             If another order of this name is in the books, or the program is another company's.
+        QuotaError
+            If the company has very many programs.
         ParameterError
             If lengths do not fit.
         """

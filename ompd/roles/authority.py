@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ompd.crypto import Identity, encrypt
+from ompd.errors import RoleError
 from ompd.monitor import Counter
 from ompd.monitor.letters import REQUEST_LABEL, answer_info
 from ompd.roles.party import Party
 from ompd.roles.requests import Desk
 from ompd.stores import Till
 from ompd.wire import Header, decode_body, encode_body
-from ompd.wire.payments import AccountAnswer, AccountRequest, Evaluation
+from ompd.wire.payments import AccountAnswer, AccountRequest, Evaluation, Registration
 
 
 class Authority(Party):
@@ -56,8 +57,10 @@ class Authority(Party):
 
         Raises
         ------
-        CreditError, EpochError, PointError, TokenError, ContextMismatchError, ParameterError
+        CreditError, EpochError, PointError, TokenError, ContextMismatchError, QuotaError
             As `Counter.answer`.
+        RoleError
+            If somebody else than a company asks for a program's key.
         OmpdError
             If the frame is not authentic, fresh and well-formed.
         """
@@ -96,4 +99,8 @@ class Authority(Party):
         self.till.close()
 
     def _work(self, header: Header, request: AccountRequest) -> AccountAnswer:
+        if isinstance(request.matter, Registration) and (
+            self.directory.role(header.sender) != "company"
+        ):
+            raise RoleError("frame: its sender is not registered as a company")
         return self._counter.answer(header.sender, request.matter)

@@ -20,6 +20,7 @@ from ompd.errors import (
     CreditError,
     EpochError,
     ParameterError,
+    QuotaError,
     SpentError,
     StoreError,
 )
@@ -44,6 +45,9 @@ _SCHEMA = (
     "CREATE TABLE programs (program BLOB PRIMARY KEY, company TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE secrets (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID",
 )
+
+#: Most programs of one company, however old.
+MOST_PROGRAMS = 10_000
 
 Sign = Callable[[bytes], bytes]
 
@@ -95,11 +99,16 @@ class Till(Store[Database]):
         ------
         ContextMismatchError
             If it is another company's.
+        QuotaError
+            If the company has very many.
         """
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO programs VALUES (?, ?)", (program, company))
             query = "SELECT company FROM programs WHERE program = ?"
             (owner,) = connection.execute(query, (program,)).fetchone()
+            query = "SELECT count(*) FROM programs WHERE company = ?"
+            if connection.execute(query, (company,)).fetchone()[0] > MOST_PROGRAMS:
+                raise QuotaError(f"program: expected at most {MOST_PROGRAMS} of a company")
         if owner != company:
             raise ContextMismatchError("program: is another company's")
 

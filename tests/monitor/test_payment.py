@@ -23,6 +23,7 @@ from ompd.errors import (
     ParameterError,
     PointDecodingError,
     ProofError,
+    QuotaError,
     SignatureError,
     SpentError,
     StoreError,
@@ -475,6 +476,17 @@ def test_what_was_spent_is_forgotten_once_it_cannot_be_spent_again(tmp_path):
     with pytest.raises(EpochError):
         shop.send(old.use(card, [(0, 6)]), old)
     shop.close()
+
+
+def test_a_company_has_so_many_programs(shop, monkeypatch):
+    monkeypatch.setattr("ompd.stores.till.MOST_PROGRAMS", 2)
+    for number in range(2):
+        shop.counter.answer("acme", Registration(bytes([number]) * 16, EPOCH))
+    with pytest.raises(QuotaError):
+        shop.counter.answer("acme", Registration(b"\2" * 16, EPOCH))
+    assert not shop.till.is_registered(b"\2" * 16)
+    shop.counter.answer("acme", Registration(b"\1" * 16, EPOCH))
+    shop.counter.answer("other", Registration(b"\3" * 16, EPOCH))
 
 
 def test_programs_belong_to_who_registered_them(shop):

@@ -244,8 +244,10 @@ def test_roles_do_what_they_may(world):
         asked(world, world.alice, ProgramUpload(bytes(16), EPOCH, b"x"))
     encoded = world.publish()
     rival = AccountRequest(Registration(Card.from_bytes(encoded).program, EPOCH))
-    with pytest.raises(ContextMismatchError):
-        ask(world.eve._post, "ta", rival, AccountAnswer, world.ta.serve)
+    mine = AccountRequest(Registration(bytes(16), EPOCH))
+    for wanted in (rival, mine):
+        with pytest.raises(RoleError):
+            ask(world.eve._post, "ta", wanted, AccountAnswer, world.ta.serve)
     with pytest.raises(ContextMismatchError):
         asked(world, world.company, ProgramUpload(bytes(16), EPOCH + 2, b"x"))
 

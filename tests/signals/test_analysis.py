@@ -218,31 +218,75 @@ def test_any_chunking_gives_the_same_events(expected, sizes, data):
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 0.5), lateness=st.integers(0, 90))
 def test_late_and_doubled_samples_give_the_same_events(expected, seed, share, lateness):
     rng = np.random.default_rng(seed)
-    flat = [
-        (time + rng.uniform(0, lateness), stream, time, value)
-        for stream, times, values in PARTS
-        for time, value in zip(times.tolist(), values.tolist(), strict=True)
-        for _ in range(1 + (rng.random() < share))
-    ]
-    flat.sort()
-    parts = [(stream, [time], [value]) for _, stream, time, value in flat]
-    calls = cut([(s, np.array(t), np.array(v)) for s, t, v in parts], [rng.integers(1, 400)])
-    analysis = made(COMPONENTS, lateness=lateness)
-    assert events_of(analysis, calls) == expected
+    calls = {}
+    for stream in ("pulse", "motion"):
+        times = np.concatenate([part[1] for part in PARTS if part[0] == stream])
+        values = np.concatenate([part[2] for part in PARTS if part[0] == stream])
+        again = np.flatnonzero(rng.random(times.size) < share)
+        times = np.concatenate([times, times[again]])
+        values = np.concatenate([values, values[again]])
+        # Two seconds come at a time, in any order.
+        slots = (times + rng.uniform(0, lateness, times.size)) // 2
+        for slot in np.unique(slots).tolist():
+            inside = rng.permutation(np.flatnonzero(slots == slot))
+            calls[slot, stream] = (stream, times[inside], values[inside])
+    analysis = made(COMPONENTS, lateness=lateness + 2)
+    assert events_of(analysis, [calls[key] for key in sorted(calls)]) == expected
     assert analysis.left_out["late"] == 0
 
 
+def seen_by_units(parts, **options):
+    """What each window's grid and intervals are, bit for bit, and what was left out."""
+    found = []
+
+    def watch(grid, intervals):
+        found.append((grid.values.tobytes(), grid.seen.tobytes(), intervals.tobytes()))
+
+    watcher = Component("x", ("pulse.grid", "pulse.intervals"), watch, "", "")
+    analysis = made([watcher], **options)
+    events_of(analysis, parts)
+    return found, analysis.left_out
+
+
 @settings(max_examples=20)
-@given(moves=st.lists(st.integers(-400, 200), min_size=20, max_size=60), size=st.integers(1, 60))
+@given(moves=st.lists(st.integers(-40, 60), min_size=10, max_size=40), size=st.integers(2, 900))
 def test_what_comes_too_late_is_left_out_alike(moves, size):
-    """Whatever the order: the same for calls of one sample and of many."""
-    times = START + 2000 + np.cumsum(moves).astype(float)
-    values = np.arange(times.size, dtype=float)
-    parts = [("pulse", times, values)]
-    one, many = made([sensor_off()], lateness=5), made([sensor_off()], lateness=5)
-    single = events_of(one, cut(parts, [1]))
-    assert single == events_of(many, cut(parts, [size]))
-    assert one.left_out == many.left_out
+    """Devices that go back and forth: each window has the same samples, however they are cut."""
+    blocks = 2000.0 + np.cumsum(moves)
+    times = START + (blocks[:, None] + np.arange(0, 20, 0.5)).ravel()
+    parts = [("pulse", times, np.arange(times.size, dtype=float))]
+    assert seen_by_units(cut(parts, [1]), lateness=5) == seen_by_units(
+        cut(parts, [size]), lateness=5
+    )
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10**6))
+def test_repeated_times_are_the_same_in_any_order(seed):
+    """A third of the samples of the real recording have the time of another."""
+    times, values = recording.pulse()
+    times, values = times[:12_000], values[:12_000]
+    expected = seen_by_units([("pulse", times, values)])
+    rng = np.random.default_rng(seed)
+    again = rng.integers(0, times.size, 3000)
+    stamps = np.concatenate([times, times[again]])
+    numbers = np.concatenate([values, values[again]])
+    order = np.argsort(stamps + rng.uniform(0, 30, stamps.size))
+    found = seen_by_units(cut([("pulse", stamps[order], numbers[order])], [777]))
+    assert found == expected
+
+
+def test_each_interval_belongs_to_one_window():
+    """Also those that begin in the window before."""
+    times, values = joined((0, fast(6, 63)))
+    counts = []
+    watcher = Component("x", ("pulse.intervals",), lambda found: counts.append(found.size), "", "")
+    beats = []
+    whole = Component("y", ("pulse.beats",), beats.append, "", "")
+    events_of(made([watcher, whole]), cut([("pulse", times, values)], [500]))
+    inside = [((each >= 1000) & (each < 7000)).sum() for each in beats]
+    assert counts[1:-1] == inside[1:-1]
+    assert sum(inside) == pytest.approx(6 * 63, abs=2)
 
 
 def test_each_unit_runs_once_per_window():
