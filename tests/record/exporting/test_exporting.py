@@ -10,12 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ompd.errors import ResourceError
-from ompd.record import fhir
+from ompd.record import Entry, fhir
 from ompd.record.exporting import described, everything, pdf, summary, table
 from ompd.record.importing import import_file
 from tests.record.fhir.examples import EXAMPLES, TERMS, concept
+from tests.record.files import Box
 from tests.record.people import observation as unchecked
 
 pytest.importorskip("fhir.resources")
@@ -302,3 +305,41 @@ def test_words(resource, title, value):
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_every_kind_has_a_title(kind):
     assert all(described(fhir.checked(EXAMPLES[kind]), each).title for each in ("en", "de"))
+
+
+@settings(max_examples=25)
+@given(text=st.text(min_size=1, max_size=60), title=st.text(min_size=1, max_size=30))
+def test_any_text_leaves_and_comes_back(text, title):
+    box = Listed()
+    try:
+        box.put_all([fhir.note(text, ago(1), title=title), fhir.condition(None, text, ago(2))])
+    except ResourceError:
+        # One that is blank.
+        return
+    document = summary(box, now=NOW)
+    fhir.checked(document, now=NOW)
+    for section in parts(document)[2]["section"]:
+        ET.fromstring(section["text"]["div"])  # noqa: S314
+    again = Listed()
+    load(again, everything(box))
+    assert again == box
+    rows = rows_of(table(box))
+    assert [len(row) for row in rows] == [9, 9]
+    for row in rows:
+        assert not row["name"].startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_signs_that_do_not_print_are_no_trouble(record):
+    pytest.importorskip("fpdf")
+    strange = "a\0b\x07c\u202ed\ufeffe\tf\r\ng\u2028h\x85**bold** __i__ <b>\u0301"
+    record.put_all([fhir.note(strange, ago(1), title=strange), fhir.condition(None, strange)])
+    assert "**bold** __i__ <b>" in text_of(pdf(record, now=NOW))
+    fhir.checked(summary(record, now=NOW), now=NOW)
+    assert len(rows_of(table(record))) == 2
+
+
+class Listed(Box):
+    """With entries, as a record has them."""
+
+    def list(self):
+        return [Entry(each.kind, each.id, 1, each.when, each.codes, 1) for each in self.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -192,3 +193,33 @@ def test_what_is_measured_often_is_right():
     assert [fhir.unit_of(each) for each in ("mmHg", "count/min", "°C", "kg", "florps")] == [
         "mm[Hg]", "/min", "Cel", "kg", None,
     ]  # fmt: skip
+
+
+TEXT = st.text(max_size=30)
+ANY_CODE = st.sampled_from(["8867-4", "8867-5", "29463-7", "x"]) | TEXT
+ANY_UNIT = st.sampled_from(["kg", "/min", "mm[Hg]", "bpm", "1"]) | TEXT
+NUMBER = st.floats() | st.integers() | st.decimals()
+MOMENT = st.datetimes(timezones=st.sampled_from([UTC, ZoneInfo("Asia/Kathmandu"), None]))
+BUILDS = st.one_of(
+    st.builds(
+        fhir.observation, ANY_CODE, st.booleans() | TEXT | st.tuples(TEXT, TEXT), st.none(), MOMENT,
+        system=st.just(fhir.LOINC) | TEXT, display=st.none() | TEXT,
+    ),
+    st.builds(fhir.observation, ANY_CODE, NUMBER, ANY_UNIT, MOMENT, until=st.none() | MOMENT),
+    st.builds(fhir.condition, st.none() | TEXT, TEXT, MOMENT, clinical=TEXT | st.just("active")),
+    st.builds(fhir.medication, TEXT, dose=NUMBER, unit=ANY_UNIT, text=TEXT, since=MOMENT),
+    st.builds(fhir.allergy, TEXT, code=st.none() | TEXT, category=st.just("food") | TEXT),
+    st.builds(fhir.note, TEXT, MOMENT, title=st.none() | TEXT),
+    st.builds(fhir.answers, TEXT, st.lists(st.tuples(TEXT, TEXT, NUMBER | TEXT)), MOMENT),
+    st.builds(fhir.patient, TEXT, gender=st.just("male") | TEXT),
+)  # fmt: skip
+
+
+@given(st.data())
+def test_whatever_is_written_is_valid(data):
+    try:
+        found = data.draw(BUILDS)
+    except ResourceError:
+        return
+    assert fhir.checked(found.json) == found == fhir.checked(found.document())
+    assert all(math.isfinite(one.number or 0) for one in fhir.readings(found))
