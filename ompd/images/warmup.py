@@ -6,9 +6,7 @@ import numpy as np
 
 from ompd.images.extraction import Extraction
 from ompd.images.geometry import geometry
-from ompd.images.hidden.concealment import Concealment
-from ompd.images.hidden.layout import hidden_geometry
-from ompd.images.hidden.material import deal_hidden
+from ompd.images.hidden.own import own_features
 from ompd.images.match_warmup import warmup_matches
 from ompd.images.material import DrawnMaterial, StoredMaterial, deal
 from ompd.images.operators import Words
@@ -22,9 +20,9 @@ def warmup_images() -> None:
     """Compile the kernels of images, or load them."""
     # A blob gives a keypoint, so that nothing is left out.
     y, x = np.mgrid[:_SIDE, :_SIDE] - _SIDE / 2
-    image = (200 * np.exp(-(y**2 + x**2) / 18)).astype(np.uint64)
-    _extract(image)
-    _conceal(image)
+    image = (200 * np.exp(-(y**2 + x**2) / 18)).astype(np.uint8)
+    _extract(image.astype(np.uint64))
+    own_features(image)
     warmup_matches()
 
 
@@ -32,7 +30,8 @@ def _extract(image: Words) -> None:
     size = geometry(_SIDE, _SIDE)
     draws = Draws.generate(), Draws.generate()
     data = b"".join(piece.tobytes() for piece in deal(size, *draws))
-    image = image + _masks(draws)
+    for each in draws:
+        image += pixel_mask(each.pixel_key(), _SIDE, _SIDE)
     clouds = (
         Extraction(size, True, draws[0], DrawnMaterial(draws[0])),
         Extraction(size, False, draws[1], StoredMaterial(np.frombuffer(data, np.uint8))),
@@ -48,25 +47,3 @@ def _extract(image: Words) -> None:
     poses = points.posed(size, turned[0] + turned[1])
     described = [each.descriptors(poses.places, poses.poses) for each in clouds]
     poses.described(size, described[0] + described[1])
-
-
-def _conceal(image: Words) -> None:
-    size = hidden_geometry(_SIDE, _SIDE)
-    draws = Draws.generate(), Draws.generate()
-    data = b"".join(piece.tobytes() for piece in deal_hidden(size, *draws))
-    image = image + _masks(draws)
-    leader = Concealment(size, True, draws[0], DrawnMaterial(draws[0]))
-    other = Concealment(size, False, draws[1], StoredMaterial(np.frombuffer(data, np.uint8)))
-    left, right = leader.open_chunks(image), other.open_chunks(image)
-    while other.wanted <= 5:
-        sent = leader.advance(right), other.advance(left)
-        left, right = ([] if each is None else each[1] for each in sent)
-    while other.wanted:
-        answer = other.advance(left)
-        if answer is not None:
-            left = (leader.advance(answer[1]) or (0, []))[1]
-
-
-def _masks(draws: tuple[Draws, Draws]) -> Words:
-    left, right = (pixel_mask(each.pixel_key(), _SIDE, _SIDE) for each in draws)
-    return left + right

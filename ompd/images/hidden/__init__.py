@@ -9,5 +9,6 @@ that two clouds learn how many features there are and nothing else.
 `material`            the dealer's correlated randomness for it
 `concealment`         a cloud's part
 `reading`             what a physician makes of disclosed features
+`own`                 features of an own image, for templates
 ====================  =============================================================
 """

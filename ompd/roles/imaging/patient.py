@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ompd.errors import ContextMismatchError, ImageError, MaterialError
-from ompd.images.geometry import FRACTION
+from ompd.errors import ContextMismatchError, MaterialError
+from ompd.images.pixels import depth_of, fixed_point
 from ompd.images.streams import pixel_mask
 from ompd.roles.imaging.delivery import Outgoing
 from ompd.roles.party import Party
@@ -55,7 +55,7 @@ class Patient(Party):
         MaterialError
             If nothing was dealt for an image of this size in this mode.
         """
-        depth = _depth(image)
+        depth = depth_of(image)
         shape = (image.shape[0], image.shape[1], depth)
         suitable = (
             session
@@ -65,7 +65,7 @@ class Patient(Party):
         if (session := next(suitable, None)) is None:
             raise MaterialError("image: nothing was dealt for this height, width, depth and mode")
         ticket = self._tickets.pop(session)
-        self._images[session] = _pixels(image, depth)
+        self._images[session] = fixed_point(image, depth)
         self._seeds[session] = dict.fromkeys((ticket.leader, ticket.other), b"")
         body = ImageRequest(*shape, mode, disclose)
         return [
@@ -106,17 +106,3 @@ class Patient(Party):
             image += pixel_mask(key, *image.shape)
         body = MaskedImage(image.astype("<u8", copy=False).tobytes())
         return [(cloud, self._post.send(cloud, body, nonce=session, sequence=1)) for cloud in seeds]
-
-
-def _depth(image: object) -> int:
-    if not isinstance(image, np.ndarray) or image.ndim != 2:
-        shape = getattr(image, "shape", None)
-        raise ImageError(f"image: expected an array of two dimensions, got shape {shape}")
-    if image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-        raise ImageError(f"image: expected uint8 or uint16, got {image.dtype}")
-    return 8 if image.dtype == np.uint8 else 16
-
-
-def _pixels(image: npt.NDArray[Any], depth: int) -> npt.NDArray[np.uint64]:
-    """Fixed-point pixels: eight bits before the point."""
-    return (image >> (depth - 8 - FRACTION[depth])).astype(np.uint64)

@@ -10,6 +10,7 @@ import pytest
 from ompd.errors import (
     ContextMismatchError,
     FramingError,
+    ImageError,
     MaterialError,
     ParameterError,
     RangeError,
@@ -19,6 +20,7 @@ from ompd.errors import (
 )
 from ompd.images.hidden.layout import hidden_geometry
 from ompd.images.hidden.material import HiddenPlan
+from ompd.images.hidden.own import own_features
 from ompd.images.rounds import round_bytes
 from ompd.roles.imaging import deliver
 from ompd.wire import ImageFeatures, ImageRequest, ImageRound, Kind
@@ -283,3 +285,37 @@ def test_a_cloud_that_is_faster_than_the_patient(early):
         rest += party.receive(frame)
     deliver(rest, *parties.all)
     assert len(parties.physician.features()) > 10
+
+
+@pytest.mark.parametrize("image", [IMAGE, texture(36, 40, 3, np.uint16, smooth=1)], ids=["8", "16"])
+def test_matches_of_what_nobody_sees(image):
+    """The clouds count how many features match those of another exposure, or of nothing alike."""
+    depth = 8 * image.itemsize
+    parties, requests = begun(image, disclose=False)
+    (session,) = parties.physician.sessions
+    deliver(requests, *parties.all)
+    rng = np.random.default_rng(1)
+    white = np.iinfo(image.dtype).max
+    noisy = np.clip(image + rng.normal(0, 0.01 * white, image.shape), 0, white).astype(image.dtype)
+    counts = []
+    for other in (noisy, texture(*image.shape, 9, image.dtype.type, smooth=1)):
+        templates = own_features(other).descriptors
+        assert len(templates) > 5
+        name, uploads = parties.physician.upload_templates(templates, NAMES["clouds"])
+        deliver(uploads, *parties.all)
+        deliver(parties.authority.deal_match(60, len(templates), depth, **NAMES), *parties.all)
+        deliver(parties.physician.match(session, name, depth), *parties.all)
+        counts.append(parties.physician.matches())
+    expected = len(own_features(image))
+    assert 0.5 * expected <= counts[0] <= expected + 5
+    assert counts[1] < 0.35 * counts[0]
+
+
+def test_features_of_an_own_image():
+    found = own_features(IMAGE)
+    features_like(found, IMAGE)
+    for false in (IMAGE.astype(float), IMAGE[None], None):
+        with pytest.raises(ImageError, match="image: expected"):
+            own_features(false)
+    with pytest.raises(ParameterError, match="height"):
+        own_features(IMAGE[:9])
