@@ -2,11 +2,11 @@
 
 python -m bench.image_match [--side 128] [--repeats 7] [--json]
 
-Features are those of the images of `bench.images`, templates those of the same images with noise, and
-turned by 15 degrees. Time is processor time on one thread, medians, at the image whose features are
-nearest to 140; signatures and envelopes are not in it. Each feature is also matched by itself: the
-share of them for which the count, 0 or 1, is what the ratio test of unrounded descriptors says,
-in floats. Waiting times for a network are arithmetic, not measurements.
+Features are those of the images of `bench.images`, templates those of the same images changed: with
+noise, and turned by 15 degrees. Time is processor time on one thread, medians, at the image whose
+features are nearest to 140; signatures and envelopes are not in it. Each feature is also matched by
+itself: the share of them for which the count, 0 or 1, is what the ratio test of unrounded
+descriptors says, in floats. Waiting times for a network are arithmetic, not measurements.
 """
 
 from __future__ import annotations

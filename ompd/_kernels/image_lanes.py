@@ -13,6 +13,9 @@ LANES = 64
 #: Bits of the widest window, and of a count.
 WINDOW_BITS = 14
 COUNT_BITS = 5
+#: Bits below a window's last place: two windows that are subtracted are cut there, so that what
+#: both lose is half a place together.
+SPARE_BITS = 2
 
 _WORD = ir.IntType(64)
 _BYTE = ir.IntType(8)
@@ -43,11 +46,11 @@ def _splat(builder, scalar, vector):
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), picks)
 
 
-def _store_planes(builder, lanes, vector, count, out, at, step):
-    """Store bit j of all lanes as word `at` + `step` * j, for j below `count`."""
+def _store_planes(builder, lanes, vector, spare, count, out, at, step):
+    """Store bit `spare` + j of all lanes as word `at` + `step` * j, for j below `count`."""
     zero = ir.Constant(vector, [0] * LANES)
     for bit in range(count):
-        some = builder.and_(lanes, ir.Constant(vector, [1 << bit] * LANES))
+        some = builder.and_(lanes, ir.Constant(vector, [1 << spare + bit] * LANES))
         word = builder.bitcast(builder.icmp_unsigned("!=", some, zero), _WORD)
         place = builder.add(at, builder.mul(step, _WORD(bit)))
         builder.store(word, builder.gep(out, [place]))
@@ -139,7 +142,7 @@ if not config.DISABLE_JIT:
 
     @intrinsic
     def difference_planes(typingctx, x, first, y, second, out, at, step):
-        """Bit planes of x[first + i] - y[second + i] in lane i.
+        """Bit planes of x[first + i] - y[second + i] in lane i, from bit 2 on.
 
         x, y uint16[:]; out uint64[:], of which words at + step * j are overwritten, j < 14.
         """
@@ -153,7 +156,7 @@ if not config.DISABLE_JIT:
                 _load(builder, left, args[1], _HALVES, 2),
                 _load(builder, right, args[3], _HALVES, 2),
             )
-            _store_planes(builder, lanes, _HALVES, WINDOW_BITS, out, args[5], args[6])
+            _store_planes(builder, lanes, _HALVES, SPARE_BITS, WINDOW_BITS, out, args[5], args[6])
             return context.get_dummy_value()
 
         return types.void(x, first, y, second, out, at, step), codegen
@@ -167,7 +170,7 @@ if not config.DISABLE_JIT:
             left = _data(context, builder, kinds[0], args[0])
             out = _data(context, builder, kinds[2], args[2])
             lanes = _load(builder, left, args[1], _BYTES, 1)
-            _store_planes(builder, lanes, _BYTES, COUNT_BITS, out, args[3], args[4])
+            _store_planes(builder, lanes, _BYTES, 0, COUNT_BITS, out, args[3], args[4])
             return context.get_dummy_value()
 
         return types.void(x, first, out, at, step), codegen
@@ -201,17 +204,18 @@ if not config.DISABLE_JIT:
 
 else:
 
-    def _planes(lanes, count, out, at, step):
+    def _planes(lanes, spare, count, out, at, step):
         for bit in range(count):
-            bits = ((lanes.astype(np.int64) >> bit) & 1).astype(np.uint8)
+            bits = ((lanes.astype(np.int64) >> spare + bit) & 1).astype(np.uint8)
             out[at + step * bit] = np.packbits(bits, bitorder="little").view(np.uint64)[0]
 
     def difference_planes(x, first, y, second, out, at, step):
         left = x[first : first + LANES].astype(np.int64)
-        _planes(left - y[second : second + LANES].astype(np.int64), WINDOW_BITS, out, at, step)
+        lanes = left - y[second : second + LANES].astype(np.int64)
+        _planes(lanes, SPARE_BITS, WINDOW_BITS, out, at, step)
 
     def byte_planes(x, first, out, at, step):
-        _planes(x[first : first + LANES], COUNT_BITS, out, at, step)
+        _planes(x[first : first + LANES], 0, COUNT_BITS, out, at, step)
 
     def _bits(word):
         return np.unpackbits(np.array([word], np.uint64).view(np.uint8), bitorder="little")

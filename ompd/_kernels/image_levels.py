@@ -58,8 +58,8 @@ def apply_columns(values, first, last, image, out):
 
 
 @kernel()
-def cut_windows(levels, trim, shifts, at, out):
-    """out[f, l, at + i] = low 16 bits of (levels[l + 1] - levels[l]) >> shifts[f].
+def cut_windows(levels, trim, factors, shifts, at, out):
+    """out[f, l, at + i] = low 16 bits of factors[f] * (levels[l + 1] - levels[l]) >> shifts[f].
 
     levels uint64 (6, h, w); i counts what is left without `trim` pixels at each border, by rows;
     out uint16 (shifts, 5, :), the rest of it unchanged.
@@ -74,10 +74,10 @@ def cut_windows(levels, trim, shifts, at, out):
                 steps[x] = upper[x] - lower[x]
             place = at + y * width
             for f in range(shifts.size):
-                shift = shifts[f]
+                factor, shift = factors[f], shifts[f]
                 row = out[f, layer, place : place + width]
                 for x in range(steps.size):
-                    row[x] = np.uint16((steps[x] >> shift) & np.uint64(0xFFFF))
+                    row[x] = np.uint16(((factor * steps[x]) >> shift) & np.uint64(0xFFFF))
 
 
 @kernel()

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from ompd._kernels.image_lanes import SPARE_BITS
 from ompd._kernels.image_levels import (
     apply_columns,
     apply_rows,
@@ -78,14 +79,18 @@ class Forms:
     def __init__(self, geometry: Geometry, levels: list[Words], threshold: float | None) -> None:
         self._geometry = geometry
         self._fractions = sorted({plane.fraction for plane in geometry.planes if plane.form < 0})
-        shifts = np.array([geometry.shift - each for each in self._fractions], np.uint64)
+        # A place of a third of a power of two is one of three times the form.
+        factors = np.array([1 if each == int(each) else 3 for each in self._fractions], np.uint64)
+        shifts = np.array(
+            [geometry.shift - SPARE_BITS - int(each) for each in self._fractions], np.uint64
+        ) + (factors >> np.uint64(1))
         self._windows = np.zeros((len(shifts), 5, geometry.windows), np.uint16)
         self._signs = np.zeros((2, 64 * geometry.site_blocks), np.uint32)
         self.field = np.zeros_like(self._signs)
         sign_shift = np.uint64(geometry.shift - SIGN_FRACTION)
         field_shift = np.uint64(geometry.shift - FIELD_FRACTION)
         for octave, each in zip(geometry.octaves, levels, strict=True):
-            cut_windows(each, TRIM, shifts, octave.window, self._windows)
+            cut_windows(each, TRIM, factors, shifts, octave.window, self._windows)
             for layer, (first, rows, columns) in enumerate(octave.sites):
                 cut_gradients(
                     each[layer + 1], geometry.strides[layer], rows, columns, sign_shift,
@@ -109,7 +114,9 @@ class Forms:
                 continue
             part = windows[some[0] : some[-1] + 1]
             factors = np.array([geometry.forms[plane.form] for plane in planes]).astype(np.uint32)
-            shifts = np.array([_FORM_FRACTION - plane.fraction for plane in planes], np.uint32)
+            shifts = np.array(
+                [_FORM_FRACTION - SPARE_BITS - plane.fraction for plane in planes], np.uint32
+            )
             dropped = np.uint64(geometry.shift - _FORM_FRACTION)
             for octave, each in zip(geometry.octaves, levels, strict=True):
                 cut_forms(each, layer, TRIM, factors, dropped, shifts, octave.window, part)
@@ -135,14 +142,14 @@ class Forms:
             elif self._threshold is None:
                 sides.append(self._none)
             else:
-                step = sign * round(self._threshold * 2**plane.fraction)
+                step = sign * round(self._threshold * 2 ** (plane.fraction + SPARE_BITS))
                 sides.append(np.full(self._geometry.windows, step & 0xFFFF, np.uint16))
         return (*sides, *self._geometry.starts(plane), chunks)
 
     def _half_plane(self, k: int) -> tuple[Windows, Windows, Ints, Ints, Ints]:
         geometry = self._geometry
         across, up = geometry.normals[:, k].astype(np.uint32)
-        shift = SIGN_FRACTION + _NORMAL_BITS - geometry.sign_fraction
+        shift = SIGN_FRACTION + _NORMAL_BITS - SPARE_BITS - geometry.sign_fraction
         out = np.empty(64 * geometry.site_blocks, np.uint16)
         project(self._signs, across, up, np.uint32(shift), out)
         zeros = np.zeros(geometry.site_blocks, np.int64)

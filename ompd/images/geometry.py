@@ -101,7 +101,8 @@ class Plane(NamedTuple):
     down: int
     right: int
     comparator: Comparator
-    fraction: int
+    #: Bits behind the point: an integer, or one plus the logarithm of 3/2.
+    fraction: float
     #: Of a form of the differences around the lane that is compared with 0: its number.
     form: int = -1
 
@@ -321,6 +322,14 @@ def steps(comparator: Comparator, forms: list[Reals], beside: float = 0.0) -> in
     return comparator.bits - 1 - math.ceil(math.log2(most))
 
 
+def finer_steps(comparator: Comparator, forms: list[Reals]) -> float:
+    """Return as `steps` the finest step that is a power of two, or two thirds of one."""
+    whole = steps(comparator, forms)
+    most = [1.5 * form for form in forms]
+    return whole + _TWO_THIRDS * (steps(comparator, most) == whole)
+
+
+_TWO_THIRDS = math.log2(1.5)
 #: The middle and its neighbours whose operators differ.
 MIDDLES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -336,7 +345,7 @@ def neighbour_planes(
             - difference(rows, columns, high, i + down, j + right)
             for i, j in MIDDLES
         ]
-        return Plane(low, high, down, right, comparator, steps(comparator, forms))
+        return Plane(low, high, down, right, comparator, finer_steps(comparator, forms))
 
     within = [
         plane(LONG, layer, layer, down, right)

@@ -2,9 +2,9 @@
 
 All of it is public and follows from how many features and templates there are, and from the depth.
 
-A feature x matches templates t when (25 a - 16 b)^2 > 81 |x|^2 1024^2, a and b being the largest two
-of x t: for templates of length 1024 and a >= b that is the ratio test at .8 of distances between
-vectors of length 1.
+A feature x matches templates t when (25 a - 16 b)^2 > 81 |x|^2 1024^2, a and b being the largest
+two of x t: for templates of length 1024 and a >= b that is the ratio test at .8 of distances
+between vectors of length 1.
 
 Source: Lowe, "Distinctive image features from scale-invariant keypoints" (2004), section 7.1.
 """

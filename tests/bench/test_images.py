@@ -40,12 +40,11 @@ def test_matches_are_counted():
 def test_sixteen_images():
     found = measure(128, 3)
     assert len(found["images"]) == 16
-    # Masks decide what hangs on a last place: .983 to .989 were seen.
-    assert found["recall_mean"] >= 0.978
+    # Masks decide what hangs on a last place: .990 to .992 were seen, and .969 each time.
+    assert found["recall_mean"] >= 0.985
     assert found["precision_mean"] >= 0.985
-    # One keypoint of 45 is 2 %.
-    assert found["recall_least"] >= 0.92
-    assert found["precision_least"] >= 0.95
+    assert found["recall_least"] >= 0.96
+    assert found["precision_least"] >= 0.96
     assert found["cosine_median"] >= 0.997
     assert found["candidates_per_opencv_feature"] < 1.8
     assert found["online_bytes_per_pixel"] <= 220

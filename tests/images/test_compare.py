@@ -29,8 +29,9 @@ def compared(comparator, left, right, seed):
     groups = -(-count // 512)
     windows = np.zeros((4, 512 * groups), np.uint16)
     masks = rng.integers(0, 2**16, (2, 512 * groups), np.uint16)
-    windows[0, :count] = (left.astype(np.int64) + masks[0, :count]) & 0xFFFF
-    windows[1, :count] = (right.astype(np.int64) + masks[1, :count]) & 0xFFFF
+    # Two bits below the last place, of which the masks make something.
+    windows[0, :count] = (4 * left.astype(np.int64) + masks[0, :count]) & 0xFFFF
+    windows[1, :count] = (4 * right.astype(np.int64) + masks[1, :count]) & 0xFFFF
     windows[2:] = masks
     starts = 64 * np.arange(8 * groups)
     chunks = np.array(comparator.chunks)

@@ -25,17 +25,18 @@ from tests.images.runs import dealt, pixels, run, texture
 def margins(size, sign):
     """By how much a comparison must hold, in units of the levels.
 
-    Each window is off by less than one unit in its last place; a threshold is exact.
+    Each window is off by less than a quarter of its last place, their difference by less than one
+    more; a threshold is exact.
     """
     places = {}
     for plane in size.planes:
         unit = 2 ** (size.shift - plane.fraction) * sign
         if plane.comparator == SHORT:
             layer = plane.high if plane.low < 0 else plane.low
-            places[layer, None, 0, 0] = unit
+            places[layer, None, 0, 0] = 1.25 * unit
             continue
-        places[plane.low, plane.high, plane.down, plane.right] = 2 * unit
-        places[plane.high, plane.low, -plane.down, -plane.right] = 2 * unit
+        places[plane.low, plane.high, plane.down, plane.right] = 1.5 * unit
+        places[plane.high, plane.low, -plane.down, -plane.right] = 1.5 * unit
     return lambda *key: places[key]
 
 
