@@ -2,7 +2,8 @@
 
 `Tables` stands in for `FolderTables`: `crew` keeps workers and asks them, `worker` is what each of
 them does, `copies` what it is brought, `spread` how a job is shared out; `rays` carries calls to
-actors of Ray, and nothing else here needs it but `scores`.
+actors of Ray, and nothing else here needs it but `scores`. `hints` is the hospital's, and for its
+own cluster.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ompd.cluster.hints import hints_on
     from ompd.cluster.scores import Scorer, score
     from ompd.cluster.tables import Tables
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "Scorer": "ompd.cluster.scores",
     "Tables": "ompd.cluster.tables",
+    "hints_on": "ompd.cluster.hints",
     "score": "ompd.cluster.scores",
 }
 
-__all__ = ["Scorer", "Tables", "score"]
+__all__ = ["Scorer", "Tables", "hints_on", "score"]
 
 
 def __getattr__(name: str) -> Any:

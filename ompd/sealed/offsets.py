@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -12,6 +15,8 @@ from ompd.crypto.streams import BLOCK_BYTES, BlockStream
 from ompd.sealed.layout import Layout, Offsets
 from ompd.threads import run_ranges
 
+Combine = Callable[[Layout, U64, Offsets, I64, int], U64]
+_elsewhere: ContextVar[Combine | None] = ContextVar("ompd_combine", default=None)
 # Bytes of table that one pass over the vectors reads: a common second-level cache.
 _BLOCK_BYTES = 1 << 20
 
@@ -76,8 +81,24 @@ def _below(drawn: Offsets, layout: Layout) -> Offsets:
 def combined(layout: Layout, words: U64, offsets: Offsets, own: I64, threads: int) -> U64:
     """XOR a table's buckets, uint64 of shape (buckets, words), at every vector of offsets.
 
-    Chunk own[vector] is left out, where it is not -1.
+    Chunk own[vector] is left out, where it is not -1. See also `combining`.
     """
+    elsewhere = _elsewhere.get()
+    return (elsewhere or combined_here)(layout, words, offsets, own, threads)
+
+
+@contextmanager
+def combining(combine: Combine) -> Iterator[None]:
+    """Let something else do what `combined` does, here and in what is called from here."""
+    token = _elsewhere.set(combine)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
+def combined_here(layout: Layout, words: U64, offsets: Offsets, own: I64, threads: int) -> U64:
+    """As `combined`, in this process."""
     parities = np.zeros((len(offsets), words.shape[1]), dtype=np.uint64)
     block = max(1, _BLOCK_BYTES // (layout.chunk * layout.bucket_bytes))
 
