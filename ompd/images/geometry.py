@@ -322,14 +322,6 @@ def steps(comparator: Comparator, forms: list[Reals], beside: float = 0.0) -> in
     return comparator.bits - 1 - math.ceil(math.log2(most))
 
 
-def finer_steps(comparator: Comparator, forms: list[Reals]) -> float:
-    """Return as `steps` the finest step that is a power of two, or two thirds of one."""
-    whole = steps(comparator, forms)
-    most = [1.5 * form for form in forms]
-    return whole + _TWO_THIRDS * (steps(comparator, most) == whole)
-
-
-_TWO_THIRDS = math.log2(1.5)
 #: The middle and its neighbours whose operators differ.
 MIDDLES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -345,7 +337,10 @@ def neighbour_planes(
             - difference(rows, columns, high, i + down, j + right)
             for i, j in MIDDLES
         ]
-        return Plane(low, high, down, right, comparator, finer_steps(comparator, forms))
+        step = steps(comparator, forms)
+        # Two thirds of a step, where no window wraps then either.
+        finer = steps(comparator, [1.5 * form for form in forms]) == step
+        return Plane(low, high, down, right, comparator, step + finer * math.log2(1.5))
 
     within = [
         plane(LONG, layer, layer, down, right)
