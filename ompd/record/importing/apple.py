@@ -1,8 +1,9 @@
 """Quantities of an export of Apple Health, read as a stream.
 
-Nothing outside the file is ever fetched, no entity is expanded, and what is kept in memory does not
-depend on the file's size. Records within correlations are skipped: Apple writes each of them at the
-top, too.
+The declaration of the document's type, which some of Apple's systems write with mistakes, is cut
+out before the parser sees it: so there are no entities, no attributes by default, and nothing that
+could be fetched. What is kept in memory does not depend on the file's size. Records within
+correlations are skipped: Apple writes each of them at the top, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ompd.record.fhir.dates import SLACK, is_sane
 from ompd.record.fhir.vocabulary import APPLE_TYPES
 from ompd.record.importing.limits import Tally
 
-#: How deep elements may lie, and how long one may be; and the declaration at the top.
+#: How deep elements may lie, and how long one may be; and what is before the first.
 MOST_DEPTH, MOST_ELEMENT, MOST_HEAD = 16, 1 << 20, 1 << 16
 
 _TYPE = re.compile(r"HK[A-Za-z]{1,78}")
@@ -28,6 +29,10 @@ _ELEMENT = re.compile(r"[A-Za-z]{1,40}")
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,20})?(e[+-]?\d{1,2})?", re.ASCII)
 _MOLAR_GLUCOSE = re.compile(r"mmol<180[.\d]{0,30}>/L", re.ASCII)
+
+_DECLARATION = re.compile(rb"<!DOCTYPE\s+HealthData\s*\[.*?\]\s*>", re.DOTALL)
+# Texts of Apple's sources have signs that XML does not allow.
+_CONTROLS = bytes(sign if sign in b"\t\n\r" or sign >= 32 else 32 for sign in range(256))
 
 # Apple's other words for units.
 _UNITS = {"Cal": "kcal", "st": "[stone_av]", "degC": "Cel", "degF": "[degF]"}
@@ -84,18 +89,11 @@ class AppleReader:
         self._found: list[Sample] = []
         self._path: list[str] = []
         parser = expat.ParserCreate("UTF-8", None)
-        parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        # Apple's own declaration has neither; both are ways to make much of little.
-        parser.EntityDeclHandler = self._refuse_entity
-        parser.ExternalEntityRefHandler = self._refuse_entity
-        parser.AttlistDeclHandler = self._attribute
-        parser.EndDoctypeDeclHandler = self._end_declaration
-        parser.StartDoctypeDeclHandler = self._start_declaration
+        parser.StartDoctypeDeclHandler = self._refuse_declaration
         self._parser = parser
         self._fed = 0
-        self._in_declaration = False
 
     def samples(self, chunks: Iterable[bytes]) -> Iterator[Sample]:
         """Yield the quantities of a file.
@@ -105,8 +103,8 @@ class AppleReader:
         ImportFileError
             If it is no such file, damaged, or above a limit; it tells the line.
         """
-        for chunk in chunks:
-            self._feed(chunk, final=False)
+        for chunk in _without_declaration(chunks):
+            self._feed(chunk.translate(_CONTROLS), final=False)
             yield from self._found
             self._found.clear()
         self._feed(b"", final=True)
@@ -122,29 +120,14 @@ class AppleReader:
             self._refuse("well-formed XML in UTF-8")
         self._fed += len(chunk)
         pending = self._fed - max(self._parser.CurrentByteIndex, 0)
-        most = MOST_HEAD if self._in_declaration or not self._path else MOST_ELEMENT
-        if pending > most + len(chunk):
+        if pending > MOST_ELEMENT + len(chunk):
             self._refuse("shorter elements")
 
     def _refuse(self, expected: str) -> NoReturn:
         raise ImportFileError(f"line {self._parser.CurrentLineNumber}: expected {expected}")
 
-    def _refuse_entity(self, *_: object) -> NoReturn:
-        self._refuse("no entities")
-
-    def _attribute(self, element: str, name: str, form: str, default: object, _: object) -> None:
-        if default is not None:
-            self._refuse("no attributes by default")
-
-    def _start_declaration(self, name: str, system: object, public: object, _: object) -> None:
-        self._in_declaration = True
-        if name != "HealthData" or system is not None or public is not None:
-            self._refuse("the document type HealthData, declared in the file itself")
-
-    def _end_declaration(self) -> None:
-        self._in_declaration = False
-        if self._parser.CurrentByteIndex > MOST_HEAD:
-            self._refuse("a shorter declaration")
+    def _refuse_declaration(self, *_: object) -> None:
+        self._refuse("no other declaration of the document's type than Apple's")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._path.append(name)
@@ -224,3 +207,21 @@ class AppleReader:
         if found > self._now + SLACK:
             self._refuse("a date that is not in the future")
         return found
+
+
+def _without_declaration(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a file without what declares its type, but with as many lines."""
+    source = iter(chunks)
+    head = b""
+    for chunk in source:
+        head += chunk
+        if len(head) >= MOST_HEAD or b"<HealthData" in head:
+            break
+    start = head.find(b"<!DOCTYPE")
+    found = _DECLARATION.match(head[:MOST_HEAD], start) if start >= 0 else None
+    if found is not None:
+        if b"<!ENTITY" in found[0]:
+            raise ImportFileError("file: expected a declaration without entities")
+        head = head[: found.start()] + b"\n" * found[0].count(b"\n") + head[found.end() :]
+    yield head
+    yield from source

@@ -64,10 +64,8 @@ class _Bounded(io.RawIOBase):
         self._stream = stream
 
     def read(self, size: int = -1) -> bytes:
-        found = self._stream.read(_MOST_LIST + 1 if size < 0 else min(size, _MOST_LIST + 1))
-        if len(found) > _MOST_LIST:
-            raise ValueError
-        return found
+        # A list that is cut is found to be damaged.
+        return self._stream.read(_MOST_LIST if size < 0 else min(size, _MOST_LIST))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._stream.seek(offset, whence)

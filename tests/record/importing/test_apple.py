@@ -133,9 +133,9 @@ BILLION = HEAD.replace(
         apple(head=HEAD.replace("]>", '<!ENTITY x SYSTEM "file:///etc/passwd">]>')),
         apple(head=HEAD.replace("]>", '<!ENTITY % x SYSTEM "http://127.0.0.1:9/x">%x;]>')),
         apple(head=HEAD.replace("HealthData [", 'HealthData SYSTEM "http://127.0.0.1:9/x" [')),
-        # Attributes by default are copied into every element.
-        apple(head=HEAD.replace("#IMPLIED", f'"{"x" * 30_000}"')),
         apple(head=HEAD.replace("]>", f"<!-- {'x' * 100_000} -->]>")),
+        apple(head=HEAD + HEAD.partition("\n")[2]),
+        apple(head="").replace(b"Ann's Watch", b"&x;"),
         apple().decode().encode("utf-16"),
         apple(head="<?xml version='1.0'?>").replace(b"HealthData", b"HealthDate"),
         apple().replace(b"</HealthData>", b""),
@@ -148,7 +148,7 @@ BILLION = HEAD.replace(
         b"<HealthData>",
         b"<html></html>",
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_hostile_xml_is_refused(source):
     for form in (source, zipped(source)):
@@ -156,6 +156,27 @@ def test_hostile_xml_is_refused(source):
         with pytest.raises(ImportFileError, match="expected"):
             load(box, form)
         assert not box
+
+
+def test_mistakes_that_apple_makes_do_no_harm():
+    """Declarations that are none, and signs that XML does not have."""
+    plain = Box()
+    load(plain, apple())
+    broken = HEAD.replace("#IMPLIED", "#IMPLID").replace("]>", "<!ATTLIST >]>")
+    # Attributes by default would be copied into every element.
+    copied = HEAD.replace("#IMPLIED", f'"{"x" * 30_000}"')
+    for head in (broken, copied, ""):
+        box = Box()
+        load(box, apple(head=head))
+        assert box == plain
+    signs = apple().replace(b"Ann's Watch", b"Ann's\x0bWatch")
+    box = Box()
+    load(box, signs)
+    assert box == plain
+    wrong = apple([RECORDS[0].replace('"72"', '"x"')])
+    line = wrong[: wrong.index(b'"x"')].count(b"\n") + 1
+    with pytest.raises(ImportFileError, match=rf"^line {line}: "):
+        load(Box(), wrong)
 
 
 def test_of_an_archive_no_more_is_unpacked_than_it_is_worth(monkeypatch):
