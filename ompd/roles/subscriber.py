@@ -104,13 +104,7 @@ class Subscriber(Party):
             sends it again.
         """
         purse = self.purse(card)
-        order = purse.order(count)
-        try:
-            self._order(purse, card, order, authority)
-        except (RefusedError, CreditError):
-            # Or it would be filled one day when nobody wants it any more.
-            purse.cancel(order)
-            raise
+        self._order(purse, card, purse.order(count), authority)
 
     def give_back(self, card: Card, count: int, authority: Carrier) -> None:
         """Give back tokens that were never used, for credit.
@@ -239,7 +233,12 @@ class Subscriber(Party):
                 raise
 
     def _order(self, purse: Purse, card: Card, order: Purchase, carry: Carrier) -> None:
-        answer = ask(self._post, card.authority, AccountRequest(order), AccountAnswer, carry)
+        try:
+            answer = ask(self._post, card.authority, AccountRequest(order), AccountAnswer, carry)
+        except (RefusedError, CreditError):
+            # Or it would be filled one day when nobody wants it any more.
+            purse.cancel(order)
+            raise
         if not isinstance(answer.matter, Tokens):
             raise ContextMismatchError("answer: expected tokens")
         purse.fill(answer.matter)

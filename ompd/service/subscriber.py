@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 from typing import Self, TypeVar
 
 from ompd.crypto.identity import MAX_PUBLIC_IDENTITY_BYTES
-from ompd.errors import ConfigError, ParameterError, PrekeyError, UnreachableError
+from ompd.errors import ConfigError, OmpdError, ParameterError, PrekeyError, UnreachableError
 from ompd.monitor import Card
 from ompd.roles import Subscriber
 from ompd.service.acquaintance import meet_again
@@ -210,14 +211,17 @@ class SubscriberClient:
         return self._subscriber.purse(card).ready
 
     def buy(self, card: Card, count: int) -> None:
-        """Buy tokens; what was ordered before and not filled comes first. As `Subscriber.buy`."""
-        self.resume(card)
+        """Buy tokens; what was sent before and not answered comes first. As `Subscriber.buy`."""
+        # Whatever keeps that from being answered is no reason not to buy.
+        with contextlib.suppress(OmpdError):
+            self.resume(card)
         frames = self._frames(card.authority, Kind.ACCOUNT_ANSWER)
         self._paid(card, lambda: self._subscriber.buy(card, count, frames))
 
     def give_back(self, card: Card, count: int) -> None:
         """Give back tokens that were never used. As `Subscriber.give_back`."""
-        self.resume(card)
+        with contextlib.suppress(OmpdError):
+            self.resume(card)
         frames = self._frames(card.authority, Kind.ACCOUNT_ANSWER)
         self._paid(card, lambda: self._subscriber.give_back(card, count, frames))
 
