@@ -253,12 +253,12 @@ def _framed(*parts: bytes) -> bytes:
 
 @lru_cache(maxsize=1)
 def _generator() -> FixedBase:
-    return FixedBase(ristretto.GENERATOR, 7)
+    return FixedBase(ristretto.GENERATOR, 8)
 
 
 @lru_cache(maxsize=64)
 def _key(public: bytes) -> FixedBase:
     try:
-        return FixedBase(ristretto.decode(public, "public"), 5)
+        return FixedBase(ristretto.decode(public, "public"), 6)
     except PointError as error:
         raise type(error)(*error.args) from None

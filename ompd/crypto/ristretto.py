@@ -190,23 +190,29 @@ class FixedBase:
     def __init__(self, element: Element, width: int) -> None:
         self._width = width
         self._tables = []
-        for _ in range(-(-253 // width)):
+        # One bit more than scalars have, for what the digits below carry.
+        for _ in range(-(-254 // width)):
             step = _prepared(element)
             table, multiple = [], IDENTITY
-            for _ in range(1 << width):
+            for number in range((1 << width - 1) + 1):
+                multiple = _add(multiple, step) if number else multiple
                 table.append(_prepared(multiple))
-                multiple = _add(multiple, step)
             self._tables.append(table)
-            element = multiple
+            element = double(multiple)
 
     def multiply(self, scalar: int) -> Element:
         """Return the element times a scalar below the order."""
         total = IDENTITY
-        mask = (1 << self._width) - 1
+        whole = 1 << self._width
         for table in self._tables:
-            if digit := scalar & mask:
-                total = _add(total, table[digit])
+            digit = scalar & whole - 1
             scalar >>= self._width
+            if digit > whole >> 1:
+                # Half the table will do.
+                total = _subtract(total, table[whole - digit])
+                scalar += 1
+            elif digit:
+                total = _add(total, table[digit])
         return total
 
 

@@ -193,3 +193,16 @@ def test_types_and_secrets(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "voprf", None)
     with pytest.raises(BackendUnavailableError):
         Evaluator(SEED, INFO)
+
+
+@pytest.mark.parametrize("width", [2, 6, 8])
+def test_multiples_at_every_carry(width):
+    """A digit above half of its window takes from the next one, to the last."""
+    whole = 1 << width
+    base = ristretto.FixedBase(ristretto.GENERATOR, width)
+    digits = [0, 1, whole // 2 - 1, whole // 2, whole // 2 + 1, whole - 1]
+    scalars = [sum(digit * whole**k for k in range(260 // width)) for digit in digits]
+    for scalar in [*scalars, ristretto.ORDER - 1, 2**252, 2**252 - 1]:
+        found = base.multiply(scalar % ristretto.ORDER)
+        expected = ristretto.combine([scalar % ristretto.ORDER], [ristretto.GENERATOR])
+        assert ristretto.encode(found) == ristretto.encode(expected)
