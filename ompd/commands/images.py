@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from ompd.images import Features
 
+#: What both clouds learn of an image, apart from its size.
+OPENED = {
+    "hidden": "how many features there are",
+    "extract": "places of candidates; which are features; their scales and angles",
+}
+
 images_app = typer.Typer(help="Find features in images that nobody who computes sees.")
 
 
@@ -74,8 +80,9 @@ def demo(
             return
         table = Table("", "", title=f"{pixels.shape[0]} x {pixels.shape[1]} pixels")
         for name, value in found.items():
-            text = f"{value:.4g}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
-            table.add_row(name.replace("_", " "), text)
+            if not isinstance(value, str):
+                value = f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+            table.add_row(name.replace("_", " "), value.replace(",", " "))
         Console().print(table)
 
 
@@ -132,6 +139,7 @@ def _extract(
     (session,) = physician.sessions
     features = physician.features()
     found = {
+        "open_to_clouds": OPENED[mode],
         "features": len(features),
         "dealing_seconds": middle - start,
         "extracting_seconds": end - middle,

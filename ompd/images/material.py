@@ -7,6 +7,7 @@ memory for a few only.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -40,7 +41,7 @@ class Piece(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes."""
-        return int(np.prod(self.shape)) * np.dtype(self.kind).itemsize
+        return math.prod(self.shape) * np.dtype(self.kind).itemsize
 
 
 class Plan:

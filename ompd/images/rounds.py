@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def shapes(geometry: Geometry, number: int) -> Shaped:
 def round_bytes(geometry: Geometry, number: int) -> int:
     """Return how many bytes a cloud sends in a round."""
     return sum(
-        int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes(geometry, number)
+        math.prod(shape) * np.dtype(kind).itemsize for shape, kind in shapes(geometry, number)
     )
 
 
@@ -59,7 +60,7 @@ def unpack(geometry: Geometry, number: int, data: bytes) -> list[Any]:
     start = 0
     for shape, kind in shapes(geometry, number):
         sent = np.dtype(kind).newbyteorder("<")
-        flat = np.frombuffer(data, sent, int(np.prod(shape)), start)
+        flat = np.frombuffer(data, sent, math.prod(shape), start)
         # A copy: aligned, and of this machine's own order of bytes.
         found.append(np.array(flat, kind).reshape(shape))
         start += flat.nbytes

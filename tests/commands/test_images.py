@@ -20,6 +20,7 @@ def test_hidden_mode_is_the_default(tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["rounds"] == 8
+    assert found["open_to_clouds"] == "how many features there are"
     assert found["features"] > 30
     assert found["near_opencv_features"] > 0.6
     assert found["opencv_features_found"] > 0.8

@@ -15,7 +15,7 @@ from tests.images.hidden import oracle
 from tests.images.hidden.runs import run
 from tests.images.runs import pixels, texture
 from tests.images.test_extraction import WORST, cosine
-from tests.marks import LONG
+from tests.marks import LONG, long
 
 
 def margins(size, sign):
@@ -91,6 +91,29 @@ def test_worst_contrast(name):
     check(WORST[name], found)
     if name in {"black", "white", "65535"}:
         assert not len(found.sums)
+
+
+def ridge(angle, height):
+    """A bright line with beads of that height: extrema that lie on an edge, unless it is high."""
+    y, x = np.mgrid[:44, :44] - 21.7
+    along = x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))
+    across = y * np.cos(np.radians(angle)) - x * np.sin(np.radians(angle))
+    beads = 1 + height * np.cos(along / 2.2)
+    return np.rint(30 + 150 * np.exp(-(across**2) / 8) * beads / (1 + height)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("angle", [*range(0, 90, 45), *long(*range(22, 180, 45), 90, 135)])
+def test_lines_in_all_directions(angle):
+    """Beads are found if they are high, and are edges if they are not, whichever way."""
+    counts = []
+    for height in (0.04, 0.5):
+        found = run(ridge(angle, height))
+        check(ridge(angle, height), found)
+        middle = 0.5 * 2.0 ** found.places[:, :1] * found.places[:, 2:] - 21.7
+        # The ends of the line at the border are others.
+        counts.append(int((np.hypot(*middle.T) < 12).sum()))
+    assert counts[0] == 0
+    assert counts[1] >= 3
 
 
 @settings(max_examples=3, deadline=None)

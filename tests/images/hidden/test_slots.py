@@ -15,6 +15,7 @@ from ompd._kernels.image_slots import (
     sum_bits,
     sum_slots,
 )
+from ompd.images import streams
 from ompd.images.hidden.layout import EDGES, MOVES, WINDOWS
 from ompd.images.hidden.material import bits_of, moved, shuffle, words_of
 from ompd.images.streams import Draws
@@ -153,3 +154,10 @@ def test_every_slot_may_go_anywhere():
     assert len(orders) == 120
     # The sum of squared deviations has mean 119 and deviation 15.4.
     assert ((counts - 50) ** 2 / 50).sum() < 119 + 6 * 15.4
+
+
+def test_no_two_masks_come_from_one_stream():
+    labels = [value for name, value in vars(streams).items() if type(value) is int and
+              name.lstrip("_").isupper() and name != "STREAM_KEY_BYTES"]  # fmt: skip
+    assert len(labels) > 20
+    assert len(set(labels)) == len(labels)
