@@ -355,7 +355,9 @@ def test_shares_follow_the_record(world, filled, alice, bell):
 
 def test_revoking(world, filled, alice, bell):
     public = world.bell.records.public
-    notices = share(filled, alice, ["Observation", "Condition"], "bell", public)
+    share(filled, alice, ["Condition"], "bell", public)
+    notices = share(filled, alice, ["Observation"], "bell", public)
+    assert len(Shared.open(bell, notices)) == 3
     eve = Direct(world.eve, world.cloud)
     others = share(filled, alice, ["Observation"], "eve", world.eve.records.public)
     epoch = int(world.clock() // EPOCH_SECONDS)

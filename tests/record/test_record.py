@@ -33,6 +33,7 @@ from ompd.errors import (
 )
 from ompd.record import Record, slots
 from ompd.record.record import FILE
+from ompd.record.shelf import Shelf
 from tests.places import ROOT
 from tests.record.people import START, condition, observation
 
@@ -477,6 +478,17 @@ def test_noise_is_no_record(folder, ann, record):
             pass
 
 
+def test_rows_know_their_places(record):
+    """Beside the sum of all rows, which notices it as well."""
+    record.add_all([observation("a"), observation("b")])
+    head, body = record._shelf.sealed(0)
+    assert record._shelf._open_head(0, head).id == "a"
+    with pytest.raises(StoreError):
+        record._shelf._open_head(1, head)
+    with pytest.raises(StoreError):
+        record._shelf._open_body(1, record._shelf._open_head(0, head), body)
+
+
 # --- refusing disks, threads, kills ---------------------------------------------------------------
 
 
@@ -503,6 +515,22 @@ def test_a_full_disk_changes_nothing(record, folder, ann):
     record.close()
     with Record.open(folder, ann) as again:
         assert again.search("word")
+
+
+def test_what_was_written_counts_whatever_happens_then(record, monkeypatch):
+    """An interrupt behind the commit: the file has the change, and the record soon as well."""
+    record.add(observation("a"))
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "_wipe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            record.put_all([observation("b")], remove=["Observation/a"])
+    assert [entry.id for entry in record.list()] == ["b"]
+    record.add(observation("a"))
+    assert len(record) == 2
 
 
 def test_a_disk_without_any_room_is_told_from_a_failing_one(record, monkeypatch):
