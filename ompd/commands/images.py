@@ -80,9 +80,8 @@ def demo(
             return
         table = Table("", "", title=f"{pixels.shape[0]} x {pixels.shape[1]} pixels")
         for name, value in found.items():
-            if not isinstance(value, str):
-                value = f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
-            table.add_row(name.replace("_", " "), value.replace(",", " "))
+            kind = ".4g" if isinstance(value, float) else "," if isinstance(value, int) else ""
+            table.add_row(name.replace("_", " "), format(value, kind).replace(",", " "))
         Console().print(table)
 
 
