@@ -90,15 +90,16 @@ class World:
         """Parts of the table, each at some workers."""
         boxes = Boxes.cut(self.table.index, parts)
         keys = [f"part/{part}" for part in range(parts)]
+        rows = [boxes.rows(part) for part in range(parts)]
         crew.place(
             {
-                key: PartCopy(self.table.limbs, boxes.rows(part), copies)
+                key: PartCopy(self.table.limbs, rows[part], copies)
                 for part, key in enumerate(keys)
-                if len(boxes.rows(part))
+                if len(rows[part])
             }
         )
         assert crew.settle(600)
-        return Parted(self.stored, crew, boxes, keys, "now")
+        return Parted(self.stored, crew, boxes, rows, keys, "now")
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def calibrate(sizes=(10_000, 50_000, 250_000), queries=1024, parts=(4, 16, 64, 2
         "message_s": message,
         "byte_s": byte,
         "row_bytes": part_bytes(1000, coordinates, PAPER.limbs) / 1000,
-        "cloud_row_bytes": (table.index.nbytes + table.labels.nbytes) / len(table),
+        "cloud_row_bytes": (table.index.nbytes + table.labels.nbytes) / len(table) + 8,
         "query_bytes": 8 * coordinates * PAPER.limbs,
         "found_bytes": 8 * K * (PAPER.limbs + 2),
     }

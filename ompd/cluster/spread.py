@@ -172,8 +172,10 @@ class Parted(Spread):
     stored, crew
         As for `Spread`.
     boxes : Boxes
-    keys : sequence of str
+    rows : sequence of int64 arrays
         Of the parts.
+    keys : sequence of str
+        Likewise.
     gone : str
         Names which rows are removed.
     """
@@ -181,14 +183,20 @@ class Parted(Spread):
     stored: Changing
 
     def __init__(
-        self, stored: Changing, crew: Crew, boxes: Boxes, keys: Sequence[str], gone: str
+        self,
+        stored: Changing,
+        crew: Crew,
+        boxes: Boxes,
+        rows: Sequence[I64],
+        keys: Sequence[str],
+        gone: str,
     ) -> None:
         super().__init__(stored, crew)
         self._boxes = boxes
         self._keys = keys
         self._gone = gone
         self._rest = Rest.of(stored.limbs)
-        self._rows = [boxes.rows(part) for part in range(len(boxes))]
+        self._rows = rows
         removed = stored.limbs.index.is_removed
         self._hidden = [np.flatnonzero(removed(rows)) for rows in self._rows]
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ompd.arrays import I64
 from ompd.cluster.copies import ChunksCopy, Copy, PartCopy, TableCopy, part_bytes
 from ompd.cluster.crew import Crew
 from ompd.cluster.rounds import Hands
@@ -89,7 +90,7 @@ class Tables:
         # What stands for each version that is kept, by the place of its data, with its keys.
         self._spread: dict[str, tuple[Stored, Spread, tuple[str, ...]]] = {}
         # Cuts of tables, by where in memory the order of their rows is, which changes share.
-        self._cuts: dict[tuple[int, int], tuple[Boxes, tuple[str, ...]]] = {}
+        self._cuts: dict[tuple[int, int], tuple[Boxes, list[I64], tuple[str, ...]]] = {}
         for table_id in self._folder.kept():
             self._place(table_id)
 
@@ -204,7 +205,7 @@ class Tables:
                     del self._spread[place]
             still = {key for _, _, keys in self._spread.values() for key in keys}
             gone = [key for _, _, keys in before.values() for key in keys if key not in still]
-            self._cuts = {where: cut for where, cut in self._cuts.items() if still & {*cut[1]}}
+            self._cuts = {where: cut for where, cut in self._cuts.items() if still & {*cut[2]}}
         if new:
             self._crew.place(new)
         if gone:
@@ -245,15 +246,16 @@ class Tables:
         if where not in self._cuts:
             name = secrets.token_hex(8)
             boxes = Boxes.cut(table.index, parts)
-            self._cuts[where] = boxes, tuple(f"{name}/{part}" for part in range(parts))
-        boxes, keys = self._cuts[where]
+            keys = tuple(f"{name}/{part}" for part in range(parts))
+            self._cuts[where] = boxes, [boxes.rows(part) for part in range(parts)], keys
+        boxes, rows, keys = self._cuts[where]
         held: dict[str, Copy] = {
-            key: PartCopy(table.limbs, rows, copies)
-            for key, rows in zip(keys, map(boxes.rows, range(parts)), strict=True)
-            if len(rows)
+            key: PartCopy(table.limbs, some, copies)
+            for key, some in zip(keys, rows, strict=True)
+            if len(some)
         }
         gone = secrets.token_hex(8)
-        return held, Parted(stored, self._crew, boxes, keys, gone)
+        return held, Parted(stored, self._crew, boxes, rows, keys, gone)
 
     def _parts(self, stored: Changing | SealedStored) -> int:
         """Return into how many parts a table is cut: one if a worker has room for all."""

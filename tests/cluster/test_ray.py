@@ -13,11 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ompd.cluster.tables import Tables
 from ompd.errors import ClusterError
+from ompd.service.setup import Ports, set_up
+from tests.cluster.test_scores import assert_alike, write
 from tests.cluster.test_tables import PROFILES, Rig
 from tests.cluster.test_tables import same as same_answers
 from tests.places import ROOT
@@ -182,33 +183,50 @@ def test_more_workers_than_processors_are_refused(cluster, tmp_path):
 def test_status_lists_nodes_and_workers(cluster, tmp_path, monkeypatch):
     with RayRig(cluster, tmp_path / "t", "paper", workers=2, monkeypatch=monkeypatch) as rig:
         rig.ask()
-        # In a process of its own, which ends its connection.
-        shown = subprocess.run(
-            [sys.executable, "-m", "ompd", "cluster", "status", "--ray", cluster.address],
-            cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
-        )  # fmt: skip
-        assert "3 nodes, 2 workers" in shown.stdout
-        for pid in rig.pids():
-            assert str(pid) in shown.stdout
+        shown = _status(cluster)
+        assert "3 nodes, 2 workers" in shown
+        assert all(str(pid) in shown for pid in rig.pids())
+
+
+def test_a_served_cloud_has_workers(cluster, tmp_path):
+    set_up(tmp_path / "clinic", ports=Ports(0, 0, 0, 0))
+    ompd = [sys.executable, "-m", "ompd"]
+    bad = subprocess.run(
+        [*ompd, "serve", "cloud", "--ray", "127.0.0.1:1"],
+        cwd=tmp_path / "clinic", capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert bad.returncode == 2
+    assert bad.stderr.splitlines()[-1].startswith("ompd: address: nobody answers there")
+    with subprocess.Popen(
+        [*ompd, "serve", "cloud", "--ray", cluster.address],
+        cwd=tmp_path / "clinic", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as server:  # fmt: skip
+        try:
+            assert "cloud serves at" in server.stdout.readline()
+            until(lambda: "3 nodes, 3 workers" in _status(cluster), "workers are there", 60)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(60) == 0
+    until(lambda: "3 nodes, 0 workers" in _status(cluster), "they end with it", 60)
+
+
+def _status(cluster):
+    return subprocess.run(
+        [sys.executable, "-m", "ompd", "cluster", "status", "--ray", cluster.address],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
+    ).stdout  # fmt: skip
 
 
 def test_a_dataset_is_scored_as_a_file_is(cluster, tmp_path):
-    import pyarrow as pa
     import pyarrow.parquet as pq
     import ray.data
 
     from ompd.bulk.score import score as score_file
     from ompd.cluster import score
-    from ompd.datasets import load
 
-    records = load("wbc")
-    rng = np.random.default_rng(1)
-    features = records.features[rng.integers(0, len(records), 3000)]
-    columns = {each.name: features[:, j] for j, each in enumerate(records.schema.features)}
-    columns["clump_thickness"] = columns["clump_thickness"].copy()
-    columns["clump_thickness"][7] = 99
-    columns["who"] = np.arange(3000)
-    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    records, _ = write(tmp_path / "in.parquet", 3000)
     score_file(tmp_path / "in.parquet", tmp_path / "out.parquet", records, id="who")
     expected = pq.read_table(tmp_path / "out.parquet").to_pandas()
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -219,7 +237,4 @@ def test_a_dataset_is_scored_as_a_file_is(cluster, tmp_path):
     for pool in (3, 4, 0):
         with pytest.raises(ClusterError, match="fewer actors than the 3 processors"):
             score(dataset, records, id="who", pool=pool)
-    found = score(dataset, records, id="who").to_pandas()
-    found = found.sort_values("id", key=lambda ids: ids.astype(int)).reset_index(drop=True)
-    assert found["error"].notna().sum() == 1
-    assert found.equals(expected)
+    assert_alike(score(dataset, records, id="who").to_pandas(), expected)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ompd
 from ompd.cluster import spread as spreading
 from ompd.cluster.crew import Crew
 from ompd.cluster.spread import Parted, Spread
 from ompd.cluster.tables import Tables
+from ompd.commands.app import app
 from ompd.errors import BackendUnavailableError, ClusterError, ParameterError
 from ompd.search import LimbTable, compute
 from tests.cluster.hands import Hands
@@ -323,15 +325,22 @@ def parted(table, parts, crew):
 
     boxes = Boxes.cut(table.index, parts)
     keys = [f"part/{part}" for part in range(parts)]
+    rows = [boxes.rows(part) for part in range(parts)]
     crew.place(
         {
-            key: PartCopy(table.limbs, boxes.rows(part), 2)
+            key: PartCopy(table.limbs, rows[part], 2)
             for part, key in enumerate(keys)
-            if len(boxes.rows(part))
+            if len(rows[part])
         }
     )
     assert crew.settle(30)
-    return Parted(SimpleNamespace(limbs=table), crew, boxes, keys, "now")
+    return Parted(SimpleNamespace(limbs=table), crew, boxes, rows, keys, "now")
+
+
+def test_only_clouds_have_clusters():
+    told = CliRunner().invoke(app, ["serve", "hospital", "--ray", "auto"])
+    assert told.exit_code == 2
+    assert "is for a cloud alone" in told.stderr
 
 
 def test_what_is_not_possible_is_refused(tmp_path, monkeypatch):
