@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime
 
@@ -23,10 +22,12 @@ def number_of(name: str, text: str) -> float:
     """
     if _NUMBER.fullmatch(text) is None:
         raise FeatureError(f"{name}: expected a number, such as 5 or 5.5")
-    found = float(text.replace(",", "."))
-    if not math.isfinite(found):
-        raise FeatureError(f"{name}: expected a number")
-    return found
+    return float(text.replace(",", "."))
+
+
+def exact(value: float) -> float:
+    """Return a number as it was typed: without a point, if it was whole."""
+    return int(value) if value.is_integer() else value
 
 
 def moment_of(name: str, text: str) -> datetime:

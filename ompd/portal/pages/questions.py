@@ -79,8 +79,12 @@ def _question(
     typed: str | None = None,
     wrong: Mapping[str, str] | None = None,
 ) -> Response:
+    source = None
     if typed is None:
-        before = interview.answers.get(question.id)
+        answers = interview.answers
+        before = answers.get(question.id)
+        if question.id not in answers and (known := interview.known().get(question.id)):
+            before, source = known.answer, known.when
         typed = visit.words.number(before) if isinstance(before, float) else before or ""
     return visit.page(
         "question.html",
@@ -89,6 +93,7 @@ def _question(
         question=question,
         typed=typed,
         wrong=wrong["text"] if wrong else "",
+        source=source,
         unknown=_UNKNOWN,
         more="?more=1" if "more" in visit.query else "",
         answers=_answers(visit, interview),

@@ -8,7 +8,7 @@ from datetime import datetime
 from starlette.responses import Response
 
 from ompd.errors import OmpdError
-from ompd.portal.numbers import moment_of, number_of
+from ompd.portal.numbers import exact, moment_of, number_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
 from ompd.record.exporting import measure_name, unit_for_people
@@ -44,13 +44,13 @@ def _write(visit: Visit, part: str = "", error: Mapping[str, str] | None = None)
 
 def _measurement(visit: Visit, when: datetime) -> Resource:
     code = visit.form.text("code")
-    value = number_of("value", visit.form.text("value"))
+    value = exact(number_of("value", visit.form.text("value")))
     return observation(code, value, MEASURES[code].unit if code in MEASURES else None, when)
 
 
 def _pressure(visit: Visit, when: datetime) -> Resource:
-    upper = number_of("systolic", visit.form.text("systolic"))
-    lower = number_of("diastolic", visit.form.text("diastolic"))
+    upper = exact(number_of("systolic", visit.form.text("systolic")))
+    lower = exact(number_of("diastolic", visit.form.text("diastolic")))
     parts = [(_SYSTOLIC, upper, "mm[Hg]"), (_DIASTOLIC, lower, "mm[Hg]")]
     return observation(_PRESSURE, None, None, when, parts=parts)
 
