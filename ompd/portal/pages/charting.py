@@ -12,7 +12,7 @@ from ompd.record.diary import Series, chart, charted, series
 from ompd.record.exporting import measure_name, unit_for_people
 
 #: Newest values that a chart has, and rows of its table.
-_MOST, _ROWS = 500, 50
+_MOST, _ROWS = 250, 50
 
 
 def _choices(visit: Visit) -> list[tuple[str, str, tuple[str, str]]]:
