@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ompd.commands.monitor_run import PROGRAM
 from ompd.errors import ParameterError
+from ompd.monitor import Program
 from ompd.signals import (
     Analysis,
     Event,
@@ -83,6 +86,14 @@ def test_windows_in_a_row_are_one_event():
     assert found.value == pytest.approx(130, rel=0.02)
     assert events_of(made([tachycardia(least=5)]), [("pulse", times, values)]) == []
     assert events_of(made([tachycardia(above=140)]), [("pulse", times, values)]) == []
+
+
+def test_a_program_takes_what_was_noticed():
+    times, values = joined((0, fast(3, 130)))
+    (found,) = events_of(made([tachycardia()]), [("pulse", times, values)])
+    program = Program.from_json(json.dumps(PROGRAM))
+    readings = {"heart rate": found.value, "RMSSD": 40.5}
+    assert program.advise(readings) == "fast: rest and measure again"
 
 
 def test_a_rhythm_that_is_irregular():
