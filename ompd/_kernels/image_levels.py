@@ -58,8 +58,10 @@ def apply_columns(values, first, last, image, out):
 
 
 @kernel()
-def cut_windows(levels, trim, factors, shifts, at, out):
+def cut_windows(levels, trim, factors, shifts, wanted, at, out):
     """out[f, l, at + i] = low 16 bits of factors[f] * (levels[l + 1] - levels[l]) >> shifts[f].
+
+    wanted bool (shifts, 5): which of these are cut.
 
     levels uint64 (6, h, w); i counts what is left without `trim` pixels at each border, by rows;
     out uint16 (shifts, 5, :), the rest of it unchanged.
@@ -74,6 +76,8 @@ def cut_windows(levels, trim, factors, shifts, at, out):
                 steps[x] = upper[x] - lower[x]
             place = at + y * width
             for f in range(shifts.size):
+                if not wanted[f, layer]:
+                    continue
                 factor, shift = factors[f], shifts[f]
                 row = out[f, layer, place : place + width]
                 for x in range(steps.size):

@@ -19,7 +19,7 @@ def refine(candidates, cubes, heights, widths, border, contrast, edge, out):
         octave, layer = candidates[i, 0], candidates[i, 1]
         row = 2
         column = 2
-        found = False
+        found = beside = False
         value = 0.0
         gx = gy = gs = dxx = dyy = dss = dxy = dxs = dys = x = y = s = 0.0
         for _ in range(5):
@@ -61,6 +61,11 @@ def refine(candidates, cubes, heights, widths, border, contrast, edge, out):
             column += int(np.rint(x))
             row += int(np.rint(y))
             layer += int(np.rint(s))
+            # What lies outside is not known: once, as near to it as can be.
+            if not (beside or (1 <= row <= 3 and 1 <= column <= 3)):
+                beside = True
+                column = min(max(column, 1), 3)
+                row = min(max(row, 1), 3)
             down = candidates[i, 2] + row - 2
             right = candidates[i, 3] + column - 2
             if not (1 <= layer <= 3 and 1 <= row <= 3 and 1 <= column <= 3):

@@ -84,13 +84,19 @@ class Forms:
         shifts = np.array(
             [geometry.shift - SPARE_BITS - int(each) for each in self._fractions], np.uint64
         ) + (factors >> np.uint64(1))
+        wanted = np.zeros((len(shifts), 5), np.bool_)
+        for plane in geometry.planes:
+            if plane.form < 0:
+                own = self._fractions.index(plane.fraction)
+                # A layer of -1 is the threshold.
+                wanted[own, [each for each in (plane.low, plane.high) if each >= 0]] = True
         self._windows = np.zeros((len(shifts), 5, geometry.windows), np.uint16)
         self._signs = np.zeros((2, 64 * geometry.site_blocks), np.uint32)
         self.field = np.zeros_like(self._signs)
         sign_shift = np.uint64(geometry.shift - SIGN_FRACTION)
         field_shift = np.uint64(geometry.shift - FIELD_FRACTION)
         for octave, each in zip(geometry.octaves, levels, strict=True):
-            cut_windows(each, TRIM, factors, shifts, octave.window, self._windows)
+            cut_windows(each, TRIM, factors, shifts, wanted, octave.window, self._windows)
             for layer, (first, rows, columns) in enumerate(octave.sites):
                 cut_gradients(
                     each[layer + 1], geometry.strides[layer], rows, columns, sign_shift,
