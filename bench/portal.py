@@ -41,7 +41,7 @@ from ompd.service.serving import serve
 
 PAGES = ("/", "/record", "/record?page=100", "/charts", "/diary", "/questions", "/share", "/write")
 #: Pixels of the picture.
-SIZE = {"width": 900, "height": 780}
+SIZE = {"width": 900, "height": 815}
 
 
 def many(number: int) -> Iterator[Resource]:

@@ -66,6 +66,8 @@ class Tab:
 
     def look(self):
         """See whether the page that is there is as it should be."""
+        # With its style.
+        self.page.wait_for_load_state("load")
         if self.scripts:
             place = re.sub(r"[\w-]{16}", "*", self.page.url.removeprefix(self.base))
             assert violations(self.page, self._axe) == [], place

@@ -14,7 +14,9 @@ from ompd.portal.pages.questions import underway
 from ompd.portal.pages.reading import lines
 from ompd.portal.showing import outcomes
 from ompd.portal.visit import Visit
+from ompd.record import Entry
 from ompd.record.diary import Diary
+from ompd.record.fhir import LOINC, MEASURES
 from ompd.record.questionnaire import available, load
 
 _VALUES, _OTHERS, _REMINDERS = 6, 5, 3
@@ -22,13 +24,15 @@ _VALUES, _OTHERS, _REMINDERS = 6, 5, 3
 _LOOKED_AT = 1000
 
 
-def _newest(entries: Iterable[Any], most: int) -> list[Any]:
-    """Return the newest of each code, most recent first."""
-    found: dict[object, Any] = {}
+def _newest(entries: Iterable[Entry], most: int) -> list[Entry]:
+    """Return the newest value of each measure, most recent first."""
+    found: dict[str, Entry] = {}
     for each in entries:
         if len(found) == most:
             break
-        found.setdefault(each.codes[:1] or each.reference, each)
+        measure = next((code for system, code in each.codes if system == LOINC), "")
+        if measure in MEASURES:
+            found.setdefault(measure, each)
     return list(found.values())
 
 
