@@ -110,6 +110,7 @@ def share(
     wanted = sorted(set(kinds))
     if not 0 < len(wanted) <= MOST_NOTICES:
         raise RecordError(f"kinds: expected 1 to {MOST_NOTICES}")
+    _sweep_old(record, person)
     notices = []
     for kind in wanted:
         scope = _scope(record, person, kind)
@@ -122,15 +123,18 @@ def share(
 
 
 def shares(record: Record) -> list[Share]:
-    """Return what is or was shared with whom; those whose epoch is over as well."""
+    """Return what is shared with whom; what ended by itself is here until `share` or `refresh`."""
     content = record.kept(_SHARES)
     return _LISTS.decode(content) if content else []
 
 
 def refresh(record: Record, person: Person) -> list[str]:
-    """Bring what is shared in the present epoch up to date; return its types."""
-    present = person.subscriber.records.scope("any").epoch
-    kinds = sorted({each.kind for each in shares(record) if each.epoch == present})
+    """Bring what is shared in the present epoch up to date; return its types.
+
+    What was shared in earlier ones is forgotten, by the cloud as well.
+    """
+    _sweep_old(record, person)
+    kinds = sorted({each.kind for each in shares(record)})
     for kind in kinds:
         _publish(record, person, kind, _scope(record, person, kind))
     return kinds
@@ -166,8 +170,7 @@ def revoke(
         person.revoke(scope, recipient)
         left = [other for other in shares(record) if other != each]
         if not any((other.kind, other.epoch) == (each.kind, each.epoch) for other in left):
-            for name in person.names(scope):
-                person.remove(scope, name)
+            _forget(person, scope)
         _keep(record, left)
         ended.append(each)
     return ended
@@ -275,6 +278,21 @@ def _publish(record: Record, person: Person, kind: str, scope: Scope) -> None:
 def _padded(content: bytes) -> bytes:
     # Blanks behind JSON mean nothing.
     return content + b" " * (-len(content) % _STEP)
+
+
+def _sweep_old(record: Record, person: Person) -> None:
+    """Forget what was shared in epochs that are over."""
+    present = person.subscriber.records.scope("any").epoch
+    for kind, epoch in sorted({(each.kind, each.epoch) for each in shares(record)}):
+        if epoch < present:
+            _forget(person, _scope(record, person, kind, epoch))
+            left = [each for each in shares(record) if (each.kind, each.epoch) != (kind, epoch)]
+            _keep(record, left)
+
+
+def _forget(person: Person, scope: Scope) -> None:
+    for name in person.names(scope):
+        person.remove(scope, name)
 
 
 def _scope(record: Record, person: Person, kind: str, epoch: int | None = None) -> Scope:

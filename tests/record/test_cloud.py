@@ -383,12 +383,20 @@ def test_revoking(world, filled, alice, bell):
 def test_a_share_ends_with_its_epoch(world, filled, alice, bell):
     public = world.bell.records.public
     notices = share(filled, alice, ["Condition"], "bell", public)
+    kind = filled.alias(sharing_module._KIND_LABEL, "Condition")
+    (old,) = shares(filled)
+    assert names_at(alice, kind, old.epoch)
     world.clock.now += EPOCH_SECONDS
     with pytest.raises(EpochError):
         Shared.open(bell, notices)
     assert refresh(filled, alice) == []
+    assert not names_at(alice, kind, old.epoch)
+    assert shares(filled) == []
     assert len(Shared.open(bell, share(filled, alice, ["Condition"], "bell", public))) == 1
-    assert [each.epoch for each in shares(filled)] == sorted({s.epoch for s in shares(filled)})
+    world.clock.now += EPOCH_SECONDS
+    share(filled, alice, ["Observation"], "bell", public)
+    assert [(each.kind, each.epoch) for each in shares(filled)] == [("Observation", old.epoch + 2)]
+    assert not names_at(alice, kind, old.epoch + 1)
 
 
 def test_what_others_write_is_checked(world, filled, alice, bell):
