@@ -6,6 +6,7 @@ factors are opened masked and the dealer gives the products of masks. All words 
 
 import numpy as np
 
+from ompd._kernels.image_tiles import add_products
 from ompd._kernels.jit import kernel
 
 _LANES = 64
@@ -84,44 +85,37 @@ def sum_bits(opened, given, leader, sites_of, slots_of, sites, codes):
 
 
 @kernel()
+def _add_row(weight, row, out, shift):
+    """out[x] += weight * row[x + shift], where there is one; uint32."""
+    for x in range(max(0, -shift), min(row.size, row.size - shift)):
+        out[x] += weight * row[x + shift]
+
+
+@kernel()
 def pool_field(field, first, rows, columns, weights, maps):
     """Sum 16 bins to 8, and those over a window that falls off linearly, to maps uint32 (:, 8).
 
     field uint32 (:, 16); sites from `first` on, by rows; weights uint32: of the middle and what is
     beside it.
     """
-    half = np.empty((rows * columns, _TURNS), np.uint32)
-    folded = np.empty((columns, _TURNS), np.uint32)
+    width = _TURNS * columns
+    half = np.zeros((rows, width), np.uint32)
+    folded = np.empty(width, np.uint32)
+    sums = maps.reshape(-1)[_TURNS * first : _TURNS * (first + rows * columns)].reshape(rows, width)
+    sums[:] = np.uint32(0)
     for i in range(rows):
         for j in range(columns):
             bins = field[first + i * columns + j]
+            before = bins[15]
             for k in range(_TURNS):
-                beside = np.uint32(bins[2 * k + 1] + bins[(2 * k + 15) % 16])
-                folded[j, k] = np.uint32(bins[2 * k] + bins[2 * k]) + beside
-        for j in range(columns):
-            total = half[i * columns + j]
-            for k in range(_TURNS):
-                total[k] = weights[0] * folded[j, k]
-            for step in range(1, weights.size):
-                if j >= step:
-                    for k in range(_TURNS):
-                        total[k] += weights[step] * folded[j - step, k]
-                if j + step < columns:
-                    for k in range(_TURNS):
-                        total[k] += weights[step] * folded[j + step, k]
+                after = bins[2 * k + 1]
+                folded[_TURNS * j + k] = bins[2 * k] + bins[2 * k] + before + after
+                before = after
+        for step in range(1 - weights.size, weights.size):
+            _add_row(weights[abs(step)], folded, half[i], _TURNS * step)
     for i in range(rows):
-        for j in range(columns):
-            total = maps[first + i * columns + j]
-            place = i * columns + j
-            for k in range(_TURNS):
-                total[k] = weights[0] * half[place, k]
-            for step in range(1, weights.size):
-                if i >= step:
-                    for k in range(_TURNS):
-                        total[k] += weights[step] * half[place - step * columns, k]
-                if i + step < rows:
-                    for k in range(_TURNS):
-                        total[k] += weights[step] * half[place + step * columns, k]
+        for step in range(max(1 - weights.size, -i), min(weights.size, rows - i)):
+            _add_row(weights[abs(step)], half[i + step], sums[i], 0)
 
 
 @kernel()
@@ -133,6 +127,7 @@ def deal_slots(sites, maps, first, rows, columns, cell, moves, slot, given):
     """
     across = -(-columns // cell)
     total = np.empty(128, np.uint32)
+    words = maps.reshape(-1)
     for number in range(-(-rows // cell) * across):
         total[:] = np.uint32(0)
         top, left = number // across * cell, number % across * cell
@@ -147,10 +142,9 @@ def deal_slots(sites, maps, first, rows, columns, cell, moves, slot, given):
                         x = j + moves[b]
                         if not 0 <= x < columns:
                             continue
-                        there = maps[first + y * columns + x]
-                        out = total[_TURNS * (4 * a + b) : _TURNS * (4 * a + b + 1)]
-                        for k in range(_TURNS):
-                            out[k] += factor * there[k]
+                        place = _TURNS * (first + y * columns + x)
+                        at = _TURNS * (4 * a + b)
+                        add_products(words, words, place, factor, np.uint32(0), total, at)
         for k in range(128):
             given[slot + number, k] = total[k] - given[slot + number, k]
 
@@ -166,8 +160,9 @@ def sum_slots(
     """
     lead = np.uint32(leader)
     across = -(-columns // cell)
+    words, masks, totals = maps.reshape(-1), map_masks.reshape(-1), out.reshape(-1)
     for number in range(-(-rows // cell) * across):
-        total = out[slot + number]
+        row = (slot + number) * out.shape[1]
         top, left = number // across * cell, number % across * cell
         for i in range(top, min(top + cell, rows)):
             for j in range(left, min(left + cell, columns)):
@@ -181,8 +176,6 @@ def sum_slots(
                         x = j + moves[b]
                         if not 0 <= x < columns:
                             continue
-                        place = first + y * columns + x
-                        there, mask = maps[place], map_masks[place]
-                        at = _TURNS * (4 * a + b)
-                        for k in range(_TURNS):
-                            total[at + k] += factor * there[k] - site * mask[k]
+                        place = _TURNS * (first + y * columns + x)
+                        at = row + _TURNS * (4 * a + b)
+                        add_products(words, masks, place, factor, site, totals, at)

@@ -1,4 +1,6 @@
-"""Products of banded operators with images modulo 2^64, a tile of words in registers at a time.
+"""Products of banded operators with images modulo 2^64, and of sites with what lies around them.
+
+A tile of words is in registers at a time.
 
 With ``NUMBA_DISABLE_JIT=1`` the NumPy twins take over, as in `image_lanes`.
 """
@@ -10,6 +12,7 @@ from numba.extending import intrinsic
 
 from ompd._kernels.image_lanes import _EIGHT, _WORD, _data, _load
 
+_SHORTS = ir.VectorType(ir.IntType(32), 8)
 _PICKS = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
 
 
@@ -103,7 +106,36 @@ if not config.DISABLE_JIT:
         kind = types.void(image, at, stride, count, factors, first, width, out, place, step)
         return kind, codegen
 
+    @intrinsic
+    def add_products(typingctx, maps, masks, place, factor, site, out, at):
+        """out[at + i] += factor * maps[place + i] - site * masks[place + i] for i < 8.
+
+        All arrays uint32[:], factor and site uint32.
+        """
+
+        def codegen(context, builder, signature, args):
+            kinds = signature.args
+            maps, masks, out = (_data(context, builder, kinds[i], args[i]) for i in (0, 1, 5))
+
+            def times(scalar, pointer):
+                one = ir.Constant(_SHORTS, ir.Undefined)
+                some = builder.insert_element(one, scalar, ir.IntType(32)(0))
+                some = builder.shuffle_vector(some, one, _PICKS)
+                return builder.mul(some, _load(builder, pointer, args[2], _SHORTS, 4))
+
+            total = builder.add(_load(builder, out, args[6], _SHORTS, 4), times(args[3], maps))
+            total = builder.sub(total, times(args[4], masks))
+            target = builder.bitcast(builder.gep(out, [args[6]]), _SHORTS.as_pointer())
+            builder.store(total, target).align = 4
+            return context.get_dummy_value()
+
+        return types.void(maps, masks, place, factor, site, out, at), codegen
+
 else:
+
+    def add_products(maps, masks, place, factor, site, out, at):
+        part = slice(place, place + 8)
+        out[at : at + 8] += factor * maps[part] - site * masks[part]
 
     def _tile(factors, at, count, image, first, stride, out, place, columns):
         out[place : place + columns] = 0
