@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import time
 
 import numpy as np
 
@@ -81,6 +82,7 @@ def calibrate(sizes=(10_000, 50_000, 250_000), queries=1024, parts=(4, 16, 64, 2
                 ),
             },
             5,
+            clock=time.process_time,
         )
         first.append(times["first"] / queries)
         second.append(times["second"] / queries)
@@ -100,6 +102,7 @@ def calibrate(sizes=(10_000, 50_000, 250_000), queries=1024, parts=(4, 16, 64, 2
             "merge": lambda: Nearest(queries, K, PAPER.limbs + 1).add(numbers, distances, rows),
         },
         5,
+        clock=time.process_time,
     )
     message, byte = _messages(hands)
     coordinates = table.limbs.shape[1]
