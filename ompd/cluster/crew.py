@@ -58,6 +58,7 @@ class Crew:
         self._news = threading.Event()
         self._asked_for = 0
         self._done = 0
+        self._lost: list[Any] = []
         self._starting, self._begun = 0, 0.0
         self._closed = False
         self.pace = Pace()
@@ -188,9 +189,10 @@ class Crew:
             known = member in self._members
             if known:
                 self._members.remove(member)
+                # Ended by the crew's thread: whoever found out has others to ask.
+                self._lost.append(member.worker)
         if known:
             _LOGGER.warning("a worker was lost, another takes its place")
-            self.hands.stop(member.worker)
             self._plan()
 
     # --- upkeep
@@ -223,6 +225,10 @@ class Crew:
     def _mend(self) -> bool:
         """Let there be enough workers, and all hold what they should; whether to try again."""
         self._look()
+        with self._lock:
+            lost, self._lost = self._lost, []
+        for worker in lost:
+            self.hands.stop(worker)
         with self._lock:
             missing = self._workers - len(self._members)
             begun = max(0, missing - self._starting)
@@ -342,11 +348,12 @@ class Crew:
         """End all workers; may be repeated."""
         with self._settled:
             self._closed = True
-            members, self._members = self._members, []
+            workers = [*(each.worker for each in self._members), *self._lost]
+            self._members, self._lost = [], []
             self._settled.notify_all()
         self._news.set()
-        for member in members:
-            self.hands.stop(member.worker)
+        for worker in workers:
+            self.hands.stop(worker)
         if threading.current_thread() is not self._thread:
             self._thread.join(_LONGEST)
 

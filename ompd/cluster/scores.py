@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ompd.bulk.openly import openly
 from ompd.bulk.rows import rows_of
 from ompd.bulk.score import Judge, found_of
 from ompd.cluster.rays import connect
 from ompd.datasets import Dataset
-from ompd.errors import ClusterError, ParameterError
+from ompd.errors import BackendUnavailableError, ClusterError, ParameterError
 from ompd.roles import Diagnoses
 from ompd.roles.asking import id_array
 from ompd.schema import Schema
@@ -39,8 +38,10 @@ class Scorer:
 
     Raises
     ------
-    ParameterError, NeighborsError
-        If method or K are not possible.
+    ParameterError
+        If the method is not possible.
+    BackendUnavailableError
+        If scikit-learn is not installed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Scorer:
     ) -> None:
         if method not in ("relief-mw", "evidence"):
             raise ParameterError("method: expected 'relief-mw' or 'evidence'")
+        _learner()
         self._records = records
         self._schema = schema or records.written
         self._options = method, k
@@ -82,6 +84,8 @@ class Scorer:
         ------
         FeatureError
             If a feature has no column.
+        NeighborsError, TrainingError
+            If the records do not allow K, or nothing can be learned from them.
         """
         return self._diagnosed(batch).to_arrow()
 
@@ -113,7 +117,7 @@ class Scorer:
         # The others of its machine have their own processes.
         with at_most(1):
             if self._judge is None:
-                self._judge = openly(self._records, *self._options)
+                self._judge = _learner()(self._records, *self._options)
             ids = None if self._id is None else id_array(batch[self._id])
             rows = rows_of(batch, self._schema, "collect", ids)
             if rows.ids is not None:
@@ -156,10 +160,8 @@ def score(
     ------
     ClusterError
         If the pool is not smaller than the number of processors, or the cluster cannot be used.
-    BackendUnavailableError
-        If Ray or scikit-learn is not installed.
-    ParameterError, NeighborsError
-        As `Scorer`.
+    BackendUnavailableError, ParameterError
+        If Ray is not installed, or as `Scorer`.
     """
     ray = connect(None)
     processors = int(ray.cluster_resources().get("CPU", 0))
@@ -180,6 +182,14 @@ def score(
         compute=ray.data.ActorPoolStrategy(size=pool),
         num_cpus=1,
     )
+
+
+def _learner() -> Any:
+    try:
+        from ompd.bulk.openly import openly
+    except ImportError:
+        raise BackendUnavailableError("scikit-learn: expected to be installed") from None
+    return openly
 
 
 class _Pooled:

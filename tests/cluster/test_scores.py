@@ -78,6 +78,10 @@ def test_what_is_not_possible_is_refused(monkeypatch):
 
     with pytest.raises(ParameterError, match="method"):
         Scorer(load("wbc"), method="guess")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ompd.bulk.openly", None)
+        with pytest.raises(BackendUnavailableError, match="scikit-learn"):
+            Scorer(load("wbc"))
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with pytest.raises(BackendUnavailableError, match=r"pip install 'ompd\[cluster\]'"):
