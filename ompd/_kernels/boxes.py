@@ -11,6 +11,8 @@ from ompd._kernels.measure import most_heads
 
 #: No bound: above any sum of heads.
 UNBOUNDED = np.int64(1) << np.int64(62)
+#: Row of a place that nothing fills yet.
+EMPTY = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
 @kernel()
@@ -62,6 +64,9 @@ def merge_rows(numbers, distances, rows, best_distances, best_rows):
             ):
                 break
             place = most - 1
+            while place > 0 and kept_rows[place - 1] == EMPTY:
+                # Nothing is there that would have to move.
+                place -= 1
             while place > 0 and _comes_before(
                 distances[line], entry, row, kept_distances, place - 1, kept_rows[place - 1]
             ):

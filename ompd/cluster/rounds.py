@@ -14,7 +14,7 @@ from ompd.errors import OmpdError, UnreachableError
 PATIENCE = 60.0
 #: A worker is late after so many times what its answer should take, and so many seconds at least;
 #: what it was asked is asked of another one as well. To learn that a process is dead takes longer.
-_LATE, _SOONEST = 1.5, 0.02
+_LATE, _SOONEST = 1.5, 0.01
 #: Share of the pace so far in the pace that is known then.
 _MEMORY = 0.8
 
