@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 same = same_answers
+#: Seconds for workers to start, where others use the machine as well.
+WAIT = 240
 #: Memory of a node for objects, in bytes.
 STORE = 80 << 20
 
@@ -67,6 +69,8 @@ def cluster():
 
 class RayRig(Rig):
     """The same on actors."""
+
+    wait = WAIT
 
     def __init__(self, cluster, path, profile, *, memory=None, **options):
         self.address, self.memory = cluster.address, memory
@@ -111,7 +115,7 @@ def test_twenty_kills_lose_no_query(cluster, tmp_path, monkeypatch, same, memory
             assert len(rig.ask(1000, about_to=killer.start)) == 1000
             killer.join()
             assert len(rig.ask(100)) == 100
-            assert rig.tables.settle(60)
+            assert rig.tables.settle(WAIT)
         # Each answer was compared with that of the table itself.
         assert len(same) == 42
         assert len(rig.pids()) == 3
@@ -131,7 +135,7 @@ def test_a_node_that_dies_loses_no_query(cluster, tmp_path, monkeypatch, same):
         # For a fourth there is no room until a node comes.
         assert not rig.tables.settle(0.1)
         node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        assert rig.tables.settle(120)
+        assert rig.tables.settle(WAIT)
         assert len(rig.pids()) == 4
     cluster.remove_node(node)
 

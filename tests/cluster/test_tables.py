@@ -30,6 +30,9 @@ QUERIES = 40
 class Rig:
     """A hospital and a user, and a cloud on workers in this process."""
 
+    #: Seconds for workers to have all.
+    wait = 30
+
     def __init__(self, path, profile, *, parts=1, workers=3, rows=300, hands=None, monkeypatch):
         monkeypatch.setattr(spreading, "FEW", 1)
         monkeypatch.setattr(spreading, "SHARE", 8)
@@ -73,7 +76,7 @@ class Rig:
         return [worker.status()["asked"] for worker in self.hands.workers]
 
     def __enter__(self):
-        assert self.tables.settle(30)
+        assert self.tables.settle(self.wait)
         return self
 
     def __exit__(self, *_):
