@@ -80,9 +80,9 @@ def test_examples_of_the_readme_run_and_print_what_it_says(tmp_path, monkeypatch
     write_raw_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     exec("\n".join(code for _, code in blocks(README, "python")), {})  # noqa: S102
-    frame, rest = capsys.readouterr().out.strip().split("columns]\n")
-    assert frame.endswith("[183 rows x 5 ")
-    labels, score, probabilities = rest.split("\n")
+    columns, index, *rows, labels, score, probabilities = capsys.readouterr().out.splitlines()
+    assert columns.split() == ["label", "p(4)", "votes(4)", "certified", "filled"]
+    assert (index.strip(), len(rows)) == ("id", 5)
     assert set(eval(labels)) <= {"benign", "malignant"}  # noqa: S307
     assert float(score) > 0.9
     assert probabilities.startswith("[[")
