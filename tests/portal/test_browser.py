@@ -11,6 +11,7 @@ import re
 import pytest
 
 from tests.portal.browsing import NARROW, axe, chromium, is_too_wide, violations
+from tests.portal.processes import PortalProcess
 from tests.portal.scene import DISEASE, Scene
 
 pytestmark = pytest.mark.long
@@ -237,3 +238,35 @@ def diary(tab):
     tab.page.get_by_label("Age (years)").fill("")
     tab.press("Work it out")
     assert "25.7 kg/m²: overweight" in tab.said()
+
+
+def test_in_the_dark_in_print_by_keyboard_and_in_german(browser, tmp_path):
+    source = axe()
+    with PortalProcess(tmp_path / "record") as portal:
+        context = browser.new_context(color_scheme="dark", locale="de-DE", viewport=NARROW)
+        page = context.new_page()
+        page.goto(portal.address)
+        places = [link.get_attribute("href") for link in page.locator("nav a").all()]
+        assert len(places) == 10
+        for place in [*places, f"{places[0]}write"]:
+            page.goto(portal.origin + place)
+            assert violations(page, source) == [], place
+            assert not is_too_wide(page), place
+        # The first stop leads past the menu.
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Zum Inhalt springen"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "content"
+        # All of a form by keyboard: its first field follows the summary, which opens it.
+        page.locator("summary").first.focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.type("81,5")
+        page.keyboard.press("Enter")
+        page.get_by_role("status").wait_for()
+        assert "81.5 kg" in page.locator("main").inner_text()
+        page.emulate_media(media="print")
+        assert not page.locator("nav").first.is_visible()
+        assert not page.get_by_role("button").first.is_visible()
+        assert page.get_by_role("heading", level=1).is_visible()
+        context.close()

@@ -220,10 +220,25 @@ def test_files_come_in_and_go_out(inside, tmp_path):
     assert "Asthma" in summary
     assert checked(summary.encode()).kind == "Bundle"
     assert "Body weight" in inside.get("/exchange/values.csv")
+    # What was taken along is what there was.
+    everything = inside.get("/exchange/all.json").encode()
+    assert "0 new, 4 known" in inside.follow(inside.post("/exchange", files=sent(everything)))
     answer = inside.browser.get(f"{inside.door.path}/exchange/reading.pdf")
     assert answer.content.startswith(b"%PDF")
     assert answer.headers["content-disposition"].startswith("attachment")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record"]
+
+
+def test_what_is_wrong_in_a_file_may_be_left_out(inside):
+    content = json.loads(bundle(*weights(2)))
+    content["entry"][1]["resource"]["status"] = "finall"
+    file = sent(json.dumps(content).encode())
+    inside.post("/exchange", 400, files=file)
+    assert len(inside.house.record) == 0
+    text = inside.post("/exchange", 200, files=file, partial="1").text
+    assert "1 new, 0 known, 1 skipped" in text
+    assert "Left out, by reason" in text
+    assert len(inside.house.record) == 1
 
 
 def bomb():
