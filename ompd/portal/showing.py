@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ompd.portal.texts import Texts
+from ompd.record import Reader
 from ompd.record.exporting import described
 from ompd.record.fhir import Resource, named
 
@@ -46,11 +47,11 @@ class Line(NamedTuple):
         return first if is_whole else f"{first[:_LONGEST].rstrip()} …"
 
 
-def line(words: Texts, resource: Resource, handle: str) -> Line:
+def line(words: Texts, record: Reader, resource: Resource, handle: str) -> Line:
     """Return a resource in one line."""
     kind = resource.kind
     name = words.maybe(f"kind.{kind}", kind)
-    title, value = described(resource, words.language)
+    title, value = described(resource, words.language, record)
     if kind == "RiskAssessment":
         # As many digits as a probability deserves.
         value = "\n".join(f"{name}: {words.share(share)}" for name, share in outcomes(resource))

@@ -20,7 +20,7 @@ def lines(visit: Visit, entries: Sequence[Any]) -> list[Line]:
     """Open resources, and return each in one line."""
     record = visit.house.record
     return [
-        line(visit.words, record.get(each.reference), visit.house.handle(each.reference))
+        line(visit.words, record, record.get(each.reference), visit.house.handle(each.reference))
         for each in entries
     ]
 
@@ -54,7 +54,7 @@ def _one(visit: Visit) -> Response:
     resource = visit.house.record.get(reference)
     return visit.page(
         "resource.html",
-        line=line(visit.words, resource, visit.names["handle"]),
+        line=line(visit.words, visit.house.record, resource, visit.names["handle"]),
         outcomes=outcomes(resource),
         remarks=remarks(resource),
         fields=fields(resource.document()),
