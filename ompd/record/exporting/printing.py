@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,8 +73,11 @@ def pdf(
     texts = _TEXTS[language]
     person = record.get(SELF) if SELF in record else None
     listed = chosen(record, notes=True)
-    described_by = {name: described(each, language, record) for name, (_, each) in listed.items()}
-    name = described(person, language).title if person else ""
+    described_by = {
+        name: [_printed(text) for text in described(each, language, record)]
+        for name, (_, each) in listed.items()
+    }
+    name = _printed(described(person, language).title) if person else ""
     letters = set(name).union(*("".join(each) for each in described_by.values()))
     page, numbers = _page(fonts, letters, texts, now)
     page.add_page()
@@ -95,6 +100,25 @@ def pdf(
 
 
 _NEXT = {"new_x": "LMARGIN", "new_y": "NEXT", "align": "L"}
+
+
+_BLANKS, _LINES = re.compile(r"[^\S\n]+"), re.compile(r"\n{3,}")
+
+
+def _printed(text: str) -> str:
+    """Return a text without what takes no room: the time for a line is that of its square.
+
+    Blanks and empty lines in a row become one, signs that do not print none, and of marks above a
+    letter there are four at most.
+    """
+    signs = {sign: unicodedata.category(sign) for sign in set(text)}
+    text = text.translate(
+        {ord(sign): None for sign, kind in signs.items() if kind in {"Cc", "Cf"} and sign != "\n"}
+        | {ord(sign): " " for sign in signs if sign.isspace() and sign != "\n"}
+    )
+    text = _LINES.sub("\n\n", _BLANKS.sub(" ", text).replace(" \n", "\n"))
+    marks = "".join(re.escape(sign) for sign, kind in signs.items() if kind in {"Mn", "Me"})
+    return re.sub(f"([{marks}]{{4}})[{marks}]+", r"\1", text) if marks else text
 
 
 def _title(

@@ -329,6 +329,16 @@ def test_any_text_leaves_and_comes_back(text, title):
         assert not row["name"].startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
+def test_what_takes_no_room_takes_no_time(record):
+    """The time of a line grows with its square, and a line ends where it is full."""
+    pytest.importorskip("fpdf")
+    for place, sign in enumerate(" \u0301\u200b\u202a\t\n"):
+        record.add(fhir.condition(None, f"a b{sign * 100_000}c", ago(place + 1)))
+    text = text_of(pdf(record, now=NOW))
+    assert text.count("a b") == 6
+    assert "a b\u0301\u0301" in text
+
+
 def test_signs_that_do_not_print_are_no_trouble(record):
     pytest.importorskip("fpdf")
     strange = "a\0b\x07c\u202ed\ufeffe\tf\r\ng\u2028h\x85**bold** __i__ <b>\u0301"
