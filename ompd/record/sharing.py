@@ -42,6 +42,8 @@ _KIND_LABEL = b"ompd/record-kind/1\x00"
 _STEP = 512
 # Under what a record keeps what is shared.
 _SHARES = "shares"
+# Under what it keeps which manifest of a type it made last.
+_MADE = "shared/"
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -146,7 +148,7 @@ def revoke(
     """Have the cloud refuse somebody from now on, and forget what nobody else may read.
 
     What was read stays known. A cloud that keeps the grant nevertheless can go on until the epoch
-    ends, with what it was given until now.
+    ends, also with what others are given of the same type until then.
 
     Parameters
     ----------
@@ -255,6 +257,10 @@ def _fetched(person: Person, received: Received) -> list[tuple[int, Resource]]:
 
 def _publish(record: Record, person: Person, kind: str, scope: Scope) -> None:
     before, names = known(person, scope)
+    made = _MADE + kind
+    # Another device, or this one before it was put back, has other rows at those places.
+    if before and before.token != record.kept(made):
+        before = None
     with record.held():
         changes = record.changes
         entries = {record.place(each.reference): each for each in record.list(kind)}
@@ -272,7 +278,9 @@ def _publish(record: Record, person: Person, kind: str, scope: Scope) -> None:
         sweep(person, scope, before, names)
         return
     parcels = (*kept, *send(person, scope, things))
-    publish(person, scope, Manifest(new_token(), changes, b"", parcels), names)
+    manifest = Manifest(new_token(), changes, b"", parcels)
+    publish(person, scope, manifest, names)
+    record.keep(made, manifest.token)
 
 
 def _padded(content: bytes) -> bytes:

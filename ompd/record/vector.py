@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from ompd.confidential import Confidential
 from ompd.errors import RecordError, UnitError
-from ompd.record.fhir import LOINC, Reading, Resource, converted, readings, unit_of
+from ompd.record.fhir import LOINC, Document, Reading, Resource, converted, named, readings, unit_of
 from ompd.record.fhir.readings import FINAL
+from ompd.record.fhir.vocabulary import in_moles
 from ompd.schema import Feature, Schema
 
 if TYPE_CHECKING:
-    from ompd.record.entries import Entry
     from ompd.record.reading import Reader
 
 #: LOINC codes of what a record's Patient tells as well.
@@ -26,8 +26,10 @@ SEX = ("46098-0", "76689-9", "21840-4", "72143-1")
 FeatureValue = float | str | bool | None
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_VERIFIED = "verificationStatus"
 _ACTIVE = {"active", "recurrence", "relapse"}
-_DOUBTED = {"refuted", "entered-in-error"}
+# What is no diagnosis: withdrawn, or one of several that may be.
+_VOID = {"entered-in-error", "differential"}
 # Units of what has none.
 _BARE = re.compile(r"1?(?:\{[^{}]*\})?")
 
@@ -79,8 +81,9 @@ def vector(record: Reader, schema: Schema, at: datetime | None = None) -> Vector
     """Return what a record says about the features of a schema.
 
     A feature's value is that of the newest observation of its code from before a time; it is not
-    replaced by an older one that would be easier to understand. Diagnoses are true or false, and
-    age and sex also those of the record's Patient.
+    replaced by an older one that would be easier to understand; one that was entered in error is
+    none. Diagnoses are true or false. Age is that of the record's Patient's date of birth, if there
+    is one, and sex the Patient's where none was observed.
 
     Parameters
     ----------
@@ -129,18 +132,37 @@ def _found(record: Reader, feature: Feature, at: datetime) -> tuple[FeatureValue
     coding = feature.coding
     if coding is None:
         raise _Gap("the table does not say which code it has")
+    # Whoever was observed to be 50 is older since.
+    if coding == (LOINC, AGE):
+        for entry in record.list("Patient", limit=1):
+            age = _age(record.get(entry.reference), feature, at)
+            if age is not None:
+                return age, Source(entry.reference, entry.when)
     for entry in record.list("Observation", code=coding, until=at):
         resource = record.get(entry.reference)
-        if resource.document()["status"] in FINAL:
+        document = resource.document()
+        if document["status"] in FINAL and _is_of(document, coding):
             return _observed(resource, feature, coding), Source(entry.reference, entry.when)
     for entry in record.list("Condition", code=coding):
-        if entry.when is None or entry.when < at:
-            return _diagnosed(record, entry, feature), Source(entry.reference, entry.when)
-    if coding[0] == LOINC and coding[1] in {AGE, *SEX}:
+        document = record.get(entry.reference).document()
+        before = entry.when is None or entry.when < at
+        if before and _is_of(document, coding) and not _states(document, _VERIFIED) & _VOID:
+            return _diagnosed(document, feature), Source(entry.reference, entry.when)
+    if coding[0] == LOINC and coding[1] in SEX:
         for entry in record.list("Patient", limit=1):
-            value = _of_patient(record.get(entry.reference), feature, coding[1], at)
-            return value, Source(entry.reference, entry.when)
+            sex = _sex(record.get(entry.reference), feature)
+            return sex, Source(entry.reference, entry.when)
     raise _Gap("the record has none before that time")
+
+
+def _is_of(document: Document, coding: tuple[str, str]) -> bool:
+    """Tell whether a resource is of a code, and does not only name it: as a cause, say."""
+    parts = (document, *document.get("component", ()))
+    return any(coding in named(part.get("code", {}))[0] for part in parts)
+
+
+def _states(document: Document, name: str) -> set[str]:
+    return {each.get("code", "") for each in document.get(name, {}).get("coding", ())}
 
 
 def _observed(resource: Resource, feature: Feature, coding: tuple[str, str]) -> FeatureValue:
@@ -152,10 +174,10 @@ def _observed(resource: Resource, feature: Feature, coding: tuple[str, str]) -> 
         return _meant(reading.words, feature)
     if feature.levels and not reading.unit and set(feature.levels) == {"False", "True"}:
         return bool(reading.number)
-    return _within(_number(reading, feature), feature)
+    return _within(_number(reading, feature, coding), feature)
 
 
-def _number(reading: Reading, feature: Feature) -> float:
+def _number(reading: Reading, feature: Feature, coding: tuple[str, str]) -> float:
     number = reading.number or 0.0
     wanted, given = feature.unit, reading.unit
     if wanted == given or (_BARE.fullmatch(wanted) and _BARE.fullmatch(given)):
@@ -168,7 +190,8 @@ def _number(reading: Reading, feature: Feature) -> float:
     if known is None or target is None:
         raise _Gap("its unit is not known")
     try:
-        found = converted(number, known, target)
+        code = coding[1] if coding[0] == LOINC else ""
+        found = converted(number, in_moles(code, known), in_moles(code, target))
     except UnitError:
         raise _Gap("the newest one has a unit of another dimension") from None
     # Grades are whole; those of a conversion are not, to the last bit.
@@ -197,15 +220,12 @@ def _meant(words: Sequence[str], feature: Feature) -> FeatureValue:
     raise _Gap("the newest one has none of the table's values")
 
 
-def _diagnosed(record: Reader, entry: Entry, feature: Feature) -> FeatureValue:
-    document = record.get(entry.reference).document()
-
-    def states(name: str) -> set[str]:
-        return {each.get("code", "") for each in document.get(name, {}).get("coding", ())}
-
-    holds = not states("verificationStatus") & _DOUBTED and (
-        "clinicalStatus" not in document or bool(states("clinicalStatus") & _ACTIVE)
+def _diagnosed(document: Document, feature: Feature) -> FeatureValue:
+    ended = any(name.startswith("abatement") for name in document)
+    active = bool(_states(document, "clinicalStatus") & _ACTIVE) or (
+        "clinicalStatus" not in document and not ended
     )
+    holds = active and "refuted" not in _states(document, _VERIFIED)
     if set(feature.levels) == {"False", "True"}:
         return holds
     if not feature.levels and (feature.low, feature.high) == (0, 1):
@@ -213,16 +233,17 @@ def _diagnosed(record: Reader, entry: Entry, feature: Feature) -> FeatureValue:
     raise _Gap("a diagnosis is true or false, and the table has other values")
 
 
-def _of_patient(resource: Resource, feature: Feature, code: str, at: datetime) -> FeatureValue:
-    document = resource.document()
-    if code != AGE:
-        gender = document.get("gender")
-        if gender is None:
-            raise _Gap("the record does not say it of the person")
-        return _meant((gender, gender[:1]), feature)
-    age = years(document.get("birthDate", ""), at.date())
+def _sex(resource: Resource, feature: Feature) -> FeatureValue:
+    gender = resource.document().get("gender")
+    if gender is None:
+        raise _Gap("the record does not say it of the person")
+    return _meant((gender, gender[:1]), feature)
+
+
+def _age(resource: Resource, feature: Feature, at: datetime) -> float | None:
+    age = years(resource.document().get("birthDate", ""), at.date())
     if age is None:
-        raise _Gap("the record has no date of birth")
+        return None
     if feature.unit and unit_of(feature.unit) != "a":
         raise _Gap("its unit is not known")
     return _within(float(age), feature)

@@ -353,6 +353,93 @@ def test_shares_follow_the_record(world, filled, alice, bell):
     }  # fmt: skip
 
 
+def test_shares_of_a_device_that_was_restored_are_its_own(
+    tmp_path, world, ann, filled, alice, bell
+):
+    """Places and numbers of changes are used twice when a device goes on from a backup."""
+    notices = share(filled, alice, ["Observation"], "bell", world.bell.records.public)
+    backup(filled, alice)
+    for n in range(6):
+        filled.replace(observation("o1", value=100 + n))
+    refresh(filled, alice)
+    with restore(tmp_path / "new device", ann, alice) as second:
+        second.replace(observation("o1", value=7))
+        refresh(second, alice)
+        assert contents(Shared.open(bell, notices)) == {
+            name: each for name, each in contents(second).items() if "Observation" in name
+        }
+        # Only once: from now on what changed travels alone.
+        token = second.kept("shared/Observation")
+        refresh(second, alice)
+        assert second.kept("shared/Observation") == token
+
+
+def test_a_cloud_that_keeps_a_grant_goes_on_with_it(tmp_path, world, filled, alice, bell):
+    """As SECURITY.md says: all of the type until the epoch ends, but nothing of another."""
+    notices = share(filled, alice, ["Observation"], "bell", world.bell.records.public)
+    share(filled, alice, ["Observation"], "eve", world.eve.records.public)
+    with sqlite3.connect(tmp_path / "keeper.sqlite") as connection:
+        kept = connection.execute("SELECT * FROM grants").fetchall()
+        revoke(filled, alice, "bell")
+        with pytest.raises(OmpdError):
+            Shared.open(bell, notices)
+        filled.put_all([observation("later")])
+        refresh(filled, alice)
+        connection.execute("DELETE FROM grants")
+        marks = ",".join("?" * len(kept[0]))
+        connection.executemany(f"INSERT INTO grants VALUES ({marks})", kept)  # noqa: S608
+    connection.close()
+    view = Shared.open(bell, notices)
+    assert "Observation/later" in view
+    assert "Condition/c" not in view
+
+
+def test_rows_do_not_move_between_records_or_places(tmp_path, world, ann, filled, alice):
+    """Whoever writes an owner's parcels anew without the record's key is found out."""
+    backup(filled, alice)
+    manifest = manifest_at(alice)
+    scope = alice.subscriber.records.scope(KIND, 0)
+    (parcel,) = manifest.parcels
+    things = msgspec.msgpack.decode(alice.open_record(scope, parcel.names[0]))
+    with Record.create(tmp_path / "other", ann) as other:
+        other.add(observation("o0"))
+        foreign = msgspec.msgpack.encode(other.row(0))
+
+    def put(*changed):
+        content = msgspec.msgpack.encode(changed)
+        alice.store(KIND, content, record=parcel.names[0], epoch=0)
+        made = Parcel(
+            parcel.names, hashlib.sha256(content).digest(), len(content),
+            tuple(place for place, _ in changed),
+        )  # fmt: skip
+        whole = Manifest(manifest.token, manifest.changes, manifest.about, (made,))
+        alice.store(KIND, msgspec.msgpack.encode(whole), record=MANIFEST, epoch=0)
+
+    (first, one), (second, two), *rest = things
+    for changed in ([(first, two), (second, one), *rest], [(first, foreign), (second, two), *rest]):
+        put(*changed)
+        with pytest.raises(StoreError):
+            restore(tmp_path / "new", ann, alice)
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+    put(*things)
+    assert copy_of(tmp_path, ann, alice)[0] == contents(filled)
+
+
+def test_a_grant_to_a_foreign_key_opens_nothing(world, filled, alice, bell):
+    notices = share(filled, alice, ["Condition"], "bell", world.eve.records.public)
+    with pytest.raises(OmpdError):
+        Shared.open(bell, notices)
+    with pytest.raises(ContextMismatchError):
+        Shared.open(Direct(world.eve, world.cloud), notices)
+    good = share(filled, alice, ["Condition"], "bell", world.bell.records.public)
+    assert len(Shared.open(bell, good)) == 1
+    for at in range(0, len(good), 41):
+        changed = bytearray(good)
+        changed[at] ^= 1
+        with pytest.raises(OmpdError):
+            Shared.open(bell, bytes(changed))
+
+
 def test_revoking(world, filled, alice, bell):
     public = world.bell.records.public
     share(filled, alice, ["Condition"], "bell", public)

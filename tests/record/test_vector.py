@@ -47,6 +47,13 @@ def value(record, wanted, **options):
         ("8867-4", 90, "/min", "bpm", 90),
         ("2345-7", 90, "mg/dL", "g/L", Fraction(9, 10)),
         ("2345-7", 90, "mg/dL", "mmol/L", "dimension"),
+        # 6.5 % by the formula of IFCC and NGSP, and not 4.8.
+        ("59261-8", 48, "mmol/mol", "%", "dimension"),
+        ("59261-8", 48, "mmol/mol", "umol/mmol", 48),
+        # Of two charges, so that these are 2 mmol/L.
+        ("2000-8", 4, "meq/L", "mmol/L", "dimension"),
+        ("2951-2", 140, "meq/L", "mmol/L", 140),
+        ("2951-2", 140, "mmol/L", "meq/L", 140),
         ("8867-4", 90, "/min", "", "the table has none"),
         ("8867-4", 90, "/min", "wobbles", "not known"),
         ("8867-4", 900, "/min", "/min", "not from 0 to 500"),
@@ -155,15 +162,45 @@ def test_bounds_are_no_values(record):
         ({"clinical": "relapse"}, True),
         ({"verification": "refuted"}, False),
         ({"verification": "provisional"}, True),
+        ({"verification": "differential"}, "none before"),
     ],
 )
 def test_diagnoses_are_true_or_false(record, options, expected):
     record.add(condition("73211009", "diabetes", NOON, system=SNOMED, **options))
     yes = feature(kind="nominal", high=1, levels=("False", "True"), code="snomed|73211009")
+    assert "none before" in value(record, yes, at=NOON)
+    if isinstance(expected, str):
+        assert expected in value(record, yes)
+        return
     assert value(record, yes) is expected
     assert value(record, feature(high=1, code="snomed|73211009")) == expected
     assert "true or false" in value(record, feature(code="snomed|73211009"))
-    assert "none before" in value(record, yes, at=NOON)
+
+
+def test_diagnoses_that_were_withdrawn_ended_or_are_of_something_else_do_not_count(record):
+    yes = feature(kind="nominal", high=1, levels=("False", "True"), code="snomed|73211009")
+    later = [NOON + timedelta(days=day) for day in range(5)]
+    record.add(condition("73211009", "diabetes", later[0], system=SNOMED))
+    wrong = condition("73211009", "diabetes", later[1], system=SNOMED).document()
+    wrong.pop("clinicalStatus", None)
+    wrong["verificationStatus"] = {
+        "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/condition-ver-status",
+            "code": "entered-in-error",
+        }]
+    }  # fmt: skip
+    record.add(checked(wrong | {"id": "wrong"}))
+    # It only names diabetes as a reason for something else, as an answer does.
+    other = condition("38341003", "hypertension", later[2], system=SNOMED).document()
+    other["evidence"] = [{"code": [{"coding": [{"system": SNOMED, "code": "73211009"}]}]}]
+    record.add(checked(other | {"id": "other"}))
+    record.add(observation("pain", (SNOMED, "73211009"), None, later[2], system="urn:test"))
+    assert value(record, yes) is True
+    ended = condition("73211009", "diabetes", later[3], system=SNOMED).document()
+    ended.pop("clinicalStatus", None)
+    ended["abatementDateTime"] = later[4].isoformat()
+    record.add(checked(ended | {"id": "ended"}))
+    assert value(record, yes) is False
 
 
 def test_age_and_sex_of_the_person(record):
@@ -174,9 +211,12 @@ def test_age_and_sex_of_the_person(record):
     assert value(record, age, at=NOON) == 43
     assert value(record, age, at=NOON + timedelta(days=1)) == 44
     assert value(record, sex) == "Female"
-    # What was observed counts before.
+    # Who was observed to be 50 grows older.
     record.add(observation("30525-0", 50, "a", NOON))
+    assert value(record, age) == 44
+    record.remove(SELF)
     assert value(record, age) == 50
+    assert "none before" in value(record, sex)
 
 
 def test_what_no_code_is_named_for_is_a_gap(record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Self
 
 from ompd.confidential import Confidential
@@ -70,8 +70,14 @@ class Medicine(Confidential):
             dosage.get("text", ""),
             moment_of(since) if since else None,
             moment_of(period["end"]) if "end" in period else None,
-            document["status"] in TAKEN,
+            document["status"] in TAKEN and not _is_over(period.get("end", "")),
         )
+
+
+def _is_over(end: str) -> bool:
+    """Tell whether an end, which a whole day may be, has passed."""
+    until = moment_of(end)
+    return until is not None and until + timedelta(days="T" not in end) <= datetime.now(UTC)
 
 
 def statement(

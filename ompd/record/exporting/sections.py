@@ -94,7 +94,9 @@ def section_of(document: Document) -> Section | None:
         return next((_BY_CATEGORY[code] for code in _BY_CATEGORY if code in codes), SOCIAL)
     if kind == "Condition":
         clinical = document.get("clinicalStatus", {}).get("coding", ())
-        ended = {each.get("code") for each in clinical} & {"inactive", "resolved", "remission"}
+        states = {each.get("code") for each in clinical}
+        abated = not states and any(name.startswith("abatement") for name in document)
+        ended = abated or states & {"inactive", "resolved", "remission"}
         return PAST if ended else PROBLEMS
     return _BY_KIND.get(kind)
 
@@ -113,6 +115,8 @@ def in_order(record: Readable) -> list[Any]:
 def chosen(record: Readable, *, notes: bool) -> dict[str, tuple[Section, Resource]]:
     """Return what a summary lists, by reference: of observations, the newest of each code.
 
+    What was entered in error or refuted is left out.
+
     Parameters
     ----------
     record : Record
@@ -122,17 +126,25 @@ def chosen(record: Readable, *, notes: bool) -> dict[str, tuple[Section, Resourc
     found = {}
     seen: Counter[tuple[str, str]] = Counter()
     for entry in in_order(record):
-        if entry.kind == "Observation":
-            seen[entry.codes[0] if entry.codes else ("", "")] += 1
-            if seen[entry.codes[0] if entry.codes else ("", "")] > NEWEST and entry.codes:
-                continue
+        code = entry.codes[0] if entry.kind == "Observation" and entry.codes else None
+        if code is not None and seen[code] >= NEWEST:
+            continue
         resource = record.get(entry.reference)
         document = resource.document()
         section = section_of(document)
-        wrong = document.get("status") == "entered-in-error"
-        if section is not None and not wrong and (notes or section is not NOTES):
-            found[entry.reference] = (section, resource)
+        if section is None or _is_void(document) or (section is NOTES and not notes):
+            continue
+        if code is not None:
+            seen[code] += 1
+        found[entry.reference] = (section, resource)
     return found
+
+
+def _is_void(document: Document) -> bool:
+    """Tell whether a resource was withdrawn, or says that something is not so."""
+    verified = document.get("verificationStatus", {}).get("coding", ())
+    states = {document.get("status"), *(each.get("code") for each in verified)}
+    return bool(states & {"entered-in-error", "refuted"})
 
 
 def referenced(record: Readable, resources: Iterable[Resource]) -> dict[str, Resource]:

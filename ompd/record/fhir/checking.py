@@ -18,22 +18,20 @@ from ompd.record.fhir.library import model_of
 from ompd.record.fhir.resource import Document, Resource, decode, encode, resource_of
 from ompd.record.fhir.terms import UCUM, problem_of
 from ompd.record.fhir.units import is_convertible, is_unit
-from ompd.record.fhir.vocabulary import LOINC_UNITS
+from ompd.record.fhir.vocabulary import LOINC_UNITS, in_moles
 
 #: Most bytes of a resource, and of a bundle, as JSON.
 MOST_BYTES, MOST_BUNDLE = 1 << 20, 16 << 20
 #: How deep objects and lists may lie in one another.
 MOST_DEPTH = 40
+#: Whole numbers are below; those with a point have an exponent of at most 60.
+MOST_NUMBER = 10**18
 
 _KEY = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")
 
 # What cannot have been before it was written down.
 _HAPPENED = {
-    "Condition",
-    "DiagnosticReport",
-    "DocumentReference",
-    "Immunization",
-    "Observation",
+    *("Condition", "DiagnosticReport", "DocumentReference", "Immunization", "Observation"),
     "QuestionnaireResponse",
 }
 
@@ -91,19 +89,22 @@ def opened(source: Mapping[str, Any] | bytes, *, most: int | None = None) -> Doc
     """
     problem = ""
     found: Any = None
-    size = 0
+    size, dense = 0, False
     try:
         encoded = source if isinstance(source, bytes) else encode(dict(source))
         size = len(encoded)
         # Before all of it is taken apart, at many times its size.
         most = most or (MOST_BYTES if size <= MOST_BYTES else _most_of(encoded))
-        if size <= most:
+        dense = is_dense(encoded)
+        if size <= most and not dense:
             found = decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError):
         # Without its words, which could quote what came.
         problem = "source: expected JSON"
     if most is not None and size > most:
         problem = f"source: expected at most {most:,} bytes"
+    elif dense:
+        problem = "source: expected JSON with less objects and lists"
     elif not problem and not isinstance(found, dict):
         problem = "source: expected a JSON object"
     if problem:
@@ -114,6 +115,14 @@ def opened(source: Mapping[str, Any] | bytes, *, most: int | None = None) -> Doc
         raise ResourceError("resourceType: expected a kind of FHIR R4B that a record keeps")
     _check_depth(document, kind)
     return document
+
+
+def is_dense(source: bytes) -> bool:
+    """Tell whether JSON has more objects and lists than FHIR needs for its bytes.
+
+    Each of them costs a hundred times its bytes, once taken apart and found wrong.
+    """
+    return source.count(b"{") + source.count(b"[") > 1000 + len(source) // 16
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -161,6 +170,8 @@ def _check_raw(value: Any, path: str) -> None:
             # Values and their extensions are told in two lists, which skip by null.
             if inner is not None:
                 _check_raw(inner, f"{path}[{place}]")
+    elif type(value) is int and abs(value) >= MOST_NUMBER:
+        raise ResourceError(f"{path}: expected a number of at most 18 digits")
     elif isinstance(value, str) and not value.strip():
         raise ResourceError(f"{path}: expected a text that is not blank")
 
@@ -331,7 +342,8 @@ def _check_measured(model: Any, path: str, now: datetime) -> None:
         unit = (
             LOINC_UNITS.get(coding.code or "") if str(coding.system).endswith("loinc.org") else None
         )
-        if unit is not None and not is_convertible(quantity.code, unit):
+        written = in_moles(coding.code or "", quantity.code)
+        if unit is not None and not is_convertible(written, unit):
             _refuse(f"{path}.valueQuantity.code", f"a unit that can be told in {unit}")
 
 

@@ -5,6 +5,7 @@ The names are plain words for people, not those of LOINC.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -69,6 +70,9 @@ MEASURES = {
     "2823-3": Measure("Potassium", "mmol/L", _LAB),
 }
 
+#: Ions of one charge, of which an equivalent is a mole: sodium, potassium and chloride.
+UNIVALENT = frozenset({"2951-2", "2947-0", "2823-3", "6298-4", "2075-0", "2069-3"})
+
 #: Units by code, of those that have one.
 LOINC_UNITS = {code: measure.unit for code, measure in MEASURES.items() if measure.unit}
 
@@ -96,3 +100,12 @@ APPLE_TYPES = {
     f"{_QUANTITY}StepCount": "55423-8",
     f"{_QUANTITY}WaistCircumference": "8280-0",
 }
+
+
+def in_moles(code: str, unit: str) -> str:
+    """Return a unit with moles for equivalents, if these are the same of what a code measures."""
+    return (
+        re.sub(r"(?<![A-Za-z])([a-z]?)eq(?![A-Za-z])", r"\1mol", unit)
+        if code in UNIVALENT
+        else unit
+    )

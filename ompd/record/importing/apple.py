@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
 from ompd.errors import ImportFileError
 from ompd.record.fhir import MEASURES, Resource, is_convertible, observation, unit_of
-from ompd.record.fhir.dates import SLACK, is_sane
+from ompd.record.fhir.dates import FIRST_YEAR, SLACK, is_sane
 from ompd.record.fhir.vocabulary import APPLE_TYPES
 from ompd.record.importing.limits import Tally
 
 #: How deep elements may lie, and how long one may be; and what is before the first.
 MOST_DEPTH, MOST_ELEMENT, MOST_HEAD = 16, 1 << 20, 1 << 16
+
+# How far zones are from UTC, at most.
+_NONE, _FAR = timedelta(0), timedelta(hours=14)
 
 _TYPE = re.compile(r"HK[A-Za-z]{1,78}")
 _ELEMENT = re.compile(r"[A-Za-z]{1,40}")
@@ -155,6 +158,8 @@ class AppleReader:
         except ValueError:
             born = None
         sex = attributes.get(f"{prefix}BiologicalSex", "").removeprefix("HKBiologicalSex")
+        if born is not None and not FIRST_YEAR <= born.year <= self._now.year:
+            self._refuse("a date of birth of somebody alive")
         self.person = Person(born, _SEXES.get(sex))
 
     def _record(self, attributes: dict[str, str]) -> None:
@@ -180,6 +185,8 @@ class AppleReader:
         if not _NUMBER.fullmatch(written):
             self._refuse("a number as value")
         number = Decimal(written)
+        if number and not -20 <= number.adjusted() < 15:
+            self._refuse("a number that can be measured")
         given = attributes.get("unit", "")
         if code == _GLUCOSE and _MOLAR_GLUCOSE.fullmatch(given):
             code, unit = _GLUCOSE_MOLAR, "mmol/L"
@@ -202,7 +209,7 @@ class AppleReader:
                 found = datetime.fromisoformat(f"{parts[1]}T{parts[2]}{parts[3]}:{parts[4]}")
             except ValueError:
                 found = None
-        if found is None or not is_sane(found):
+        if found is None or not is_sane(found) or abs(found.utcoffset() or _NONE) > _FAR:
             self._refuse("a date with a zone")
         if found > self._now + SLACK:
             self._refuse("a date that is not in the future")

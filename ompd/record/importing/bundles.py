@@ -20,7 +20,7 @@ import msgspec
 from ompd.errors import ImportFileError, ResourceError
 from ompd.record.fhir import OWN, SELF, Document, Resource, checked
 from ompd.record.fhir.bindings import KINDS
-from ompd.record.fhir.checking import opened
+from ompd.record.fhir.checking import is_dense, opened
 from ompd.record.fhir.resource import encode
 from ompd.record.fhir.terms import ABSENT
 from ompd.record.importing.limits import MOST_PARTS, Tally
@@ -113,6 +113,8 @@ def resources_in(
 def _entries(source: bytes) -> list[_Entry]:
     failed = False
     entries: list[_Entry] = []
+    if is_dense(source):
+        raise ImportFileError("file: expected less objects and lists for its bytes")
     try:
         found = msgspec.json.decode(source, type=_Bundle)
         entries = found.entry

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import IO, BinaryIO
 
 from ompd.errors import ImportFileError
@@ -21,11 +22,13 @@ MOST_XML, MOST_RATIO, EARLY = 8 << 30, 60, 64 << 20
 CHUNK = 1 << 16
 # Of an archive's list of members; zipfile reads it at once.
 _MOST_LIST = 8 << 20
+# Files of XML in an archive that are looked into; members may lie over one another.
+_MOST_LOOKS = 100
 
 #: What zipfile and zlib raise about a damaged archive.
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError,
-    ValueError, IndexError, UnicodeError,
+    ValueError, IndexError, UnicodeError, OverflowError,
 )  # fmt: skip
 
 
@@ -103,9 +106,7 @@ def xml_in(stream: BinaryIO) -> Iterator[bytes]:
     failed = False
     try:
         with zipfile.ZipFile(_Bounded(stream)) as archive:
-            for member in archive.infolist():
-                if not _is_candidate(member):
-                    continue
+            for member in islice(filter(_is_candidate, archive.infolist()), _MOST_LOOKS):
                 with archive.open(member) as unpacked:
                     head = unpacked.read(CHUNK)
                     if b"<HealthData" in head or b"<!DOCTYPE HealthData" in head:

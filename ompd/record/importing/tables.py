@@ -54,6 +54,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.][0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # Of a mapping, in bytes.
 _MOST_MAPPING = 1 << 16
+# Of a line, also within quotes.
+_MOST_CELLS = 10_000
 
 Cell = bool | Decimal | str
 
@@ -137,7 +139,8 @@ def observations_in(
     """
     text = _decoded(source)
     separator = (mapping.separator if mapping else "") or _separator(text)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows = csv.reader(_lines(text, separator), delimiter=separator, strict=True)
+    made = 0
     columns: list[str] | None = None
     for place, row in enumerate(_rows(rows), start=1):
         if columns is None:
@@ -149,13 +152,17 @@ def observations_in(
             raise ImportFileError(f"file: expected at most {MOST_PARTS:,} rows")
         problem = ""
         try:
-            yield from _row(row, columns, mapping, now)
+            found = _row(row, columns, mapping, now)
+            made += len(found)
+            yield from found
         except (ResourceError, ImportFileError) as error:
             problem = str(error)
         if problem and not partial:
             raise ImportFileError(f"row {place}: {problem}")
         if problem:
             tally.add(problem)
+        if made > MOST_PARTS:
+            raise ImportFileError(f"file: expected at most {MOST_PARTS:,} values")
     if columns is None:
         raise ImportFileError("file: expected a table with a header")
 
@@ -182,6 +189,13 @@ def _decoded(source: bytes) -> str:
 def _separator(text: str) -> str:
     head = text[: 1 << 14].partition("\n")[0]
     return max(",;\t", key=head.count)
+
+
+def _lines(text: str, separator: str) -> Iterator[str]:
+    for line in io.StringIO(text, newline=""):
+        if line.count(separator) > _MOST_CELLS:
+            raise ImportFileError(f"file: expected at most {_MOST_CELLS:,} columns")
+        yield line
 
 
 def _rows(rows: Iterator[list[str]]) -> Iterator[list[str]]:

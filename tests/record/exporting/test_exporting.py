@@ -174,6 +174,36 @@ def test_what_was_entered_in_error_is_in_no_summary(full):
     assert b'"wrong"' in everything(full)
 
 
+def test_what_was_withdrawn_hides_nothing_and_is_no_problem(record):
+    """More withdrawn values than a summary has of a code; diagnoses that are none."""
+    ver = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+
+    def withdrawn(resource, **more):
+        return fhir.checked(resource.document() | more)
+
+    beats = [fhir.observation("8867-4", 60 + n, "/min", ago(n)) for n in range(8)]
+    record.add_all([withdrawn(each, status="entered-in-error") for each in beats[:6]] + beats[6:])
+    for number, code in enumerate(("entered-in-error", "refuted")):
+        document = fhir.condition("I25.1", f"Wrong{number}", ago(9)).document()
+        document.pop("clinicalStatus", None)
+        document["verificationStatus"] = {"coding": [{"system": ver, "code": code}]}
+        record.add(fhir.checked(document))
+    over = fhir.condition("J18.9", "Pneumonia", ago(90)).document()
+    over.pop("clinicalStatus", None)
+    record.add(fhir.checked(over | {"abatementDateTime": "2024-12-01"}))
+    _, entries, composition = parts(summary(record, now=NOW))
+    values = {
+        float(each["valueQuantity"]["value"])
+        for each in entries.values()
+        if each["resourceType"] == "Observation"
+    }
+    assert values == {66, 67}
+    text = {each["title"]: each["text"]["div"] for each in composition["section"]}
+    assert "Wrong" not in "".join(text.values())
+    assert "Pneumonia" in text["Past illness"]
+    assert "Pneumonia" not in text["Problems"]
+
+
 def test_what_was_never_checked_does_not_leave(record):
     record.add(unchecked("x", status="finall"))
     for export in (everything, summary):
