@@ -15,10 +15,11 @@ import os
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -293,7 +294,8 @@ def main(
     """Measure a cluster of this machine's processors, and simulate larger ones."""
     if quick:
         rows, kills, rounds = rows // 10, min(kills, 3), min(rounds, 5)
-    with ray_hands(max(2, workers)) as hands:
+    # Ray tells of lost workers on the standard output, which is for the result.
+    with redirect_stdout(sys.stderr), ray_hands(max(2, workers)) as hands:
         found = measure(rows, parts, workers, kills, rounds, hands)
         if out is not None:
             from bench import cluster_model
