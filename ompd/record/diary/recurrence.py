@@ -87,6 +87,8 @@ def rule_of(every: str, until: datetime | date | None, zone: ZoneInfo) -> str:
     elif until is not None:
         raise DiaryError("until: expected none for what does not recur")
     if until is not None:
+        if not isinstance(until, date):
+            raise DiaryError("until: expected a datetime with a zone, or a date")
         if not isinstance(until, datetime):
             until = datetime.combine(until, time(23, 59, 59), zone)
         if until.utcoffset() is None:

@@ -52,6 +52,10 @@ _WORDS = {
     "true": ("yes", "ja"),
     "false": ("no", "nein"),
     "active": ("active", "aktiv"),
+    "unconfirmed": ("unconfirmed", "nicht bestätigt"),
+    "provisional": ("provisional", "vorläufig"),
+    "differential": ("one of several", "eine von mehreren"),
+    "refuted": ("refuted", "ausgeschlossen"),
     "inactive": ("inactive", "inaktiv"),
     "resolved": ("resolved", "abgeklungen"),
     "remission": ("in remission", "in Remission"),
@@ -212,6 +216,10 @@ def _state(document: Document, language: str) -> str:
     state = clinical[0].get("code") if clinical else document.get("status")
     if state:
         parts.append(word(state, language))
+    # What a person says of themselves is not what somebody found.
+    verified = document.get("verificationStatus", {}).get("coding", ())
+    codes = [each["code"] for each in verified if "code" in each]
+    parts += [word(code, language) for code in codes if code != "confirmed"]
     if "criticality" in document:
         parts.append(word(document["criticality"], language))
     for dosage in (*document.get("dosage", ()), *document.get("dosageInstruction", ())):

@@ -51,7 +51,7 @@ def patient(
             resourceType="Patient",
             id=SELF.partition("/")[2],
             name=[{"text": name}] if name else None,
-            birthDate=born.isoformat() if born else None,
+            birthDate=date_of(born),
             gender=gender,
         )
     )

@@ -84,10 +84,12 @@ def date_of(when: datetime | date | None) -> str | None:
     Raises
     ------
     ResourceError
-        If a moment has no zone.
+        If a moment has no zone, or it is neither a moment nor a day.
     """
     if when is None:
         return None
+    if not isinstance(when, date):
+        raise ResourceError("when: expected a date, or a datetime with a zone")
     return written(moment(when)) if isinstance(when, datetime) else when.isoformat()
 
 

@@ -93,12 +93,14 @@ def converted(value: float, unit: str, into: str) -> float:
     Raises
     ------
     UnitError
-        If one is no unit, or they measure different things: also equivalents and moles, between
-        which the charge lies, and fractions of moles and others. 48 mmol/mol of haemoglobin A1c
-        are 6.5 % and not 4.8.
+        If the value is a text, one is no unit, or they measure different things: also equivalents
+        and moles, between which the charge lies, and fractions of moles and others. 48 mmol/mol of
+        haemoglobin A1c are 6.5 % and not 4.8.
     BackendUnavailableError
         Without the extra `care`.
     """
+    if isinstance(value, str):
+        raise UnitError("value: expected a number")
     value = float(value)
     if unit == into:
         if not is_unit(unit):

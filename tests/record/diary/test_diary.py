@@ -46,6 +46,25 @@ def test_a_medicine_and_its_reminders(record, folder, ann):
         assert len(Diary(again).reminders()) == 2
 
 
+def test_what_was_taken_until_a_day_that_has_passed_is_not_taken(record):
+    """Other systems leave `active` what has an end; the day itself counts."""
+    today = datetime.now(UTC).date()
+    for name, days in (("over", -2), ("today", 0), ("later", 9)):
+        document = medication(name).document()
+        document["effectivePeriod"] = {
+            "start": "2020-01-01", "end": (today + timedelta(days=days)).isoformat(),
+        }  # fmt: skip
+        document.pop("effectiveDateTime", None)
+        record.add(checked(document))
+    assert [each.name for each in Diary(record).medicines()] == ["later", "today"]
+
+
+def test_an_end_of_another_type_is_refused(record):
+    with pytest.raises(DiaryError, match="until"):
+        Diary(record).remind("walk", NOW, "daily", until="2025-04-01")
+    assert not len(record)
+
+
 def test_stopping_ends_it_and_its_reminders_alone(record):
     diary = Diary(record)
     taken = diary.take("a", 1, "{tablet}", [time(8)], since=NOW)

@@ -295,6 +295,14 @@ def test_a_medicine_that_is_named_by_reference(record):
     assert table(record).count(b"Anastrozole") == 2
 
 
+def test_what_only_the_person_says_is_told_from_what_was_found():
+    said = fhir.condition("I20.9", "Angina", ago(3), verification="unconfirmed")
+    assert described(said, "en")[1] == "active, unconfirmed"
+    assert described(said, "de")[1] == "aktiv, nicht bestätigt"
+    found = fhir.condition("I20.9", "Angina", ago(3), verification="confirmed")
+    assert described(found, "en")[1] == "active"
+
+
 def test_an_empty_record_is_printed(record):
     pytest.importorskip("fpdf")
     assert text_of(pdf(record, now=NOW)).count("Nothing is recorded.") == 3

@@ -223,3 +223,28 @@ def test_whatever_is_written_is_valid(data):
         return
     assert fhir.checked(found.json) == found == fhir.checked(found.document())
     assert all(math.isfinite(one.number or 0) for one in fhir.readings(found))
+
+
+PLANTED = "plantedvalue93417"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: fhir.observation("8867-4", 72, "/min", PLANTED),
+        lambda: fhir.observation("8867-4", 72, PLANTED, NOW),
+        lambda: fhir.observation(PLANTED, 72, "/min", NOW),
+        lambda: fhir.patient(PLANTED, born=PLANTED),
+        lambda: fhir.patient(PLANTED, gender=PLANTED),
+        lambda: fhir.condition(PLANTED, PLANTED, NOW, clinical=PLANTED),
+        lambda: fhir.converted(PLANTED, "kg", "kg"),
+        lambda: fhir.converted(1, PLANTED, "kg"),
+    ],
+)
+def test_texts_in_wrong_places_are_typed_errors_without_them(wrong):
+    with pytest.raises((ResourceError, UnitError)) as caught:
+        wrong()
+    error = caught.value
+    while error is not None:
+        assert PLANTED not in f"{error!r}"
+        error = error.__cause__ or error.__context__
