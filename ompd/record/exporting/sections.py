@@ -148,7 +148,10 @@ def _is_void(document: Document) -> bool:
 
 
 def referenced(record: Readable, resources: Iterable[Resource]) -> dict[str, Resource]:
-    """Return what resources refer to in the record, directly or not, besides themselves."""
+    """Return what resources refer to in the record, directly or not, besides themselves.
+
+    Notes and answers to questionnaires stay private: an observation says which it is from.
+    """
     waiting = list(resources)
     known = {f"{each.kind}/{each.id}" for each in waiting} | {SELF}
     found: dict[str, Resource] = {}
@@ -156,8 +159,10 @@ def referenced(record: Readable, resources: Iterable[Resource]) -> dict[str, Res
         for reference in references_in(waiting.pop().document()):
             if reference not in known and reference in record:
                 known.add(reference)
-                found[reference] = record.get(reference)
-                waiting.append(found[reference])
+                resource = record.get(reference)
+                if section_of(resource.document()) is not NOTES:
+                    found[reference] = resource
+                    waiting.append(resource)
     return found
 
 

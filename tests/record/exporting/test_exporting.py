@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ompd.errors import ResourceError
-from ompd.record import Entry, fhir
+from ompd.record import Entry, fhir, questionnaire
 from ompd.record.exporting import described, everything, pdf, summary, table
 from ompd.record.importing import import_file
 from tests.record.fhir.examples import EXAMPLES, TERMS, concept
@@ -172,6 +172,25 @@ def test_what_was_entered_in_error_is_in_no_summary(full):
     full.add(fhir.checked(wrong))
     assert b"wrong" not in summary(full, now=NOW)
     assert b'"wrong"' in everything(full)
+
+
+def test_private_notes_and_answers_are_in_no_summary_though_something_is_from_them(record):
+    interview = questionnaire.Interview.begin(record, questionnaire.load("heart"))
+    interview.answer("chest_pain", "typical")
+    interview.finish()
+    note = fhir.note("Nobody else shall read this.", ago(2))
+    seen = fhir.observation("8867-4", 61, "/min", ago(1)).document()
+    record.add_all(
+        [
+            note,
+            fhir.checked(seen | {"derivedFrom": [{"reference": f"DocumentReference/{note.id}"}]}),
+        ]
+    )
+    source = summary(record)
+    kinds = {each["resourceType"] for each in parts(source)[1].values()}
+    assert {"Observation", "RiskAssessment"} < kinds
+    assert not kinds & {"QuestionnaireResponse", "DocumentReference"}
+    assert b"Nobody else" not in source
 
 
 def test_what_was_withdrawn_hides_nothing_and_is_no_problem(record):
