@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ompd.commands.console import plain_errors
 from ompd.commands.image_match import match, noisy
+from ompd.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +90,14 @@ def _example() -> Path:
     try:
         from pydicom.data import get_testdata_file
     except ImportError:
-        raise typer.BadParameter("needs the extra `images`, or a file of NumPy") from None
-    return Path(str(get_testdata_file("CT_small.dcm", download=False)))
+        found = None
+    else:
+        found = get_testdata_file("CT_small.dcm", download=False)
+    if found is None:
+        raise BackendUnavailableError(
+            "this command needs more: pip install 'ompd[images]', or name a file of NumPy (.npy)"
+        )
+    return Path(str(found))
 
 
 def _extract(
@@ -241,7 +248,7 @@ def _draw(pixels: npt.NDArray[Any], features: Features, place: Path) -> None:
     try:
         import cv2
     except ImportError:
-        raise BackendUnavailableError("a picture needs the extra `images`") from None
+        raise BackendUnavailableError("a picture needs more: pip install 'ompd[images]'") from None
     grey = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
     keypoints: Any = cv2.SIFT_create().detect(grey, None)
     theirs = [(*each.pt, each.size, each.angle) for each in keypoints]

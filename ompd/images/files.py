@@ -64,7 +64,7 @@ def _dicom(place: Path) -> npt.NDArray[np.float64]:
     try:
         import pydicom
     except ImportError:
-        raise BackendUnavailableError("DICOM files need the extra `images`") from None
+        raise BackendUnavailableError("DICOM files need more: pip install 'ompd[images]'") from None
     values: Any = None
     inverted = False
     # Whatever is wrong in a file of somebody else: its text could quote the patient.
@@ -97,7 +97,7 @@ def _picture(place: Path, depth: int) -> npt.NDArray[Any]:
     try:
         import cv2
     except ImportError:
-        raise BackendUnavailableError("pictures need the extra `images`") from None
+        raise BackendUnavailableError("pictures need more: pip install 'ompd[images]'") from None
     found: Any = cv2.imread(str(place), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if found is None or found.dtype not in ("u1", "u2"):
         raise ImageError("path: expected a picture that OpenCV reads")

@@ -111,6 +111,8 @@ class App:
                 return visit.page("problem.html", status=403, error=_only(words("error.csrf")))
             return await self._house.crew.do(page.answer, visit)
         except OmpdError as error:
+            if self._house.opened is None:
+                return visit.go("/open", words("open.none"))
             return visit.problem(error)
         finally:
             if visit.form.file is not None:

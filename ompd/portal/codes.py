@@ -8,6 +8,11 @@ import binascii
 from ompd.crypto import check_id
 from ompd.errors import KeyMaterialError
 
+
+class CodeError(KeyMaterialError):
+    """What was typed is no code of a recipient."""
+
+
 _PUBLIC_BYTES = 48
 
 
@@ -21,7 +26,7 @@ def read_code(code: str) -> tuple[str, bytes]:
 
     Raises
     ------
-    KeyMaterialError
+    CodeError
         If it is none.
     """
     party, _, text = "".join(code.split()).rpartition(":")
@@ -32,5 +37,5 @@ def read_code(code: str) -> tuple[str, bytes]:
     except (binascii.Error, ValueError):
         public = b""
     if len(public) != _PUBLIC_BYTES:
-        raise KeyMaterialError("code: expected name:key, as the recipient's page shows it")
+        raise CodeError("code: expected name:key, as the recipient's page shows it")
     return party, public

@@ -11,13 +11,21 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ompd.errors import FramingError, TooLargeError
+from ompd.errors import FeatureError, FramingError, TooLargeError
 
 #: Bytes of a form: more than the longest note takes.
 MOST_FORM = 1 << 18
 #: Bytes of a form with a file; `ompd record import` takes longer ones.
 MOST_UPLOAD = 64 << 20
 _MOST_FIELDS = 500
+
+
+class TooLongError(TooLargeError):
+    """A field has more characters than it may have."""
+
+
+class MissingError(FeatureError):
+    """A field that has to be filled in is empty."""
 
 
 class _InMemory(MultiPartParser):
@@ -43,17 +51,21 @@ class Form(dict[str, str]):
     file: BinaryIO | None = None
     file_name: str = ""
 
-    def text(self, name: str, longest: int = 200) -> str:
+    def text(self, name: str, longest: int = 200, *, required: bool = False) -> str:
         """Return a field without blanks around it; empty if it is not there.
 
         Raises
         ------
-        TooLargeError
+        TooLongError
             If it is longer.
+        MissingError
+            If it is required, and empty.
         """
         found = self.get(name, "").strip()
         if len(found) > longest:
-            raise TooLargeError(f"{name}: expected at most {longest} characters")
+            raise TooLongError(f"{name}: expected at most {longest} characters")
+        if required and not found:
+            raise MissingError(f"{name}: expected a text")
         return found
 
 

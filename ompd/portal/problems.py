@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ompd import errors
+from ompd.portal.codes import CodeError
+from ompd.portal.forms import MissingError, TooLongError
+from ompd.portal.numbers import FutureError, MomentError, NumberError
 from ompd.record import errors as record_errors
 
 #: The first class that fits, nearest first, says which text of the catalogue it is.
@@ -13,11 +16,18 @@ _KEYS: dict[type[Exception], str] = {
     errors.RefusedError: "error.refused",
     errors.DowngradeError: "error.downgrade",
     errors.UnknownKeyError: "error.unknown",
+    TooLongError: "error.longer",
+    MissingError: "error.missing",
+    CodeError: "error.code",
+    FutureError: "error.future",
+    NumberError: "error.number",
+    MomentError: "error.moment",
     errors.TooLargeError: "error.long",
     errors.FeatureError: "error.value",
     record_errors.ChildError: "error.child",
     record_errors.AnswerError: "error.value",
     record_errors.DiaryError: "error.value",
+    errors.ImportFileError: "error.file",
     errors.UnitError: "error.value",
     errors.ResourceError: "error.value",
     errors.UnknownResourceError: "error.gone",

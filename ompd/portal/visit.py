@@ -27,6 +27,9 @@ _TEMPLATES = jinja2.Environment(
     auto_reload=False,
 )
 
+#: Fields by the names that errors of the record have for them.
+_FIELDS = {"mass": "weight", "mass, height": "weight", "every": "until", "start": "first"}
+
 #: Pages of the menu, with the keys of what they are called; of somebody else's record, only some.
 _READING = (
     ("/", "home.title"),
@@ -115,8 +118,17 @@ class Visit:
         return self.page("problem.html", status=409, error=self.reason(error))
 
     def reason(self, error: OmpdError) -> Mapping[str, str]:
-        """Return what to tell the person, and the error's own words, which hold no value."""
-        return {"text": self.words(key_of(error)), "detail": str(error)}
+        """Return what to tell the person, at which field, and the error's own words.
+
+        These hold no value, and begin with the name of what is wrong. The field is empty if it is
+        none of the form.
+        """
+        detail = str(error)
+        name = detail.partition(":")[0]
+        field = _FIELDS.get(name, name)
+        if field not in self.form:
+            field = ""
+        return {"text": self.words(key_of(error)), "detail": detail, "field": field}
 
 
 def plain_page(words: Texts, key: str, status: int) -> Response:

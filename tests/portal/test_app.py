@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ompd.portal.pages import all_pages
-from tests.portal.inside import ORIGIN, forms
+from tests.portal.inside import ORIGIN, Inside, forms
 
 PAGES = list(all_pages(reads_only=False))
 WRITES = [page for page in PAGES if page.method == "POST"]
@@ -140,3 +140,13 @@ def test_values_are_escaped(inside):
     text = inside.post("/search", 200, words='"><script>x</script>').text
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("place", ["/record", "/reports", "/charts"])
+def test_who_has_opened_no_record_is_led_to_where_one_is_opened(place):
+    reader = Inside(None)
+    answer = reader.browser.get(reader.door.path + place)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{reader.door.path}/open"
+    assert "No record is open" in reader.house.said
+    reader.leave()

@@ -70,6 +70,38 @@ def test_what_is_wrong_is_said_and_stays_typed(inside, part, fields):
     assert len(inside.house.record) == 0
 
 
+@pytest.mark.parametrize(
+    ("place", "fields", "field"),
+    [
+        ("write/measurement", {"code": "29463-7", "value": "-5"}, "value"),
+        ("write/measurement", {"code": "29463-7", "value": "9999999"}, "value"),
+        ("write/measurement", {"value": "8", "when": "2999-01-01T00:00"}, "when-measurement"),
+        ("write/pressure", {"systolic": "80", "diastolic": "120"}, "diastolic"),
+        ("write/note", {"text": " "}, "text"),
+        ("write/condition", {"name": ""}, "condition"),
+        ("write/allergy", {"name": "x" * 201}, "allergy"),
+        ("diary/weigh", {"weight": "3", "height": "178", "age": "40"}, "weight"),
+        ("diary/add/medicine", {"name": "a", "dose": "-1", "unit": "mg"}, "dose"),
+        ("diary/add/reminder", {"title": ""}, "title"),
+        (
+            "diary/add/reminder",
+            {
+                "title": "a",
+                "first": "2027-01-02T10:00",
+                "every": "daily",
+                "until": "2027-01-01",
+            },
+            "until",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field_alone(inside, place, fields, field):
+    answer = inside.post(f"/{place}", 400, **{"when": "2026-03-09T07:30"} | fields)
+    assert re.findall(r'class="wrong" id="w-([^"]+)"', answer.text) == [field]
+    assert len(re.findall(r"aria-invalid", answer.text)) == 1
+    assert len(inside.house.record) == 0
+
+
 def test_a_resource_can_be_looked_at_and_removed(inside):
     inside.house.record.add_all([*weights(2), condition(None, "Asthma", WHEN)])
     text = inside.get("/record?kind=Condition")
@@ -164,10 +196,10 @@ def test_a_diary_reminds_and_tells_nothing_to_calendars(inside):
 @pytest.mark.parametrize(
     ("path", "fields", "word"),
     [
-        ("add/reminder", {"title": "a", "first": "soon", "every": "daily"}, "possible"),
-        ("add/reminder", {"title": "", "first": "2027-03-01T07:30", "every": "daily"}, "possible"),
+        ("add/reminder", {"title": "a", "first": "soon", "every": "daily"}, "not a day"),
+        ("add/reminder", {"title": "", "first": "2027-03-01T07:30", "every": "daily"}, "fill this"),
         ("add/reminder", {"title": "a", "first": "2027-03-01T07:30", "every": "hour"}, "possible"),
-        ("add/medicine", {"name": "a", "dose": "much", "unit": "mg"}, "possible"),
+        ("add/medicine", {"name": "a", "dose": "much", "unit": "mg"}, "not a number"),
         ("add/medicine", {"name": "a", "times": "noon"}, "possible"),
         ("weigh", {"weight": "80", "height": "180", "age": "12"}, "growth charts"),
         ("weigh", {"weight": "80", "height": "18", "age": "30"}, "possible"),
@@ -306,7 +338,8 @@ def test_the_pages_speak_german(inside):
     inside.post("/language", language="de", back="/")
     assert "Körpergewicht" in inside.get("/")
     assert "9. März 2026" in inside.get("/record")
-    assert "möglich" in inside.post("/write/measurement", 400, code="29463-7", value="x").text
+    wrong = {"code": "29463-7", "value": "x", "when": "2026-03-09T07:30"}
+    assert "keine Zahl" in inside.post("/write/measurement", 400, **wrong).text
 
 
 def test_a_full_disk_is_said_and_loses_nothing(inside):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,13 +110,22 @@ def _send(visit: Visit) -> Response:
         }
         diagnosis = visit.house.client(hospital).ask(disease, person)[0]
     except OmpdError as error:
-        return _shown(visit, typed, visit.reason(error))
+        reason = visit.reason(error)
+        return _shown(visit, typed, {**reason, "field": _field(listing, reason["detail"])})
     basis = visit.house.own.vector(listing.schema).basis
     resources = report_resources(diagnosis, hospital=hospital, disease=disease, basis=basis)
     visit.house.own.add_all(resources)
     risk = next(each for each in resources if each.kind == "RiskAssessment")
     handle = visit.house.handle(f"{risk.kind}/{risk.id}")
     return visit.go(f"/record/{handle}", visit.words("ask.kept"))
+
+
+def _field(listing: Listing, detail: str) -> str:
+    """Return the field of the first feature that an error names; empty if it names none."""
+    for place, feature in enumerate(listing.schema.features):
+        if re.search(rf"(?<!\w){re.escape(feature.name)}(?!\w)", detail):
+            return f"v{place}"
+    return ""
 
 
 def _value(feature: Feature, text: str) -> str | float | None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from starlette.responses import Response
 
 from ompd.errors import OmpdError
-from ompd.portal.numbers import moment_of, number_of
+from ompd.portal.numbers import exact, moment_of, number_of
 from ompd.portal.pages.exchange import file_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
@@ -21,6 +21,8 @@ from ompd.record.exporting import unit_for_people
 
 #: How far ahead the next time of a reminder is looked for, in days.
 _AHEAD = 400
+#: Largest dose, in whatever unit.
+_MOST_DOSE = 1e6
 _EVERY = ("once", "daily", "weekly", "monthly")
 #: Units of doses: what is sent, and what is shown for languages that have no word of their own.
 _UNITS = ("mg", "g", "ug", "mL", "[IU]", "{tablet}", "{drop}")
@@ -101,7 +103,7 @@ def _remind(visit: Visit) -> None:
     form = visit.form
     alarm = form.text("alarm")
     Diary(visit.house.own).remind(
-        form.text("title"),
+        form.text("title", required=True),
         moment_of("first", form.text("first")).replace(tzinfo=ZoneInfo(zone_here())),
         form.text("every"),
         until=_day_of(form.text("until")),
@@ -114,8 +116,8 @@ def _take(visit: Visit) -> None:
     form = visit.form
     dose = form.text("dose")
     Diary(visit.house.own).take(
-        form.text("name"),
-        number_of("dose", dose) if dose else None,
+        form.text("name", required=True),
+        exact(number_of("dose", dose, _MOST_DOSE)) if dose else None,
         form.text("unit") if dose else None,
         _times_of(form.text("times")),
         zone=zone_here(),
@@ -140,8 +142,8 @@ def _weigh(visit: Visit) -> Response:
     try:
         age = form.text("age")
         found = Diary(visit.house.own).weigh(
-            number_of("weight", form.text("weight")),
-            number_of("height", form.text("height")),
+            exact(number_of("weight", form.text("weight"))),
+            exact(number_of("height", form.text("height"))),
             age=int(number_of("age", age)) if age else None,
         )
     except OmpdError as error:

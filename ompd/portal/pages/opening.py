@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from ompd.errors import OmpdError
+from ompd.errors import FramingError, OmpdError, RefusedError
 from ompd.portal.codes import code_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
@@ -37,7 +37,12 @@ def _opened(visit: Visit) -> Response:
     try:
         house.opened = shared = Shared.open(house.person, house.shared_notices)
     except OmpdError as error:
-        return _open(visit, visit.reason(error))
+        reason = visit.reason(error)
+        if isinstance(error, RefusedError):
+            reason = {**reason, "text": visit.words("open.refused")}
+        elif isinstance(error, FramingError):
+            reason = {**reason, "text": visit.words("open.other")}
+        return _open(visit, reason)
     house.owner = shared.owner
     return visit.go("/")
 

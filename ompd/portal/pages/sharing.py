@@ -54,6 +54,8 @@ def _share(visit: Visit, error: Mapping[str, str] | None = None) -> Response:
 def _grant(visit: Visit) -> Response:
     house = visit.house
     kinds = [kind for kind in house.own.kinds() if visit.form.get(f"kind-{kind}")]
+    if not kinds:
+        return _share(visit, {"text": visit.words("share.choose"), "detail": ""})
     try:
         recipient, public = read_code(visit.form.text("code", 400))
         notices = share(house.own, house.person, kinds, recipient, public)

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from ompd.errors import OmpdError
-from ompd.portal.numbers import exact, moment_of, number_of
+from ompd.errors import FeatureError, OmpdError
+from ompd.portal.numbers import exact, number_of, past_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
 from ompd.record.exporting import measure_name, unit_for_people
@@ -17,6 +17,8 @@ from ompd.record.fhir import MEASURES, Resource, allergy, condition, note, obser
 _PRESSURE, _SYSTOLIC, _DIASTOLIC = "85354-9", "8480-6", "8462-4"
 #: Longest note, in characters.
 _LONGEST_NOTE = 20_000
+#: Above all that is measured here, counts of cells and steps included; and mmHg.
+_MOST, _MOST_PRESSURE = 1e6, 400.0
 
 
 def _now() -> str:
@@ -44,28 +46,30 @@ def _write(visit: Visit, part: str = "", error: Mapping[str, str] | None = None)
 
 def _measurement(visit: Visit, when: datetime) -> Resource:
     code = visit.form.text("code")
-    value = exact(number_of("value", visit.form.text("value")))
+    value = exact(number_of("value", visit.form.text("value"), _MOST))
     return observation(code, value, MEASURES[code].unit if code in MEASURES else None, when)
 
 
 def _pressure(visit: Visit, when: datetime) -> Resource:
-    upper = exact(number_of("systolic", visit.form.text("systolic")))
-    lower = exact(number_of("diastolic", visit.form.text("diastolic")))
+    upper = exact(number_of("systolic", visit.form.text("systolic"), _MOST_PRESSURE))
+    lower = exact(number_of("diastolic", visit.form.text("diastolic"), _MOST_PRESSURE))
+    if lower >= upper:
+        raise FeatureError("diastolic: expected less than the upper value")
     parts = [(_SYSTOLIC, upper, "mm[Hg]"), (_DIASTOLIC, lower, "mm[Hg]")]
     return observation(_PRESSURE, None, None, when, parts=parts)
 
 
 def _note(visit: Visit, when: datetime) -> Resource:
-    text = visit.form.text("text", _LONGEST_NOTE)
+    text = visit.form.text("text", _LONGEST_NOTE, required=True)
     return note(text, when, title=visit.form.text("title") or visit.words("kind.DocumentReference"))
 
 
 def _condition(visit: Visit, when: datetime) -> Resource:
-    return condition(None, visit.form.text("name"), when)
+    return condition(None, visit.form.text("name", required=True), when)
 
 
 def _allergy(visit: Visit, when: datetime) -> Resource:
-    return allergy(visit.form.text("name"), when=when)
+    return allergy(visit.form.text("name", required=True), when=when)
 
 
 _PARTS = {
@@ -82,7 +86,7 @@ def _written(visit: Visit) -> Response:
     if part not in _PARTS:
         return visit.go("/write")
     try:
-        resource = _PARTS[part](visit, moment_of("when", visit.form.text("when")))
+        resource = _PARTS[part](visit, past_of("when", visit.form.text("when")))
         visit.house.own.add_all([resource])
     except OmpdError as error:
         return _write(visit, part, visit.reason(error))
