@@ -78,7 +78,8 @@ class Extraction(Comparing):
         for octave in range(len(geometry.octaves)):
             own = points[:, 0] == octave
             mark_sites(_inside(points[own]), radii[own], self._sites(octave), marks)
-        self._field = np.empty((64 * geometry.site_blocks, 2 * geometry.half), np.uint32)
+        # What is not made is 0: sums must hold nothing that memory had of another image.
+        self._field = np.zeros((64 * geometry.site_blocks, 2 * geometry.half), np.uint32)
         self._make_field(marks, self._field)
 
     def orientations(self, points: Ints, scales: Reals) -> Sums:

@@ -161,7 +161,7 @@ class MatchPlan:
     def openings(self, features: int) -> list[list[Opening]]:
         """Return what each round opens, for so many features."""
         blocks = self.blocks[: -(-features // BLOCK)]
-        if not blocks:
+        if not self.blocks:
             return []
         sums = [_opening("<u4", block.rows, ENTRIES) for block in blocks]
         found = [sums, [*sums, _opening("<u4", self.templates, ENTRIES)]]

@@ -93,7 +93,8 @@ class Matching(Confidential):
 
         The sum of both clouds' shares modulo 2^32 is the number of features that match.
         """
-        if not self._blocks:
+        # An image without features takes as many rounds: a count's share must not tell.
+        if not self.plan.blocks:
             return 0
         settled, length = [], []
         features = yield from self._settled()
@@ -287,9 +288,10 @@ class Matching(Confidential):
         values = [compared_values(opened + others[0])]
         stage = len(self.plan.stages)
         (results,) = yield from self._compare(stage, [self.plan.last], values, LAST)
-        count = len(self._features)
+        # All that was dealt for: shares of what is 0 mask the count of no features, too.
+        count = self.plan.features
         negative = bits_of(results[0] ^ results[1], count) == 1
-        shares = self._material.get(self.plan.bits)[:count].astype(np.uint32)
+        shares = self._material.get(self.plan.bits).astype(np.uint32)
         # A masked 0 is the mask, a masked 1 what is missing to 1.
         matched = np.where(negative, shares, np.uint32(self._leader) - shares)
         return int(matched.sum(dtype=np.uint32))

@@ -64,6 +64,9 @@ class MaterialStock:
             self._database = Database(
                 self._folder / "ledger", application=0x4F4D504D, version=1, schema=_SCHEMA
             )
+            with self._database.reading() as connection:
+                # Keys of spent sessions leave the file, too.
+                connection.execute("PRAGMA secure_delete = ON")
             self._sweep()
         except BaseException:
             self._held.release()

@@ -160,6 +160,20 @@ def test_nothing_to_match(features, templates):
     assert not any(kind is Kind.MATCH_ROUND for kind, *_ in parties.sent)
 
 
+def test_an_image_without_features_takes_as_many_rounds():
+    parties = Matched(20, 9)
+    for cloud in (parties.left, parties.right):
+        cloud.matches.keep(b"j" * 16, "pat", "doc", SharedFeatures(8, np.zeros((0, 128), "<u4")))
+    parties.deal_match()
+    # The other cloud's first round is there before the physician asks.
+    first, second = parties.physician.match(b"j" * 16, parties.templates)
+    deliver([first], *parties.all, watch=parties.watch)
+    deliver([second], *parties.all, watch=parties.watch)
+    assert parties.physician.matches() == 0
+    kinds = [kind for kind, *_ in parties.sent]
+    assert kinds.count(Kind.MATCH_ROUND) == 2 * match_plan(30, ROWS).rounds
+
+
 def test_over_tcp():
     parties = Matched()
     ports = {}

@@ -216,11 +216,24 @@ def test_fewer_features_than_were_dealt_for():
     rng = np.random.default_rng(8)
     integers = template_integers(spread(rng, 7))
     x = near(rng, integers, 66, 20, 9000)
-    for count in (1, 64, 66):
+    for count in (0, 1, 64, 66):
         found = match(x[:count] * UNIT[8], integers, most=200)
         assert found.count == clear(x[:count], integers)
         sent = [[each.nbytes for each in opened[0]] for opened in found.rounds]
         assert sent == [[each.size for each in some] for some in found.plan.openings(count)]
+
+
+def test_shares_of_a_count_do_not_tell_that_there_are_no_features():
+    """Whoever opens 0 cannot tell nothing from features that do not match."""
+    integers = template_integers(spread(np.random.default_rng(9), 5))
+    plan = match_plan(40, 5)
+    for count in (0, 3):
+        works = sides(plan, np.zeros((count, 128), np.int64), integers)
+        shares, rounds = exchange(*(each.rounds() for each in works))
+        assert len(rounds) == plan.rounds
+        assert sum(shares) % 2**32 == 0
+        assert shares[0] % 2**32 > 2**8
+        assert shares[1] % 2**32 > 2**8
 
 
 def compared(values, seed, dtype, chunks):

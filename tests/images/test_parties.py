@@ -25,6 +25,7 @@ from ompd.images.geometry import geometry
 from ompd.images.material import Plan
 from ompd.images.rounds import round_bytes
 from ompd.roles.imaging import Patient, deliver
+from ompd.roles.imaging.places import write_places
 from ompd.wire import (
     ImageMaterial,
     ImagePoints,
@@ -245,6 +246,26 @@ def test_wrong_frames_change_nothing(kind, sender, body, error, changes):
     party, false, frame, rest = forged(parties, kind, sender, body, **changes)
     with pytest.raises(error):
         party.receive(false)
+    rest.extend(party.receive(frame))
+    deliver(rest, *parties.all)
+    assert len(parties.physician.features()) > 10
+
+
+def test_sums_reach_no_further_than_was_asked_for():
+    """Gradients are made as far as the points' blurs reach: a wider pose would read what is not."""
+    parties = Parties()
+    parties.deal(IMAGE)
+    party, frame, rest = parties.until(parties.submit(IMAGE), Kind.IMAGE_POSES, "doc")
+    ((session, reading),) = parties.physician._readings.items()
+    places = write_places(reading.poses.places)
+    post = post_of(parties.physician)
+    for factor in (1 + 2**-20, 0.999):
+        poses = reading.poses.poses.copy()
+        row = np.abs(poses[:, 0] - 2.5).argmin()
+        poses[row, 0] *= factor
+        body = ImagePoses(places, poses.astype("<f8").tobytes())
+        with pytest.raises(RangeError, match="asked for"):
+            party.receive(post.send(party.id, body, nonce=session, sequence=1))
     rest.extend(party.receive(frame))
     deliver(rest, *parties.all)
     assert len(parties.physician.features()) > 10

@@ -105,6 +105,24 @@ def test_a_file_that_was_cut(tmp_path):
     stock.close()
 
 
+def test_keys_of_spent_sessions_are_in_no_file(tmp_path):
+    folder = tmp_path / "stock"
+    stock = MaterialStock(folder)
+    dealt = secrets.token_bytes(300)
+    stock.add(SESSION, dealt, 0)
+    stock.add(b"t" * 16, b"other", 0)
+    stock.close()
+
+    def held():
+        return any(dealt[:16] in path.read_bytes() for path in folder.iterdir())
+
+    assert held()
+    stock = MaterialStock(folder)
+    stock.spend(SESSION)
+    stock.close()
+    assert not held()
+
+
 def test_modes(tmp_path):
     stock = MaterialStock(tmp_path / "stock")
     stock.add(SESSION, b"dealt", 4)

@@ -58,7 +58,8 @@ class _Session:
         #: The other cloud's first round, if it was faster than the patient.
         self.early: ImageRound | None = None
         self.candidates: Ints = np.empty((0, 4), np.int64)
-        self.points: Ints = self.candidates
+        #: Places whose sums were asked for, and the blur at each.
+        self.points: Reals = np.empty((0, 5))
 
 
 class ImageCloud(Party):
@@ -255,7 +256,7 @@ class ImageCloud(Party):
         _check_scales(scales)
         _check_near(places, session.candidates)
         self._post.claim(frame)
-        session.points = places
+        session.points = np.column_stack([places, scales])
         sums = work.orientations(places, scales)
         session.wanted = (Kind.IMAGE_POSES, session.dealt.physician, 1)
         body_back = ImageSums(False, sums.astype("<u4", copy=False).tobytes())
@@ -269,7 +270,7 @@ class ImageCloud(Party):
         _check_scales(poses[:, 0])
         if not ((np.abs(poses[:, 2:]) <= 1).all() and ((poses >= -1) & (poses <= 360)).all()):
             raise RangeError("poses: expected degrees, cosine and sine")
-        _check_posed(places, session.points)
+        _check_posed(np.column_stack([places, poses[:, 0]]), session.points)
         self._post.claim(frame)
         sums = work.descriptors(places, poses)
         # All is said: what is left of the session goes.
@@ -311,9 +312,12 @@ def _check_near(places: Ints, candidates: Ints) -> None:
             raise RangeError("places: expected places near candidates")
 
 
-def _check_posed(places: Ints, points: Ints) -> None:
-    """Points that were asked for, each with some orientations."""
-    rows, counts = np.unique(places, axis=0, return_counts=True)
+def _check_posed(posed: Reals, points: Reals) -> None:
+    """Points that were asked for, at the same blurs, each with some orientations.
+
+    Gradients are there as far as those blurs reach.
+    """
+    rows, counts = np.unique(posed, axis=0, return_counts=True)
     both = np.concatenate([rows, points])
     if len(np.unique(both, axis=0)) != len(points) or (counts > _MOST_POSES).any():
         raise RangeError("places: expected points that were asked for")

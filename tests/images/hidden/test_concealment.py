@@ -12,7 +12,7 @@ from ompd.images.hidden.layout import EDGES, SCALES, WINDOWS, hidden_geometry
 from ompd.images.streams import Draws
 from tests.images import clear
 from tests.images.hidden import oracle
-from tests.images.hidden.runs import run
+from tests.images.hidden.runs import clouds_of, run
 from tests.images.runs import pixels, texture
 from tests.images.test_extraction import WORST, cosine
 from tests.marks import LONG, long
@@ -148,6 +148,31 @@ def test_order_is_another_each_time():
         both = set(orders["same"]) & set(orders[name])
         assert len(both) > 5
         assert [p for p in orders["same"] if p in both] != [p for p in orders[name] if p in both]
+
+
+def test_control_a_cloud_that_deviates_learns_where_features_are():
+    """Why clouds must follow the protocol: one that changes counts asks of cells of its choice."""
+    image = texture(40, 40, 7)
+    draws = Draws.generate(), Draws.generate()
+    size, masked, clouds, _ = clouds_of(image, draws)
+    found = run(image, draws)
+    row = found.places[0]
+    lane = (size.places_of(np.arange(3 * size.lanes)) == row).all(axis=1)
+    chosen = size.slots_of[size.sites_of[np.flatnonzero(lane & (size.sites_of >= 0))]]
+    sent = [cloud.open_chunks(masked) for cloud in clouds]
+    while clouds[0].wanted < 5:
+        sent = [clouds[i].advance(sent[1 - i])[1] for i in range(2)]
+    sent = [[each.copy() for each in some] for some in sent]
+    # Counts of all other cells become sixteen more, which is not one.
+    moved = np.full(size.slots, 16, np.uint8)
+    moved[chosen] = 0
+    clouds[0]._own[2] += moved
+    sent[0][2] += moved
+    (_, opened), _ = (clouds[i].advance(sent[1 - i]) for i in range(2))
+    opened = clouds[1].advance(opened)[1]
+    opened = clouds[0].advance(opened)[1]
+    clouds[1].advance(opened)
+    assert len(clouds[0].found.sums) == 1 < len(found.sums)
 
 
 def test_threads_change_nothing(monkeypatch):
