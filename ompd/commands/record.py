@@ -79,7 +79,7 @@ def import_(
     """
     with plain_errors(), needing("care"):
         columns = _mapping_of(mapping)
-        with _opened(folder, password_file) as record:
+        with opened(folder, password_file) as record:
             for path in files:
                 done = _imported(record, path, columns, partial=partial)
                 say(
@@ -109,7 +109,7 @@ def export(
         from ompd.files import write_private
         from ompd.record import exporting
 
-        with _opened(folder, password_file) as record:
+        with opened(folder, password_file) as record:
             if form is Form.BUNDLE:
                 content = exporting.everything(record)
             elif form is Form.SUMMARY:
@@ -144,7 +144,7 @@ def show(
     with plain_errors(), needing("care"):
         from ompd.record.exporting import described
 
-        with _opened(folder, password_file) as record:
+        with opened(folder, password_file) as record:
             if reference is not None:
                 document = json.loads(record.get(reference).json)
                 for line in json.dumps(document, indent=2, ensure_ascii=False).splitlines():
@@ -161,9 +161,13 @@ def show(
                 say(f"and {len(found) - limit:,} more")
 
 
-def _opened(folder: Path, password_file: Path | None) -> Record:
+def opened(folder: Path, password_file: Path | None) -> Record:
+    """Open the record in a folder; a password is asked for only if there is one."""
     from ompd.record import Record
+    from ompd.record.record import FILE
 
+    if not (folder / FILE).is_file():
+        raise ParameterError(f"{folder}: holds no record; ompd record create makes one")
     return Record.open(folder, password_of(password_file))
 
 

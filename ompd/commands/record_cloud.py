@@ -10,7 +10,7 @@ import typer
 
 from ompd.commands.console import needing, plain_errors, say
 from ompd.commands.passwords import PasswordOption, password_of
-from ompd.commands.record import FolderArgument, record_app
+from ompd.commands.record import FolderArgument, opened, record_app
 from ompd.errors import ParameterError
 
 __all__ = ["record_app"]
@@ -33,12 +33,11 @@ def backup(
 ) -> None:
     """Bring a record's backup at the cloud up to date."""
     with plain_errors(), needing("service"):
-        from ompd.record import Record
         from ompd.record import backup as back_up
         from ompd.service import SubscriberClient
 
         with (
-            Record.open(folder, password_of(password_file)) as record,
+            opened(folder, password_file) as record,
             SubscriberClient.open(config) as person,
         ):
             number = back_up(record, person, replace=replace)
@@ -90,7 +89,6 @@ def share(
     """Let another person read all resources of some types, until the present epoch ends."""
     with plain_errors(), needing("service"):
         from ompd.crypto.identity_files import write_private
-        from ompd.record import Record
         from ompd.record import share as share_with
         from ompd.record import shares as shares_of
         from ompd.service import SubscriberClient
@@ -101,7 +99,7 @@ def share(
         if not key:
             raise ParameterError("public: expected the hexadecimal digits of ompd record public")
         with (
-            Record.open(folder, password_of(password_file)) as record,
+            opened(folder, password_file) as record,
             SubscriberClient.open(config) as person,
         ):
             notices = share_with(record, person, kinds, recipient, key)
@@ -114,10 +112,9 @@ def share(
 def shares(folder: FolderArgument, password_file: PasswordOption = None) -> None:
     """List what is shared with whom, and until when."""
     with plain_errors():
-        from ompd.record import Record
         from ompd.record import shares as shares_of
 
-        with Record.open(folder, password_of(password_file)) as record:
+        with opened(folder, password_file) as record:
             for each in shares_of(record):
                 say(f"{each.recipient}: {each.kind}, until {each.until:%Y-%m-%d %H:%M} UTC")
 
@@ -130,12 +127,11 @@ def refresh(
 ) -> None:
     """Bring up to date what others may read."""
     with plain_errors(), needing("service"):
-        from ompd.record import Record
         from ompd.record import refresh as bring_up
         from ompd.service import SubscriberClient
 
         with (
-            Record.open(folder, password_of(password_file)) as record,
+            opened(folder, password_file) as record,
             SubscriberClient.open(config) as person,
         ):
             kinds = bring_up(record, person)
@@ -151,12 +147,11 @@ def revoke(
 ) -> None:
     """Let the cloud refuse somebody from now on. What was read stays known."""
     with plain_errors(), needing("service"):
-        from ompd.record import Record
         from ompd.record import revoke as end
         from ompd.service import SubscriberClient
 
         with (
-            Record.open(folder, password_of(password_file)) as record,
+            opened(folder, password_file) as record,
             SubscriberClient.open(config) as person,
         ):
             ended = end(record, person, recipient)
@@ -170,9 +165,6 @@ def password(
     password_file: PasswordOption = None,
 ) -> None:
     """Replace a record's password."""
-    with plain_errors():
-        from ompd.record import Record
-
-        with Record.open(folder, password_of(password_file)) as record:
-            record.protect(password_of(new_password_file, fresh=True))
-            say("the record is opened by the new password, and no longer by the old one")
+    with plain_errors(), opened(folder, password_file) as record:
+        record.protect(password_of(new_password_file, fresh=True))
+        say("the record is opened by the new password, and no longer by the old one")
