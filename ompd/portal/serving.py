@@ -14,6 +14,8 @@ from ompd.service.serving import Addresses, serve
 
 #: No other device reaches it.
 HOST = "127.0.0.1"
+#: Seconds for which the last page can still fetch its style; the record itself is closed to it.
+_GRACE = 1.0
 
 
 def run(house: House, port: int = 0, started: Callable[[], None] = lambda: None) -> None:
@@ -40,7 +42,7 @@ def run(house: House, port: int = 0, started: Callable[[], None] = lambda: None)
 
         # Pages are made on threads.
         def close() -> None:
-            loop.call_soon_threadsafe(stop.set)
+            loop.call_soon_threadsafe(loop.call_later, _GRACE, stop.set)
 
         house.close = close
 
