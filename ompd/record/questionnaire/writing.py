@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from ompd.record.errors import AnswerError, QuestionnaireError
-from ompd.record.fhir import SELF, UCUM, Document, Resource, checked, written
+from ompd.record.fhir import MEASURES, SELF, UCUM, Document, Resource, checked, written
 from ompd.record.questionnaire.form import Code, Question, Text
 from ompd.record.questionnaire.posterior import Answer, check_answer
 from ompd.record.questionnaire.questionnaire import Questionnaire
@@ -146,7 +146,7 @@ def observations(
             "category": [{"coding": [{"system": _CATEGORY, "code": "survey"}]}],
             "code": {
                 "coding": [*codings, {"system": questionnaire.system, "code": name}],
-                "text": words(question.text, language),
+                "text": _title(question, language),
             },
             "subject": {"reference": SELF},
             "effectiveDateTime": written(when),
@@ -261,6 +261,12 @@ def _quantity(value: float, unit: str) -> Document:
     return (
         {"value": number, "unit": unit, "system": UCUM, "code": unit} if unit else {"value": number}
     )
+
+
+def _title(question: Question, language: str) -> str:
+    """Return what an answer is of: the measure, or the question as it was asked."""
+    measure = MEASURES.get(question.code.code) if question.code and language == "en" else None
+    return measure.name if measure else words(question.text, language)
 
 
 def _coding(code: Code) -> Document:
