@@ -15,7 +15,7 @@ from ompd.errors import (
     RefusedError,
     ReplayError,
     RevokedKeyError,
-    StoreError,
+    StoreFullError,
 )
 from ompd.stores import BudgetLedger, DurableReplayGuard, Registry
 from tests.roles.conftest import World, keys_of, post_of
@@ -198,7 +198,7 @@ def test_claims_that_the_disk_refuses_leave_nothing_behind(tmp_path):
     with full(post_of(world.hospital).replays, room=0):
         batch = world.hospital.forward_batch(queries)
     assert not batch.jobs
-    assert set(map(type, batch.refused.values())) == {StoreError}
+    assert set(map(type, batch.refused.values())) == {StoreFullError}
     assert len(batch.refused) == 300
     assert not quota._frames
     assert not world.hospital._answers._underway._keys
