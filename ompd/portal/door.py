@@ -39,7 +39,6 @@ _HEADERS = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     (b"x-dns-prefetch-control", b"off"),
 ]
-_COOKIE = "ompd-record"
 _OWN = {"", "none", "same-origin"}
 
 
@@ -69,13 +68,16 @@ class Door(Confidential):
         self._origin = ""
         self._key = ""
         self._cookie = ""
+        # Servers of other ports can set cookies for this one, but know no name to replace.
+        self._name = f"ompd-{secrets.token_hex(8)}"
         self._used = 0.0
         self.path = f"/{secrets.token_urlsafe(16)}"
         self.csrf = secrets.token_urlsafe(32)
 
     def open(self, origin: str) -> None:
         """Know where the pages are, ``http://127.0.0.1:port``, and announce an address."""
-        self._origin = origin
+        # As browsers write it.
+        self._origin = origin.removesuffix(":80")
         self._renew()
 
     def _renew(self) -> None:
@@ -109,11 +111,11 @@ class Door(Confidential):
         self._used = self._clock()
         # For another browser, or for this one after a while: it is on the terminal only.
         self._renew()
-        return f"{_COOKIE}={self._cookie}; Path={self.path}; HttpOnly; SameSite=Strict"
+        return f"{self._name}={self._cookie}; Path={self.path}; HttpOnly; SameSite=Strict"
 
     def is_inside(self, cookies: Mapping[str, str]) -> bool:
         """Whether a request has the cookie, and the last one was not long ago."""
-        if not same(cookies.get(_COOKIE, ""), self._cookie):
+        if not same(cookies.get(self._name, ""), self._cookie):
             return False
         now = self._clock()
         if now - self._used > IDLE:

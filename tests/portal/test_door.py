@@ -63,14 +63,15 @@ def test_a_new_browser_replaces_the_old_one(visitor):
 @pytest.mark.parametrize("key", ["", "x", "ß" * 43, "A" * 43])
 def test_a_guessed_key_opens_nothing(visitor, key):
     assert visitor.enter(key) is None
+    (name,) = visitor.enter()
     assert not visitor.door.is_inside({})
-    assert not visitor.door.is_inside({"ompd-record": ""})
-    assert not visitor.door.is_inside({"ompd-record": key})
+    assert not visitor.door.is_inside({name: ""})
+    assert not visitor.door.is_inside({name: key})
 
 
 def test_nobody_is_inside_before_somebody_entered():
     door = Door(lambda _: None)
-    assert not door.is_inside({"ompd-record": ""})
+    assert not door.is_inside({})
     assert door.enter("", Headers(OWN)) is None
 
 
@@ -87,6 +88,25 @@ def test_an_hour_without_a_page_closes_the_door(visitor):
 def test_cookies_are_for_this_server_and_no_script(visitor):
     cookie = visitor.door.enter(visitor.key(), Headers(OWN))
     assert cookie.endswith(f"; Path={visitor.door.path}; HttpOnly; SameSite=Strict")
+
+
+def test_no_other_server_knows_what_a_cookie_is_called(visitor):
+    # It could replace it, and shut the person out, since cookies go to all ports of a host.
+    (name,) = visitor.enter()
+    (other,) = Visitor().enter()
+    assert name != other
+    assert len(name) >= 16
+
+
+def test_browsers_leave_out_the_port_of_http():
+    told = []
+    door = Door(told.append)
+    door.open("http://127.0.0.1:80")
+    bare = Headers({"host": "127.0.0.1", "origin": "http://127.0.0.1"})
+    assert told[0].startswith("http://127.0.0.1/enter?key=")
+    assert door.is_ours(bare, "POST")
+    assert door.enter(told[0].partition("=")[2], bare) is not None
+    assert not door.is_ours(Headers({"host": "127.0.0.1:8080"}), "GET")
 
 
 @pytest.mark.parametrize(
