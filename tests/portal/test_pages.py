@@ -198,6 +198,7 @@ def test_a_diary_reminds_and_tells_nothing_to_calendars(inside):
     [
         ("add/reminder", {"title": "a", "first": "soon", "every": "daily"}, "not a day"),
         ("add/reminder", {"title": "", "first": "2027-03-01T07:30", "every": "daily"}, "fill this"),
+        ("add/reminder", {"title": "a", "first": "9999-12-31T23:59", "every": "daily"}, "possible"),
         ("add/reminder", {"title": "a", "first": "2027-03-01T07:30", "every": "hour"}, "possible"),
         ("add/medicine", {"name": "a", "dose": "much", "unit": "mg"}, "not a number"),
         ("add/medicine", {"name": "a", "times": "noon"}, "possible"),

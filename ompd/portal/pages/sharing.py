@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
-from ompd.errors import OmpdError
+from ompd.errors import OmpdError, UnknownResourceError
 from ompd.portal.codes import read_code
 from ompd.portal.pages.exchange import file_of
 from ompd.portal.pages.page import Page
@@ -67,9 +67,10 @@ def _grant(visit: Visit) -> Response:
 
 def _notices(visit: Visit) -> Response:
     recipient = visit.house.reference(visit.names["handle"]).partition("/")[2]
-    return file_of(
-        visit.house.notices[recipient][1], "application/octet-stream", "shared-record.ompd"
-    )
+    if recipient not in visit.house.notices:
+        raise UnknownResourceError("notices: what they opened was revoked")
+    _, notices = visit.house.notices[recipient]
+    return file_of(notices, "application/octet-stream", "shared-record.ompd")
 
 
 def _revoke(visit: Visit) -> Response:

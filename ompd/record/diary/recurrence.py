@@ -165,7 +165,11 @@ def first_of(start: datetime, rule: str) -> datetime:
     # Of how many there are, the first is one.
     uncounted = ";".join(part for part in rule.split(";") if not part.startswith("COUNT="))
     end = _end(rule)
-    for moment in _series(uncounted, local, local + FIRST):
+    try:
+        last = local + FIRST
+    except OverflowError:
+        raise DiaryError("start: is later than calendars go") from None
+    for moment in _series(uncounted, local, last):
         if end is None or _aware(moment, zone) <= end:
             first: datetime = moment.replace(tzinfo=zone)
             return first
