@@ -67,7 +67,7 @@ class App:
         except Exception as error:
             # Its text may hold what is in the record.
             sys.stderr.write(f"ompd: a page failed: {type(error).__name__}\n")
-            response = plain_page(self._words(request), "outside.failed", 500)
+            response = self._apart(request, plain_page(self._words(request), "outside.failed", 500))
         await response(scope, receive, send)
 
     def _words(self, request: Request) -> Texts:
@@ -88,6 +88,8 @@ class App:
             return self._static[path]
         head, _, rest = path[1:].partition("/")
         if not same(head, door.path[1:]) or not door.is_inside(request.cookies):
+            if _is_a_tabs_form(request):
+                return RedirectResponse("/", 303)
             return plain_page(words, "outside.stranger", 403)
         return await self._inside(request, f"/{rest}", words)
 
@@ -97,26 +99,45 @@ class App:
             return plain_page(words, "outside.nowhere", found)
         page, names = found
         visit = Visit(self._house, words, place, names, dict(request.query_params), Form())
+        try:
+            answer = await self._made(request, page, visit)
+        except OmpdError as error:
+            if self._house.opened is None:
+                answer = visit.go("/open", words("open.none"))
+            else:
+                answer = visit.problem(error)
+        finally:
+            if visit.form.file is not None:
+                visit.form.file.close()
+        return self._apart(request, answer)
+
+    async def _made(self, request: Request, page: Page, visit: Visit) -> Response:
         if page.method == "POST":
             try:
                 visit.form = await read_form(request, upload=page.upload)
             except TooLargeError:
-                return visit.page("problem.html", status=413, error=_only(words("error.long")))
+                return visit.page(
+                    "problem.html", status=413, error=_only(visit.words("error.long"))
+                )
             except FramingError:
-                return visit.page("problem.html", status=400, error=_only(words("error.form")))
-        try:
-            if page.method == "POST" and not same(
-                visit.form.get("csrf", ""), self._house.door.csrf
-            ):
-                return visit.page("problem.html", status=403, error=_only(words("error.csrf")))
-            return await self._house.crew.do(page.answer, visit)
-        except OmpdError as error:
-            if self._house.opened is None:
-                return visit.go("/open", words("open.none"))
-            return visit.problem(error)
-        finally:
-            if visit.form.file is not None:
-                visit.form.file.close()
+                return visit.page(
+                    "problem.html", status=400, error=_only(visit.words("error.form"))
+                )
+            if not same(visit.form.get("csrf", ""), self._house.door.csrf):
+                return visit.page(
+                    "problem.html", status=403, error=_only(visit.words("error.csrf"))
+                )
+        return await self._house.crew.do(page.answer, visit)
+
+    def _apart(self, request: Request, answer: Response) -> Response:
+        """Return what leads a tab from its form to the answer; see `pages.answering`."""
+        door = self._house.door
+        if answer.status_code == 303 or not _is_a_tabs_form(request):
+            return answer
+        # Nobody is, who closed the record.
+        if not door.is_inside(request.cookies):
+            return answer
+        return RedirectResponse(f"{door.path}/answer/{self._house.keep(answer)}", 303)
 
     def _find(self, place: str, method: str) -> tuple[Page, dict[str, Any]] | int:
         """Return the page of a path, or the status that says that there is none."""
@@ -129,6 +150,11 @@ class App:
             if match is Match.PARTIAL:
                 status = 405
         return status
+
+
+def _is_a_tabs_form(request: Request) -> bool:
+    """Whether what comes is a form of which the browser shows the answer in a tab."""
+    return request.method == "POST" and request.headers.get("sec-fetch-mode") == "navigate"
 
 
 def _only(text: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from starlette.responses import Response
+
 from ompd.confidential import Confidential
 from ompd.errors import ConfigError, OutdatedError, RecordError, UnknownResourceError
 from ompd.portal.door import Door
@@ -16,6 +18,9 @@ from ompd.record import Reader, Record
 from ompd.roles.catalogue import Listing
 from ompd.service import Client, SubscriberClient
 from ompd.service.crew import Crew
+
+#: Answers to forms that can be looked at again: of some tabs, and by going back.
+_MOST_ANSWERS = 16
 
 
 class House(Confidential):
@@ -72,6 +77,7 @@ class House(Confidential):
         self._secret = secrets.token_bytes(32)
         self._references: dict[str, str] = {}
         self._clients: dict[str, Client] = {}
+        self._answers: dict[str, Response] = {}
         self._lock = threading.Lock()
         # Whoever waits for a hospital may look at another page meanwhile.
         self.crew = Crew("ompd-pages", 2)
@@ -142,6 +148,27 @@ class House(Confidential):
             return client.user.diseases(hospital)
         except OutdatedError:
             return None
+
+    def keep(self, answer: Response) -> str:
+        """Return what stands for the answer to a form, until there were some others."""
+        handle = secrets.token_urlsafe(12)
+        self._answers[handle] = answer
+        while len(self._answers) > _MOST_ANSWERS:
+            self._answers.pop(next(iter(self._answers)), None)
+        return handle
+
+    def answer(self, handle: str) -> Response:
+        """Return the answer to a form.
+
+        Raises
+        ------
+        UnknownResourceError
+            If it is not kept any more.
+        """
+        found = self._answers.get(handle)
+        if found is None:
+            raise UnknownResourceError("form: its answer is not kept any more")
+        return found
 
     def leave(self) -> None:
         """Wait for the page that is being made, and close what was opened."""

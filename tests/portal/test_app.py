@@ -119,6 +119,71 @@ def test_no_form_leads_elsewhere(inside, back):
     assert "evil" not in answer.headers["location"]
 
 
+def navigating(inside, place, **fields):
+    """Answer to a form that a tab sends."""
+    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
+    data = {"csrf": inside.door.csrf} | fields
+    return inside.browser.post(inside.door.path + place, data=data, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("place", "fields", "status"),
+    [
+        ("/search", {"words": "stairs"}, 200),
+        ("/write/condition", {"name": "stairs", "when": "soon"}, 400),
+        ("/share/revoke", {"recipient": "stairs" * 80}, 409),
+        ("/search", {"words": "stairs", "csrf": "guess"}, 403),
+    ],
+)
+def test_tabs_keep_no_form(inside, place, fields, status):
+    answer = navigating(inside, place, **fields)
+    assert answer.status_code == 303
+    where = answer.headers["location"].removeprefix(inside.door.path)
+    assert re.fullmatch(r"/answer/[\w-]{16}", where)
+    # Where one goes back to it, too.
+    assert inside.get(where, status) == inside.get(where, status)
+    for _ in range(16):
+        navigating(inside, "/search", words="x")
+    inside.get(where, 409)
+
+
+def test_tabs_keep_no_form_that_comes_too_late(inside):
+    inside.door.leave()
+    answer = navigating(inside, "/search", words="stairs")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert inside.browser.get("/").status_code == 403
+
+
+def test_tabs_keep_no_form_of_a_page_that_fails(inside, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(inside.house.record, "search", fail, raising=False)
+    answer = navigating(inside, "/search", words="stairs")
+    assert answer.status_code == 303
+    inside.get(answer.headers["location"].removeprefix(inside.door.path), 500)
+
+
+def test_browsers_keep_nothing_of_forms(inside):
+    for page in PAGES:
+        if page.method == "GET" and "{" not in page.path and "." not in page.path:
+            text = inside.get(page.path)
+            begins = re.findall(r"<form [^>]*>", text)
+            assert len(begins) >= 2
+            assert all('autocomplete="off"' in each for each in begins), page.path
+
+
+def test_tabs_are_not_called_what_is_in_the_record(inside):
+    answer = inside.post("/write/condition", name="Stairs", when="2026-03-09T07:30")
+    text = inside.follow(answer)
+    assert "<h1>Stairs</h1>" in text
+    assert "Stairs" not in re.search("<title>(.*?)</title>", text)[1]
+
+
+def test_closing_closes_a_tab(inside):
+    assert "closed" in navigating(inside, "/close").text
+
+
 def test_closing_closes(inside):
     answer = inside.post("/close", 200)
     assert "closed" in answer.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ompd.portal.pages import (
+    answering,
     asking,
     charting,
     diary,
@@ -20,7 +21,7 @@ from ompd.portal.pages import (
 )
 from ompd.portal.pages.page import Page
 
-_READING = (home, reading, charting, searching, leaving)
+_READING = (home, reading, charting, searching, answering, leaving)
 _WRITING = (writing, questions, asking, diary, sharing, exchange)
 
 
