@@ -339,6 +339,8 @@ def test_the_pages_speak_german(inside):
     inside.post("/language", language="de", back="/")
     assert "Körpergewicht" in inside.get("/")
     assert "9. März 2026" in inside.get("/record")
+    inside.house.record.add(observation("39156-5", 25.2, "kg/m2", WHEN))
+    assert "25,2 kg/m²" in inside.get("/record")
     wrong = {"code": "29463-7", "value": "x", "when": "2026-03-09T07:30"}
     assert "keine Zahl" in inside.post("/write/measurement", 400, **wrong).text
 

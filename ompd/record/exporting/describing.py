@@ -224,17 +224,25 @@ def _state(document: Document, language: str) -> str:
         parts.append(word(document["criticality"], language))
     for dosage in (*document.get("dosage", ()), *document.get("dosageInstruction", ())):
         rates = dosage.get("doseAndRate", ())
-        doses = [_quantity(each["doseQuantity"]) for each in rates if "doseQuantity" in each]
+        doses = [
+            _quantity(each["doseQuantity"], language) for each in rates if "doseQuantity" in each
+        ]
         parts += [*doses, *([dosage["text"]] if "text" in dosage else [])]
     return ", ".join(parts)
 
 
-def _quantity(quantity: Document) -> str:
-    number = str(quantity.get("value", ""))
+def _quantity(quantity: Document, language: str) -> str:
+    number = _number(quantity.get("value", ""), language)
     if "comparator" in quantity:
         number = f"{quantity['comparator']} {number}"
     unit = quantity.get("unit") or quantity.get("code", "")
     return f"{number} {unit_for_people(unit)}".strip()
+
+
+def _number(value: object, language: str) -> str:
+    """Return a number with all its digits, as the language writes it."""
+    text = str(value)
+    return text.replace(".", ",") if language == "de" else text
 
 
 def _observed(document: Document, language: str) -> str:
@@ -249,7 +257,7 @@ def _observed(document: Document, language: str) -> str:
     ]
     if len(components) == len(pressure) == 2 and all(pressure):
         first, second = pressure
-        return f"{first['value']}/{_quantity(second)}"
+        return f"{_number(first['value'], language)}/{_quantity(second, language)}"
     for part in components:
         value = _value(part, language)
         if value:
@@ -262,7 +270,7 @@ def _value(part: Document, language: str, prefix: str = "value") -> str:
         if not name.startswith(prefix):
             continue
         if name.endswith("Quantity"):
-            return _quantity(value)
+            return _quantity(value, language)
         if name.endswith("Boolean"):
             return word(str(value).lower(), language)
         if name.endswith("CodeableConcept"):

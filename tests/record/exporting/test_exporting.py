@@ -330,7 +330,7 @@ def test_an_empty_record_is_printed(record):
 @pytest.mark.parametrize(
     ("resource", "title", "value"),
     [
-        (fhir.observation("8310-5", 37.5, "Cel", NOW), "Körpertemperatur", "37.5 °C"),
+        (fhir.observation("8310-5", 37.5, "Cel", NOW), "Körpertemperatur", "37,5 °C"),
         (fhir.observation("55423-8", 531, "{steps}", NOW), "Schritte", "531 steps"),
         (fhir.observation("x", True, when=NOW, system="urn:x", display="Husten"), "Husten", "ja"),
         (fhir.observation("x", ("urn:y", "z"), when=NOW, system="urn:x"), "x", "z"),
