@@ -30,7 +30,7 @@ class Browser:
 
     def __init__(self, app, language):
         self._app = app
-        self._cookies = httpx.Cookies()
+        self.cookies = httpx.Cookies()
         self._headers = {"accept-language": language}
 
     def request(self, method, path, **options):
@@ -40,11 +40,11 @@ class Browser:
             async with httpx.AsyncClient(
                 transport=httpx.ASGITransport(self._app, raise_app_exceptions=True),
                 base_url=ORIGIN,
-                cookies=self._cookies,
+                cookies=self.cookies,
                 headers=self._headers,
             ) as client:
                 answer = await client.request(method, path, **options)
-                self._cookies = client.cookies
+                self.cookies = client.cookies
                 return answer
 
         return asyncio.run(ask())
@@ -107,6 +107,12 @@ class Inside:
     def follow(self, answer):
         """Text of the page that an answer leads to."""
         return self.get(answer.headers["location"].removeprefix(self.door.path))
+
+    @property
+    def cookie(self):
+        """What the browser's cookie is called."""
+        (name,) = self.browser.cookies
+        return name
 
     def leave(self):
         self.house.leave()

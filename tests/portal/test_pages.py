@@ -363,3 +363,8 @@ def test_a_full_disk_is_said_and_loses_nothing(inside):
     connection.execute("PRAGMA max_page_count = 100000")
     inside.post("/write/note", **fields)
     assert record.kinds() == {"DocumentReference": 1, "Observation": 2}
+
+
+def test_notices_that_were_revoked_are_there_no_more(inside):
+    # As by a second tab.
+    inside.get(f"/share/notices/{inside.house.handle('notices/dr-bell')}", 409)
