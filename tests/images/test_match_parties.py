@@ -447,12 +447,16 @@ def test_strangers_and_wrong_numbers():
         parties.physician.match(IMAGE, parties.templates)
     with pytest.raises(ContextMismatchError, match="was uploaded"):
         parties.physician.match(IMAGE, OTHER)
-    parties.left.matches.keep(
-        OTHER, "another", "doc", SharedFeatures(8, np.zeros((3, 128), np.uint32))
-    )
-    parties.deal_match()
-    with pytest.raises(ContextMismatchError, match="no features"):
-        deliver(parties.physician.match(OTHER, parties.templates), *parties.all)
+    # Of another patient, or another physician's, at both clouds: each refuses by itself.
+    features = SharedFeatures(8, np.zeros((3, 128), np.uint32))
+    for owners in (("another", "doc"), ("pat", "another")):
+        for cloud in (parties.left, parties.right):
+            cloud.matches.keep(OTHER, *owners, features)
+        parties.deal_match()
+        requests = parties.physician.match(OTHER, parties.templates)
+        for request in requests:
+            with pytest.raises(ContextMismatchError, match="no features"):
+                deliver([request], *parties.all)
     parties.again()
 
 
