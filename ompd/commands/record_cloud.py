@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,6 @@ import typer
 from ompd.commands.console import needing, plain_errors, say
 from ompd.commands.passwords import PasswordOption, password_of
 from ompd.commands.record import FolderArgument, opened, record_app
-from ompd.errors import ParameterError
 
 __all__ = ["record_app"]
 
@@ -68,19 +66,21 @@ def restore(
 
 @record_app.command()
 def public(config: ConfigOption = Path("person.toml")) -> None:
-    """Print what others need to share their records with this person."""
+    """Print the code that others need to share their records with this person."""
     with plain_errors(), needing("service"):
+        from ompd.record.codes import code_of
         from ompd.service import SubscriberClient
 
         with SubscriberClient.open(config) as person:
-            say(person.public.hex())
+            say(code_of(person.subscriber.id, person.public))
 
 
 @record_app.command()
 def share(
     folder: FolderArgument,
-    recipient: RecipientArgument,
-    public: Annotated[str, typer.Argument(help="What `ompd record public` prints for them.")],
+    code: Annotated[
+        str, typer.Argument(help="What `ompd record public`, or the page of the recipient, shows.")
+    ],
     kinds: Annotated[list[str], typer.Argument(help="Types of resources, such as Observation.")],
     out: Annotated[Path, typer.Option(help="File for the recipient; it must not exist.")],
     config: ConfigOption = Path("person.toml"),
@@ -91,13 +91,10 @@ def share(
         from ompd.crypto.identity_files import write_private
         from ompd.record import share as share_with
         from ompd.record import shares as shares_of
+        from ompd.record.codes import read_code
         from ompd.service import SubscriberClient
 
-        key = b""
-        with contextlib.suppress(ValueError):
-            key = bytes.fromhex(public)
-        if not key:
-            raise ParameterError("public: expected the hexadecimal digits of ompd record public")
+        recipient, key = read_code(code)
         with (
             opened(folder, password_file) as record,
             SubscriberClient.open(config) as person,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ompd import errors
-from ompd.portal.codes import CodeError
 from ompd.portal.forms import MissingError, TooLongError
 from ompd.portal.numbers import FutureError, MomentError, NumberError
 from ompd.record import errors as record_errors
+from ompd.record.codes import CodeError
 
 #: The first class that fits, nearest first, says which text of the catalogue it is.
 _KEYS: dict[type[Exception], str] = {

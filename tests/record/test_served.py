@@ -80,12 +80,12 @@ def commands(tmp_path):
     assert "older" in run("restore", tmp_path / "newer", *config, "--least", 99, code=2)
     assert "already" in run("restore", tmp_path / "new", *config, code=2)
 
-    key = run("public", "--config", tmp_path / "bell" / "person.toml").strip()
-    assert len(key) == 96
-    assert "hexadecimal" in run(
-        "share", folder, "bell", "zz", "Observation", "--out", notices, *config, code=2
+    code = run("public", "--config", tmp_path / "bell" / "person.toml").strip()
+    assert code.startswith("bell:")
+    assert "name:key" in run(
+        "share", folder, "bell:zz", "Observation", "--out", notices, *config, code=2
     )
-    assert "until" in run("share", folder, "bell", key, "Condition", "--out", notices, *config)
+    assert "until" in run("share", folder, code, "Condition", "--out", notices, *config)
     assert "bell: Condition" in run("shares", folder)
     with SubscriberClient.open(tmp_path / "bell" / "person.toml") as bell:
         view = Shared.open(bell, notices.read_bytes())

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from ompd.errors import FramingError, OmpdError, RefusedError
-from ompd.portal.codes import code_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
+from ompd.record.codes import code_of
 from ompd.record.sharing import Shared
 
 #: Bytes of notices; more are none.

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from ompd.errors import OmpdError, UnknownResourceError
-from ompd.portal.codes import read_code
 from ompd.portal.pages.exchange import file_of
 from ompd.portal.pages.page import Page
 from ompd.portal.visit import Visit
 from ompd.record import backup
+from ompd.record.codes import read_code
 from ompd.record.sharing import Share, refresh, revoke, share, shares
 
 
