@@ -21,7 +21,7 @@ def watched(scene, misdeed, trials=TRIALS):
     return views
 
 
-@pytest.mark.parametrize("misdeed", MISDEEDS)
+@pytest.mark.parametrize("misdeed", [MISDEEDS[0], *long(*MISDEEDS[1:])])
 @pytest.mark.parametrize("spent", [False, *long(True)])
 def test_everything_that_leaves_is_always_the_same(wbc, misdeed, spent):
     patience = 60.0 if misdeed == "delay" else 0.0

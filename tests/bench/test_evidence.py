@@ -46,6 +46,7 @@ def test_every_class_weighs_the_same():
     assert loss == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_the_frozen_cut_scores_as_the_classifier_does(monkeypatch):
     rng = np.random.default_rng(1)
     labels = np.arange(90) % 3

@@ -50,6 +50,7 @@ def test_values_are_taken_out_as_it_says(how):
     assert (by_class[0] > by_class[1] + 0.3) == (how == "one class")
 
 
+@pytest.mark.long
 def test_every_rule_is_judged_on_the_same_splits(monkeypatch, tmp_path):
     data = datasets.load("mm").take(np.r_[0:90, 740:830])
     values = bench.removed(data, "at random", 0.1)

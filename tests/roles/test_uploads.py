@@ -800,18 +800,16 @@ while True:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("profile", "who", "growth"),
     [
         # At steps that are ever farther apart: the fewer, the smaller the number.
-        ("paper", "hospital", 1),
-        *(
-            pytest.param(profile, who, 6, marks=pytest.mark.long)
-            for profile in PROFILES
-            for who in ("hospital", "cloud")
-        ),
+        (profile, who, 6)
+        for profile in PROFILES
+        for who in ("hospital", "cloud")
     ],
 )
 def test_killed_at_any_step(tmp_path, profile, who, growth):

@@ -224,6 +224,7 @@ def test_both_restarted(rig, expected):
     sound(rig, [asker], expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [1.5, *long(30)])
 def test_a_cloud_that_is_away(rig, expected, seconds):
     target = rig.cloud.proxy.target
