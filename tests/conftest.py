@@ -36,6 +36,12 @@ settings.load_profile("ompd")
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors: many tests wait, for servers or for a time."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Compile the kernels once, in two processes, before each worker would compile all of them."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":

@@ -264,7 +264,7 @@ def test_in_the_dark_in_print_by_keyboard_and_in_german(browser, tmp_path):
         page.keyboard.type("81,5")
         page.keyboard.press("Enter")
         page.get_by_role("status").wait_for()
-        assert "81.5 kg" in page.locator("main").inner_text()
+        assert "81,5 kg" in page.locator("main").inner_text()
         page.emulate_media(media="print")
         assert not page.locator("nav").first.is_visible()
         assert not page.get_by_role("button").first.is_visible()
