@@ -105,6 +105,9 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     digest: bytes
     words: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return "<Head>"
+
     @property
     def entry(self) -> Entry:
         """The part that stays in memory."""

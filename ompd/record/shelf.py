@@ -67,6 +67,9 @@ class Row(msgspec.Struct, frozen=True):
     head: Head
     content: bytes
 
+    def __repr__(self) -> str:
+        return "<Row>"
+
 
 class Shelf(Confidential):
     """Sealed rows in a file. Not for several threads at a time.

@@ -32,8 +32,9 @@ from ompd.errors import (
     UnknownResourceError,
 )
 from ompd.record import Record, slots
+from ompd.record.entries import head_of
 from ompd.record.record import FILE
-from ompd.record.shelf import Shelf
+from ompd.record.shelf import Row, Shelf
 from tests.places import ROOT
 from tests.record.people import START, condition, observation
 
@@ -296,6 +297,8 @@ def test_it_shows_nothing(record):
     (entry,) = record.list()
     assert repr(record) == "<Record>"
     assert "8867" not in repr(entry)
+    head = head_of(observation("planted"), 1)
+    assert [repr(head), repr(Row(head, b"planted"))] == ["<Head>", "<Row>"]
     with pytest.raises(TypeError):
         pickle.dumps(record)
 
